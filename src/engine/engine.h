@@ -1,0 +1,141 @@
+/* The engine: requests in, tokens out. It is the only way to a model for everything above (server, chat,
+ * evaluation, benchmarks), so that all of them measure and show the same thing.
+ *
+ * One engine thread owns the model step, the KV pages and the schedule. Any thread may submit and cancel;
+ * answers come as events to the request's sink, which is called on the engine thread: it must copy what
+ * it wants to keep and return at once. After DONE nothing more comes, and `user` may be freed.
+ * Cancelling takes effect within one step, queued, in prefill or decoding; DONE still comes.
+ * Lock order: engine queue lock only; no sink is called with it held.
+ *
+ *     engine *e;
+ *     struct engine_opts o = engine_opts_default();
+ *     engine_open("qwen.gguf", &o, &e, &err);
+ *     struct engine_request r = engine_request_default(e);   // the model's own sampling defaults
+ *     r.prompt = ids, r.n_prompt = n, r.max_tokens = 64, r.sink = on_event, r.user = &state;
+ *     uint64_t id;
+ *     engine_submit(e, &r, &id, &err);
+ *     ...                                              // on_event: TOKEN, TOKEN, ..., DONE
+ *     engine_close(e);                                 // cancels what is left and waits
+ */
+#ifndef SP_ENGINE_ENGINE_H
+#define SP_ENGINE_ENGINE_H
+
+#include "model/model.h"
+#include "text/chat.h"
+
+typedef struct engine engine;
+
+struct engine_opts {
+    enum compute_mode compute;
+    int threads;            /* 0: all usable cores. Ignored when pool is given */
+    pool *pool;             /* shared with other engines (they take turns), or NULL */
+    int64_t max_context;    /* positions a request may use, prompt and answer; 0: the model's own */
+    int max_seqs;           /* requests running at once, default 16 */
+    int max_queue;          /* requests waiting, default 256; more: SP_EFULL */
+    int64_t step_rows;      /* rows of a step: prefill chunk plus decodes, default 256 */
+    uint64_t kv_bytes;      /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
+    void *progress_arg;
+};
+struct engine_opts engine_opts_default(void);
+
+/* Opens the checkpoint, tokenizer and template, checks memory (too little: SP_ENOMEM with what is needed,
+ * what there is and what smaller choice would fit), loads, starts the thread. */
+int engine_open(const char *path, const struct engine_opts *opts, engine **out, sp_error *err);
+void engine_close(engine *e);
+
+const checkpoint *engine_checkpoint(const engine *e);
+const tokenizer *engine_tokenizer(const engine *e);
+const chat_format *engine_chat(const engine *e); /* NULL: the model has no template */
+int64_t engine_context(const engine *e);         /* positions a request may use */
+struct engine_info {
+    const char *isa;
+    const char *compute;   /* "f32", "fast" */
+    int threads;
+    uint64_t weight_bytes, kv_bytes;
+    double load_seconds;
+    int32_t kv_pages, kv_pages_free;
+    int running, waiting;
+};
+void engine_get_info(engine *e, struct engine_info *out);
+
+struct logit_bias {
+    int32_t token;
+    float bias; /* -100 .. 100 */
+};
+
+/* Defaults from the model's generation_config. Order of application: bias, repetition, presence and
+ * frequency penalties, temperature, top_k, top_p, min_p. */
+struct sampling {
+    float temperature;        /* 0: greedy; 0 .. 100 */
+    int32_t top_k;            /* 0: off */
+    float top_p, min_p;       /* 1 and 0: off */
+    float repetition_penalty; /* 1: off; over prompt and answer, as transformers does */
+    float presence_penalty, frequency_penalty; /* 0: off; over the answer, as OpenAI does */
+    uint64_t seed;            /* draws depend on (seed, position) only */
+    const struct logit_bias *bias; /* copied at submit */
+    size_t n_bias;
+};
+
+struct token_logprob {
+    int32_t token;
+    float logprob; /* natural log, of the raw logits before bias, penalties and temperature */
+};
+
+enum engine_event_kind {
+    EVENT_PROMPT, /* logprobs of prompt tokens, in order, possibly in several events */
+    EVENT_TOKEN,  /* one more token of the answer */
+    EVENT_DONE
+};
+enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
+
+struct engine_event {
+    enum engine_event_kind kind;
+    uint64_t id;
+    void *user;
+    /* PROMPT and TOKEN: the token (of the prompt: tokens[index]) */
+    int32_t token;
+    int64_t index;            /* place in the prompt, or in the answer, from 0 */
+    bool has_logprob;         /* the first prompt token has none */
+    float logprob;
+    const struct token_logprob *top; /* [n_top], best first */
+    int n_top;
+    const float *logits;      /* [vocab] raw logits, with prompt_logits; NULL otherwise */
+    int64_t vocab;
+    /* TOKEN and DONE: answer text that is certain now: whole UTF-8 characters, nothing that may still
+     * become a stop string. May be empty. */
+    const char *text;
+    size_t n_text;
+    /* DONE */
+    enum finish_reason reason;
+    const char *stop;         /* the stop string that matched, or NULL */
+    sp_error error;           /* FINISH_ERROR */
+    int64_t prompt_tokens, answer_tokens;
+    double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
+};
+
+typedef void (*engine_sink)(const struct engine_event *ev);
+
+struct engine_request {
+    const int32_t *prompt; /* copied at submit */
+    size_t n_prompt;
+    struct sampling sampling;
+    int64_t max_tokens;    /* of the answer; -1: until the context is full; 0 only with prompt_logprobs */
+    const char *const *stop; /* copied; matched across token borders, never part of the text */
+    size_t n_stop;
+    bool ignore_end;       /* go on past end tokens */
+    bool skip_special;     /* leave special tokens out of the text (default true) */
+    int logprobs;          /* -1: none; 0 .. 20: the token's own and so many alternatives */
+    bool prompt_logprobs;  /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
+    bool prompt_logits;    /* EVENT_PROMPT also carries the whole row of logits that foretold it */
+    engine_sink sink;
+    void *user;
+};
+struct engine_request engine_request_default(const engine *e);
+
+/* Checks every value (SP_EINVAL names it; a prompt that leaves no room in the context names both
+ * numbers), queues (SP_EFULL: the queue is full). */
+int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err);
+void engine_cancel(engine *e, uint64_t id); /* unknown or finished ids are fine */
+
+#endif

@@ -1,0 +1,92 @@
+/* A model in memory and its forward step.
+ *
+ * One call takes rows from any mix of sequences: prefill chunks, single decode tokens, later drafts to
+ * verify. A row's result depends on its own sequence only, bit for bit (DESIGN, section 3). A model is
+ * used by one thread at a time (the engine's); it spreads each step over the pool it was given. Nothing
+ * is allocated inside a step.
+ *
+ *     struct model_opts o = model_opts_default();
+ *     o.pool = pool;
+ *     model *m;
+ *     if (model_load(ckpt, &o, &m, &err) < 0) return err.code;
+ *     kv_pool *kv;                                   // 32 pages of 64 positions
+ *     kv_pool_new(m, 32, &kv, &err);
+ *     model_forward(m, &batch, kv, &err);            // hidden states of the rows that want logits
+ *     model_logits(m, 0, n, logits);                 // [n, vocab], n <= MODEL_LOGIT_ROWS a call
+ */
+#ifndef SP_MODEL_MODEL_H
+#define SP_MODEL_MODEL_H
+
+#include "base/pool.h"
+#include "format/checkpoint.h"
+#include "kernel/kernel.h"
+
+typedef struct model model;
+typedef struct kv_pool kv_pool;
+
+#define MODEL_LOGIT_ROWS 32 /* rows of logits made at once */
+
+struct model_opts {
+    enum compute_mode compute; /* default COMPUTE_FAST */
+    int64_t max_rows;          /* rows of a step, default 256 */
+    int64_t max_context;       /* positions that RoPE tables must reach, default 4096 */
+    pool *pool;                /* not owned; must outlive the model */
+    enum cpu_isa isa;          /* default: cpu_pick_isa() */
+    bool isa_given;
+    /* Called while loading with bytes packed so far and in all; may be NULL. A non-zero answer stops
+     * the load with SP_ECANCELLED. */
+    int (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *progress_arg;
+};
+struct model_opts model_opts_default(void);
+
+/* What it takes, known from the headers alone. Bytes. */
+struct model_memory {
+    uint64_t weights;       /* packed */
+    uint64_t scratch;
+    uint64_t kv_page;       /* one page of 64 positions, all layers */
+};
+int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct model_memory *out,
+                      sp_error *err);
+
+/* Looks every tensor up once and checks every shape (errors name tensor, wanted, found), packs the
+ * weights in parallel and gives the file's pages back. The checkpoint must outlive the model (the
+ * embedding's rows are read from it). */
+int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err);
+void model_free(model *m);
+const struct model_config *model_get_config(const model *m);
+enum compute_mode model_compute(const model *m);
+const char *model_isa(const model *m);
+const struct kernel_ops *model_ops(const model *m);
+
+/* The KV pool: n_pages pages of KV_PAGE positions for all layers (f16; f32 under COMPUTE_F32). Memory is
+ * touched as pages are used. Who holds which page is the engine's business. */
+int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err);
+void kv_pool_free(kv_pool *kv);
+int32_t kv_pool_pages(const kv_pool *kv);
+
+struct model_seq {
+    const int32_t *pages; /* page table: room for every position of its rows */
+    int32_t n_pages;
+};
+struct model_row {
+    int32_t token;
+    int32_t pos;  /* 0-based; all earlier positions are in the cache or earlier in this batch */
+    int32_t seq;  /* index into seqs; rows of one sequence are adjacent and ascending in pos */
+    bool want_logits;
+};
+struct model_batch {
+    const struct model_row *rows;
+    int64_t n_rows; /* 1 .. max_rows */
+    const struct model_seq *seqs;
+    int32_t n_seqs;
+};
+
+/* Runs the layers, writes K and V, keeps the final-norm hidden state of the rows that want logits (in
+ * row order) until the next call. SP_EINVAL for a batch that breaks the rules above; SP_EINTERNAL names
+ * the layer when a hidden state is not finite. */
+int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *err);
+/* Logits of wanted rows [first, first + n), n <= MODEL_LOGIT_ROWS, of the last model_forward. */
+void model_logits(model *m, int64_t first, int64_t n, float *out /* [n, vocab] */);
+
+#endif

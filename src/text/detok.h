@@ -1,0 +1,20 @@
+/* Incremental detokenizing: give it tokens one at a time, get whole UTF-8 characters back. Bytes of an
+ * unfinished character wait; bytes that can never become one come out as U+FFFD, so that the joined
+ * output equals tokenizer_decode of all ids. One owner, one thread. */
+#ifndef SP_TEXT_DETOK_H
+#define SP_TEXT_DETOK_H
+
+#include "text/tokenizer.h"
+
+struct detok {
+    const tokenizer *t;
+    bool skip_special;
+    char pending[8];
+    size_t n_pending;
+};
+
+void detok_init(struct detok *d, const tokenizer *t, bool skip_special);
+int detok_add(struct detok *d, int32_t id, buf *out); /* appends what is whole now; 0 or SP_ENOMEM */
+int detok_end(struct detok *d, buf *out);              /* appends U+FFFD for what stayed unfinished */
+
+#endif
