@@ -25,12 +25,12 @@ enum compute_mode { COMPUTE_F32, COMPUTE_FAST };
  * quantized products (cols % 32 == 0 there). */
 struct activations {
     int64_t cols;
-    const float *f32;   /* [rows, ldf]: always there */
+    const float *f32; /* [rows, ldf]: always there */
     int64_t ldf;
-    int8_t *q;          /* [rows, cols] */
-    float *d;           /* [rows, cols / 32] */
-    int32_t *sum;       /* [rows, cols / 16] */
-    uint16_t *bf16;     /* [rows, round_up(cols, 2)], zero in the padding; NULL: not made */
+    int8_t *q;      /* [rows, cols] */
+    float *d;       /* [rows, cols / 32] */
+    int32_t *sum;   /* [rows, cols / 16] */
+    uint16_t *bf16; /* [rows, round_up(cols, 2)], zero in the padding; NULL: not made */
 };
 
 #define KV_PAGE 64 /* positions in a page, and keys in an attention block */
@@ -50,17 +50,18 @@ struct kv_layer {
 /* Attention of `rows` rows of one sequence for one KV head and the query heads that share it. */
 struct attention_args {
     const struct kv_layer *kv;
-    const int32_t *pages;  /* page table of the sequence: position p is in pages[p / 64], slot p % 64 */
-    const int32_t *pos;    /* [rows] position of each row; keys 0..pos are seen */
-    const float *q;        /* row r, query head j of this KV head: q + r * ldq + j * head_dim */
+    const int32_t
+        *pages; /* page table of the sequence: position p is in pages[p / 64], slot p % 64 */
+    const int32_t *pos; /* [rows] position of each row; keys 0..pos are seen */
+    const float *q;     /* row r, query head j of this KV head: q + r * ldq + j * head_dim */
     int64_t ldq;
-    float *out;            /* same arrangement */
+    float *out; /* same arrangement */
     int64_t ldo;
     int64_t rows;
-    int kv_head, group;    /* group: query heads per KV head */
-    float scale;           /* 1 / sqrt(head_dim) */
-    int64_t window;        /* keys seen, itself included; 0: all */
-    float *scratch;        /* attention_scratch() floats, one per worker */
+    int kv_head, group; /* group: query heads per KV head */
+    float scale;        /* 1 / sqrt(head_dim) */
+    int64_t window;     /* keys seen, itself included; 0: all */
+    float *scratch;     /* attention_scratch() floats, one per worker */
 };
 
 struct kernel_ops {
@@ -70,8 +71,8 @@ struct kernel_ops {
     void (*act_quantize)(const float *x, int64_t ldx, int64_t cols, struct activations *a,
                          int64_t begin, int64_t end);
     /* Rounds rows [begin, end) to a->bf16. NULL where the ISA has no bf16 dot product. */
-    void (*act_bf16)(const float *x, int64_t ldx, int64_t cols, struct activations *a, int64_t begin,
-                     int64_t end);
+    void (*act_bf16)(const float *x, int64_t ldx, int64_t cols, struct activations *a,
+                     int64_t begin, int64_t end);
 
     /* out[r, o] = sum_k w[o, k] * x[r, k] for rows [0, rows), outputs of tiles [tile_begin, tile_end),
      * padded outputs not written. Quantized classes read q8; BF16 reads bf16 if a->bf16 and the table has
@@ -83,8 +84,9 @@ struct kernel_ops {
     void (*matmul)(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                    int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
     /* Same with the exact float32 weights and activations, acc = fma(w, x, acc) in column order. */
-    void (*matmul_f32)(const struct packed *w, const struct activations *a, int64_t rows, float *out,
-                       int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
+    void (*matmul_f32)(const struct packed *w, const struct activations *a, int64_t rows,
+                       float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end,
+                       void *scratch);
 
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x. [n] */
     void (*rmsnorm)(const float *x, const float *weight, float eps, int64_t n, float *out);
@@ -95,7 +97,8 @@ struct kernel_ops {
     void (*add)(float *x, const float *y, int64_t n); /* x += y */
 
     /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the type). */
-    void (*kv_write)(const struct kv_layer *kv, int32_t page, int slot, const float *k, const float *v);
+    void (*kv_write)(const struct kv_layer *kv, int32_t page, int slot, const float *k,
+                     const float *v);
     /* softmax(q k^T * scale) v, online over blocks of 64 keys from position 0 on, in order; a score is
      * one fma chain over head_dim. */
     void (*attention)(const struct attention_args *a);
@@ -107,7 +110,7 @@ struct kernel_ops {
 /* The table for an ISA; falls to no other: NULL when this build does not have it. */
 const struct kernel_ops *kernel_get(enum cpu_isa isa);
 
-size_t matmul_scratch(const struct packed *w);          /* bytes per worker */
-size_t attention_scratch(int group, int head_dim);      /* floats per worker */
+size_t matmul_scratch(const struct packed *w);     /* bytes per worker */
+size_t attention_scratch(int group, int head_dim); /* floats per worker */
 
 #endif

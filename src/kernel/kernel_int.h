@@ -27,17 +27,25 @@ extern const struct kernel_ops kernel_ops_avx512, kernel_ops_avx512_bf16;
 /* matmul_scratch(w) is this many bytes and 64 more for each column of w: room for one tile in float32. */
 #define MATMUL_SCRATCH_BASE 65536
 
+/* Query vectors (rows x group) that attention takes through a block at a time, where the group is not
+ * larger; attention_scratch() has KV_PAGE + head_dim + 16 floats for each. */
+#define ATTENTION_VECTORS 48
+
+/* Natural logarithm in a fixed order, correctly rounded in nearly all cases; -inf for 0, NaN below. */
+float kernel_log(float x);
+
 /* cpu/avx512_matmul.c, cpu/avx2_matmul.c; arguments as the members of struct kernel_ops. */
 void avx512_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activations *a,
                          int64_t begin, int64_t end);
-void avx512_act_bf16(const float *x, int64_t ldx, int64_t cols, struct activations *a, int64_t begin,
-                     int64_t end);
+void avx512_act_bf16(const float *x, int64_t ldx, int64_t cols, struct activations *a,
+                     int64_t begin, int64_t end);
 void avx512_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                    int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
-void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows, float *out,
-                       int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
-void avx2_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activations *a, int64_t begin,
-                       int64_t end);
+void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows,
+                       float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end,
+                       void *scratch);
+void avx2_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activations *a,
+                       int64_t begin, int64_t end);
 void avx2_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                  int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
 void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows, float *out,

@@ -43,17 +43,17 @@ enum pack_class { PACK_Q4, PACK_Q5, PACK_Q6, PACK_Q8, PACK_F16, PACK_BF16, PACK_
 struct packed {
     enum pack_class cls;
     int64_t rows, cols;
-    int64_t tiles;         /* ceil(rows / 16) */
-    size_t tile_bytes;     /* multiple of 64 */
-    int group;             /* 16 or 32; 1 for the float classes */
-    int super;             /* columns that share d: 256 two-level, 32 one-level; 1 for float classes */
-    int zero;              /* subtracted from u */
+    int64_t tiles;     /* ceil(rows / 16) */
+    size_t tile_bytes; /* multiple of 64 */
+    int group;         /* 16 or 32; 1 for the float classes */
+    int super;         /* columns that share d: 256 two-level, 32 one-level; 1 for float classes */
+    int zero;          /* subtracted from u */
     bool has_min, two_level, signed_sc;
-    size_t super_bytes;    /* bytes of a super-group inside a tile */
+    size_t super_bytes;                        /* bytes of a super-group inside a tile */
     size_t off_min, off_sc, off_m, off_quants; /* inside a super-group; d is at 0 */
-    size_t group_bytes;    /* bytes of one group's quants */
+    size_t group_bytes;                        /* bytes of one group's quants */
     enum dtype source;
-    const uint8_t *data;   /* 64-byte aligned, [tiles][tile_bytes]; not owned */
+    const uint8_t *data; /* 64-byte aligned, [tiles][tile_bytes]; not owned */
 };
 
 /* Fills all but `data`. SP_EUNSUPPORTED for dtypes that hold no weights, SP_EINVAL for a cols that is no

@@ -1,0 +1,49 @@
+#include "kernel/kernel.h"
+
+#include <math.h>
+#include "kernel/kernel_int.h"
+
+const struct kernel_ops *kernel_get(enum cpu_isa isa)
+{
+    switch (isa) {
+    case ISA_REF:
+        return &kernel_ops_ref;
+#ifdef SAMPAN_HAVE_X86
+    case ISA_AVX2:
+        return &kernel_ops_avx2;
+    case ISA_AVX512:
+        return cpu_get()->avx512_bf16 ? &kernel_ops_avx512_bf16 : &kernel_ops_avx512;
+#endif
+    default:
+        return NULL;
+    }
+}
+
+size_t matmul_scratch(const struct packed *w)
+{
+    return MATMUL_SCRATCH_BASE + 64 * (size_t)w->cols;
+}
+
+size_t attention_scratch(int group, int head_dim)
+{
+    size_t vectors = (size_t)(group > ATTENTION_VECTORS ? group : ATTENTION_VECTORS);
+    return vectors * (KV_PAGE + (size_t)head_dim + 16);
+}
+
+/* log(m 2^e) = log m + e ln 2, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172,
+ * by its series up to s^17. In double, rounded once at the end: exact operations and a fixed order, so
+ * that no mathematics library decides the bits. */
+float kernel_log(float x)
+{
+    if (!(x > 0) || x > 3.4e38f) return x == 0 ? -INFINITY : x > 0 ? x : NAN;
+    int e;
+    double m = frexp((double)x, &e);
+    if (m < 0.70710678118654752) {
+        m *= 2;
+        e--;
+    }
+    double s = (m - 1) / (m + 1), s2 = s * s, sum = 0;
+    for (int k = 17; k >= 1; k -= 2)
+        sum = sum * s2 + 1.0 / k;
+    return (float)(2 * s * sum + e * 0.69314718055994531);
+}
