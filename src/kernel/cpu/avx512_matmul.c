@@ -1,0 +1,201 @@
+/* Matrix products of quantized weights and int8 activations, AVX-512 VNNI. */
+#include "kernel/cpu/avx512_matmul_int.h"
+
+/* What the rows of activations bring to one step. */
+struct mm_act {
+    const int8_t *q;
+    const float *d;
+    const int32_t *sum;
+    int64_t ldq, ldd, lds;
+};
+
+MM_INLINE struct mm_act act_at(const struct activations *a, int64_t row)
+{
+    struct mm_act x = {.ldq = a->cols, .ldd = a->cols / 32, .lds = a->cols / 16};
+    x.q = a->q + row * x.ldq;
+    x.d = a->d + row * x.ldd;
+    x.sum = a->sum + row * x.lds;
+    return x;
+}
+
+/* sum over 4 n columns of u * q: exact, so its order is free: two chains. */
+MM_INLINE __m512i dot(const __m512i *line, const int8_t *q, int n)
+{
+    __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+    for (int i = 0; i < n; i += 2) {
+        even = _mm512_dpbusd_epi32(even, line[i], _mm512_set1_epi32(mm_load32(q + 4 * i)));
+        odd = _mm512_dpbusd_epi32(odd, line[i + 1], _mm512_set1_epi32(mm_load32(q + 4 * i + 4)));
+    }
+    return _mm512_add_epi32(even, odd);
+}
+
+/* Adds one step of one row to the accumulators of n tiles. */
+MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const int n,
+                        const int8_t *q, float d, const int32_t *sum, __m512 *acc)
+{
+    const __m512i shift = _mm512_set1_epi32(k.zero_shift);
+    const __m512 dx = _mm512_set1_ps(d);
+    const int groups = MM_STEP / k.group;
+    for (int g = 0; g < groups; g++) {
+        __m512i total = _mm512_set1_epi32(sum[g]);
+        if (k.group == 32) total = _mm512_add_epi32(total, _mm512_set1_epi32(sum[1]));
+        __m512i offset = k.zero_shift >= 0 ? _mm512_sllv_epi32(total, shift) : total;
+        __m512 total_f = k.has_min ? _mm512_cvtepi32_ps(total) : _mm512_setzero_ps();
+        for (int t = 0; t < n; t++) {
+            __m512i v = dot(s[t].line + g * (k.group / 4), q + g * k.group, k.group / 4);
+            if (k.zero_shift >= 0) v = _mm512_sub_epi32(v, offset);
+            acc[t] =
+                _mm512_fmadd_ps(_mm512_mul_ps(s[t].scale[g], dx), _mm512_cvtepi32_ps(v), acc[t]);
+            if (k.has_min)
+                acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(s[t].min[g], dx), total_f, acc[t]);
+        }
+    }
+}
+
+/* A few rows (n <= 4, a constant): accumulators stay in registers. */
+MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t row, const int n)
+{
+    const int steps = mm_super(k) / MM_STEP;
+    const int64_t supers = m->w->cols / mm_super(k);
+    for (int64_t t = m->tile_begin; t < m->tile_end; t++) {
+        const uint8_t *super = m->w->data + (size_t)t * m->w->tile_bytes;
+        struct mm_act x = act_at(m->a, row);
+        __m512 acc[4];
+        for (int r = 0; r < n; r++)
+            acc[r] = _mm512_setzero_ps();
+        for (int64_t b = 0; b < supers; b++, super += mm_super_bytes(k)) {
+            for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
+                struct mm_step s;
+                mm_load_step(k, super, i, &s);
+                for (int r = 0; r < n; r++)
+                    add_step(k, &s, 1, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc + r);
+            }
+        }
+        for (int r = 0; r < n; r++)
+            mm_store(m->out + (row + r) * m->ldo + t * PACK_ROWS, m->w->rows - t * PACK_ROWS,
+                     acc[r]);
+    }
+}
+
+/* Rows [row, row + rows) of n tiles from t on: accumulators in scratch, [rows][n][16]. */
+MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int64_t row,
+                           int64_t rows, int64_t t, const int n)
+{
+    const int steps = mm_super(k) / MM_STEP;
+    const int64_t supers = m->w->cols / mm_super(k);
+    const uint8_t *super = m->w->data + (size_t)t * m->w->tile_bytes;
+    struct mm_act x = act_at(m->a, row);
+    float *accs = m->scratch;
+    memset(accs, 0, (size_t)(rows * n) * PACK_ROWS * sizeof *accs);
+    for (int64_t b = 0; b < supers; b++, super += mm_super_bytes(k)) {
+        for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
+            struct mm_step s[2];
+            for (int j = 0; j < n; j++)
+                mm_load_step(k, super + (size_t)j * m->w->tile_bytes, i, &s[j]);
+            for (int64_t r = 0; r < rows; r++) {
+                float *at = accs + r * n * PACK_ROWS;
+                __m512 acc[2];
+                for (int j = 0; j < n; j++)
+                    acc[j] = _mm512_load_ps(at + j * PACK_ROWS);
+                add_step(k, s, n, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc);
+                for (int j = 0; j < n; j++)
+                    _mm512_store_ps(at + j * PACK_ROWS, acc[j]);
+            }
+        }
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int j = 0; j < n; j++)
+            mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                     m->w->rows - (t + j) * PACK_ROWS,
+                     _mm512_load_ps(accs + (r * n + j) * PACK_ROWS));
+}
+
+/* All rows: blocks of MM_ROW_BLOCK on pairs of tiles, what is left over one by one. */
+MM_INLINE void all_rows(const struct mm_kind k, const struct mm_args *m)
+{
+    int64_t row = 0;
+    while (m->rows - row > 4) {
+        int64_t n = m->rows - row < MM_ROW_BLOCK ? m->rows - row : MM_ROW_BLOCK;
+        int64_t t = m->tile_begin;
+        for (; t + 2 <= m->tile_end; t += 2)
+            block_tiles(k, m, row, n, t, 2);
+        if (t < m->tile_end) block_tiles(k, m, row, n, t, 1);
+        row += n;
+    }
+    switch (m->rows - row) {
+    case 1:
+        few_rows(k, m, row, 1);
+        break;
+    case 2:
+        few_rows(k, m, row, 2);
+        break;
+    case 3:
+        few_rows(k, m, row, 3);
+        break;
+    case 4:
+        few_rows(k, m, row, 4);
+        break;
+    default:
+        break;
+    }
+}
+
+static void matmul_q4_0(const struct mm_args *m)
+{
+    all_rows(mm_q4_0, m);
+}
+static void matmul_q4_1(const struct mm_args *m)
+{
+    all_rows(mm_q4_1, m);
+}
+static void matmul_q5_0(const struct mm_args *m)
+{
+    all_rows(mm_q5_0, m);
+}
+static void matmul_q5_1(const struct mm_args *m)
+{
+    all_rows(mm_q5_1, m);
+}
+static void matmul_q8_0(const struct mm_args *m)
+{
+    all_rows(mm_q8_0, m);
+}
+static void matmul_q2_k(const struct mm_args *m)
+{
+    all_rows(mm_q2_k, m);
+}
+static void matmul_q3_k(const struct mm_args *m)
+{
+    all_rows(mm_q3_k, m);
+}
+static void matmul_q4_k(const struct mm_args *m)
+{
+    all_rows(mm_q4_k, m);
+}
+static void matmul_q5_k(const struct mm_args *m)
+{
+    all_rows(mm_q5_k, m);
+}
+static void matmul_q6_k(const struct mm_args *m)
+{
+    all_rows(mm_q6_k, m);
+}
+
+static void (*const products[MM_KINDS])(const struct mm_args *) = {
+    [MM_Q4_0] = matmul_q4_0, [MM_Q4_1] = matmul_q4_1, [MM_Q5_0] = matmul_q5_0,
+    [MM_Q5_1] = matmul_q5_1, [MM_Q8_0] = matmul_q8_0, [MM_Q2_K] = matmul_q2_k,
+    [MM_Q3_K] = matmul_q3_k, [MM_Q4_K] = matmul_q4_k, [MM_Q5_K] = matmul_q5_k,
+    [MM_Q6_K] = matmul_q6_k,
+};
+
+void avx512_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,
+                   int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
+{
+    const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
+    if (w->group > 1)
+        products[mm_kind_of(w)](&m);
+    else if (w->cls == PACK_BF16 && a->bf16)
+        avx512_matmul_bf16(&m);
+    else
+        avx512_matmul_f32(w, a, rows, out, ldo, tile_begin, tile_end, scratch);
+}

@@ -1,0 +1,231 @@
+/* Products with float32 arithmetic (every kind of weights, expanded exactly), and of BF16 pairs. */
+#include "kernel/cpu/avx512_matmul_int.h"
+
+#define FEW_TILES 4 /* tiles side by side when there are few rows: independent chains */
+
+/* Expands step s of a tile to dst [32 columns][16 rows]. */
+typedef void expand_fn(const struct packed *w, const uint8_t *tile, int64_t s, float *dst);
+
+MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t s, float *dst)
+{
+    const int steps = mm_super(k) / MM_STEP;
+    const __m512i byte = _mm512_set1_epi32(255);
+    const __m512i zero = _mm512_set1_epi32(k.zero_shift >= 0 ? 1 << k.zero_shift : 0);
+    struct mm_step v;
+    mm_load_step(k, tile + (size_t)(s / steps) * (size_t)mm_super_bytes(k), (int)(s % steps), &v);
+    for (int i = 0; i < 8; i++) {
+        const int g = 4 * i / k.group;
+        __m512i bytes = v.line[i];
+        for (int c = 0; c < 4; c++) {
+            __m512i u = _mm512_sub_epi32(_mm512_and_si512(bytes, byte), zero);
+            __m512 f = _mm512_mul_ps(v.scale[g], _mm512_cvtepi32_ps(u));
+            _mm512_store_ps(dst + (4 * i + c) * PACK_ROWS,
+                            k.has_min ? _mm512_add_ps(f, v.min[g]) : f);
+            bytes = _mm512_srli_epi32(bytes, 8);
+        }
+    }
+}
+
+static void expand_q4_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_0, tile, s, dst);
+}
+static void expand_q4_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_1, tile, s, dst);
+}
+static void expand_q5_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_0, tile, s, dst);
+}
+static void expand_q5_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_1, tile, s, dst);
+}
+static void expand_q8_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q8_0, tile, s, dst);
+}
+static void expand_q2_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q2_k, tile, s, dst);
+}
+static void expand_q3_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q3_k, tile, s, dst);
+}
+static void expand_q4_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_k, tile, s, dst);
+}
+static void expand_q5_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_k, tile, s, dst);
+}
+static void expand_q6_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q6_k, tile, s, dst);
+}
+
+/* Lines of step s that exist: 16 pairs of columns, or 32 columns, fewer at the end of a row. */
+MM_INLINE int step_lines(int64_t total, int64_t s, int per_step)
+{
+    int64_t left = total - s * per_step;
+    return left < per_step ? (int)left : per_step;
+}
+
+static void expand_f16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    const uint8_t *p = tile + 64 * 16 * s;
+    int lines = step_lines((w->cols + 1) / 2, s, 16);
+    for (int i = 0; i < lines; i++) {
+        __m512i pair = _mm512_loadu_si512(p + 64 * i);
+        __m256i first = _mm512_cvtepi32_epi16(pair);
+        __m256i second = _mm512_cvtepi32_epi16(_mm512_srli_epi32(pair, 16));
+        _mm512_store_ps(dst + (2 * i) * PACK_ROWS, _mm512_cvtph_ps(first));
+        _mm512_store_ps(dst + (2 * i + 1) * PACK_ROWS, _mm512_cvtph_ps(second));
+    }
+}
+
+static void expand_bf16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    const uint8_t *p = tile + 64 * 16 * s;
+    const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
+    int lines = step_lines((w->cols + 1) / 2, s, 16);
+    for (int i = 0; i < lines; i++) {
+        __m512i pair = _mm512_loadu_si512(p + 64 * i);
+        _mm512_store_si512(dst + (2 * i) * PACK_ROWS, _mm512_slli_epi32(pair, 16));
+        _mm512_store_si512(dst + (2 * i + 1) * PACK_ROWS, _mm512_and_si512(pair, high));
+    }
+}
+
+static void expand_f32(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    memcpy(dst, tile + 64 * MM_STEP * s, 64 * (size_t)step_lines(w->cols, s, MM_STEP));
+}
+
+static expand_fn *expander(const struct packed *w)
+{
+    static expand_fn *const quant[MM_KINDS] = {
+        [MM_Q4_0] = expand_q4_0, [MM_Q4_1] = expand_q4_1, [MM_Q5_0] = expand_q5_0,
+        [MM_Q5_1] = expand_q5_1, [MM_Q8_0] = expand_q8_0, [MM_Q2_K] = expand_q2_k,
+        [MM_Q3_K] = expand_q3_k, [MM_Q4_K] = expand_q4_k, [MM_Q5_K] = expand_q5_k,
+        [MM_Q6_K] = expand_q6_k,
+    };
+    if (w->group > 1) return quant[mm_kind_of(w)];
+    return w->cls == PACK_F16 ? expand_f16 : w->cls == PACK_BF16 ? expand_bf16 : expand_f32;
+}
+
+/* acc[t][r] += w[t] x[r] over cols columns. wcols: [tiles][32][16], accs: [rows][tiles][16]. */
+MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+                      const int tiles, const int rows)
+{
+    __m512 acc[8];
+    for (int i = 0; i < tiles * rows; i++)
+        acc[i] = _mm512_load_ps(accs + i * PACK_ROWS);
+    for (int c = 0; c < cols; c++) {
+        for (int t = 0; t < tiles; t++) {
+            __m512 w = _mm512_load_ps(wcols + (t * MM_STEP + c) * PACK_ROWS);
+            for (int r = 0; r < rows; r++)
+                acc[r * tiles + t] =
+                    _mm512_fmadd_ps(w, _mm512_set1_ps(x[r * ldx + c]), acc[r * tiles + t]);
+        }
+    }
+    for (int i = 0; i < tiles * rows; i++)
+        _mm512_store_ps(accs + i * PACK_ROWS, acc[i]);
+}
+
+MM_INLINE void step_rows(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+                         const int tiles, int64_t rows)
+{
+    const int most = 8 / tiles;
+    int64_t r = 0;
+    for (; r + most <= rows; r += most)
+        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
+    for (; r < rows; r++)
+        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
+}
+
+/* Rows [row, row + rows) of `tiles` tiles from t on. Scratch: accumulators, then the expanded step. */
+MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row, int64_t rows,
+                         int64_t t, const int tiles)
+{
+    float *accs = m->scratch, *wcols = accs + MM_ROW_BLOCK * FEW_TILES * PACK_ROWS;
+    const float *x = m->a->f32 + row * m->a->ldf;
+    memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
+    for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        for (int j = 0; j < tiles; j++)
+            expand(m->w, m->w->data + (size_t)(t + j) * m->w->tile_bytes, s,
+                   wcols + j * MM_STEP * PACK_ROWS);
+        step_rows(wcols, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs,
+                  tiles, rows);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int j = 0; j < tiles; j++)
+            mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                     m->w->rows - (t + j) * PACK_ROWS,
+                     _mm512_load_ps(accs + (r * tiles + j) * PACK_ROWS));
+}
+
+void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows,
+                       float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
+{
+    const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
+    expand_fn *expand = expander(w);
+    for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
+        int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
+        int64_t t = tile_begin;
+        for (; n < 8 && t + FEW_TILES <= tile_end; t += FEW_TILES)
+            f32_tiles(&m, expand, row, n, t, FEW_TILES);
+        for (; t < tile_end; t++)
+            f32_tiles(&m, expand, row, n, t, 1);
+    }
+}
+
+/* n rows (a constant) of one tile, pairs of columns. */
+MM_INLINE void bf16_rows(const struct mm_args *m, int64_t row, int64_t t, const int n)
+{
+    const int64_t pairs = (m->w->cols + 1) / 2;
+    const uint16_t *x = m->a->bf16 + row * 2 * pairs;
+    const uint8_t *tile = m->w->data + (size_t)t * m->w->tile_bytes;
+    __m512 acc[8];
+    for (int r = 0; r < n; r++)
+        acc[r] = _mm512_setzero_ps();
+    for (int64_t c = 0; c < pairs; c++) {
+        __m512bh w = (__m512bh)_mm512_loadu_si512(tile + 64 * c);
+        for (int r = 0; r < n; r++) {
+            __m512i pair = _mm512_set1_epi32(mm_load32(x + 2 * (r * pairs + c)));
+            acc[r] = _mm512_dpbf16_ps(acc[r], w, (__m512bh)pair);
+        }
+    }
+    for (int r = 0; r < n; r++)
+        mm_store(m->out + (row + r) * m->ldo + t * PACK_ROWS, m->w->rows - t * PACK_ROWS, acc[r]);
+}
+
+void avx512_matmul_bf16(const struct mm_args *m)
+{
+    for (int64_t block = 0; block < m->rows; block += MM_ROW_BLOCK) {
+        int64_t end = m->rows - block < MM_ROW_BLOCK ? m->rows : block + MM_ROW_BLOCK;
+        for (int64_t t = m->tile_begin; t < m->tile_end; t++) {
+            int64_t row = block;
+            for (; row + 8 <= end; row += 8)
+                bf16_rows(m, row, t, 8);
+            for (; row + 4 <= end; row += 4)
+                bf16_rows(m, row, t, 4);
+            for (; row + 2 <= end; row += 2)
+                bf16_rows(m, row, t, 2);
+            for (; row < end; row++)
+                bf16_rows(m, row, t, 1);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+/* Private to src/kernel/cpu: what the matrix products of all instruction sets share.
+ *
+ * A quantized product goes through a tile in steps of 32 columns: the step's weights are expanded to
+ * bytes once, in registers, and meet every row of activations; a step is one group of 32 or two of 16.
+ * The kinds of packed matrices are compile-time constants of always-inline functions, so each kind gets
+ * its own loop without a branch. */
+#ifndef SP_KERNEL_MATMUL_INT_H
+#define SP_KERNEL_MATMUL_INT_H
+
+#include <assert.h>
+#include <string.h>
+#include "kernel/kernel_int.h"
+
+#define MM_INLINE static inline __attribute__((always_inline))
+
+#define MM_STEP 32      /* columns of a step */
+#define MM_ROW_BLOCK 64 /* rows of activations that share one expansion of a step */
+
+/* Arguments of one call of a product (see struct kernel_ops). */
+struct mm_args {
+    const struct packed *w;
+    const struct activations *a;
+    int64_t rows;
+    float *out;
+    int64_t ldo;
+    int64_t tile_begin, tile_end;
+    float *scratch;
+};
+
+/* A kind of quantized matrix: all that decides how its bytes are read. */
+struct mm_kind {
+    int bits;
+    int group;
+    int zero_shift; /* zero = 1 << zero_shift; -1: zero = 0 */
+    bool has_min, two_level, signed_sc;
+};
+
+enum mm_kind_id {
+    MM_Q4_0,
+    MM_Q4_1,
+    MM_Q5_0,
+    MM_Q5_1,
+    MM_Q8_0,
+    MM_Q2_K,
+    MM_Q3_K,
+    MM_Q4_K,
+    MM_Q5_K,
+    MM_Q6_K,
+    MM_KINDS
+};
+
+static const struct mm_kind mm_q4_0 = {4, 32, 3, false, false, false};
+static const struct mm_kind mm_q4_1 = {4, 32, -1, true, false, false};
+static const struct mm_kind mm_q5_0 = {5, 32, 4, false, false, false};
+static const struct mm_kind mm_q5_1 = {5, 32, -1, true, false, false};
+static const struct mm_kind mm_q8_0 = {8, 32, 7, false, false, false};
+static const struct mm_kind mm_q2_k = {4, 16, -1, true, true, false};
+static const struct mm_kind mm_q3_k = {4, 16, 2, false, true, true};
+static const struct mm_kind mm_q4_k = {4, 32, -1, true, true, false};
+static const struct mm_kind mm_q5_k = {5, 32, -1, true, true, false};
+static const struct mm_kind mm_q6_k = {6, 16, 5, false, true, true};
+
+/* Which kind a quantized matrix is. */
+static inline enum mm_kind_id mm_kind_of(const struct packed *w)
+{
+    if (!w->two_level) {
+        if (w->cls == PACK_Q8) return MM_Q8_0;
+        if (w->cls == PACK_Q5) return w->has_min ? MM_Q5_1 : MM_Q5_0;
+        assert(w->cls == PACK_Q4);
+        return w->has_min ? MM_Q4_1 : MM_Q4_0;
+    }
+    if (w->cls == PACK_Q6) return MM_Q6_K;
+    if (w->cls == PACK_Q5) return MM_Q5_K;
+    assert(w->cls == PACK_Q4);
+    if (w->group == 32) return MM_Q4_K;
+    return w->has_min ? MM_Q2_K : MM_Q3_K;
+}
+
+/* Sizes inside a super-group, as pack.h lays it out. */
+MM_INLINE int mm_super(struct mm_kind k)
+{
+    return k.two_level ? 256 : 32;
+}
+MM_INLINE int mm_group_bytes(struct mm_kind k)
+{
+    return k.group * PACK_ROWS * k.bits / 8;
+}
+MM_INLINE int mm_off_sc(struct mm_kind k)
+{
+    return k.has_min ? 64 : 32;
+}
+MM_INLINE int mm_off_m(struct mm_kind k)
+{
+    return mm_off_sc(k) + (k.two_level ? 16 * (256 / k.group) : 0);
+}
+MM_INLINE int mm_off_quants(struct mm_kind k)
+{
+    return mm_off_m(k) + (k.two_level && k.has_min ? 16 * (256 / k.group) : 0);
+}
+MM_INLINE int mm_super_bytes(struct mm_kind k)
+{
+    return mm_off_quants(k) + mm_super(k) / k.group * mm_group_bytes(k);
+}
+
+MM_INLINE int32_t mm_load32(const void *p)
+{
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+#endif
