@@ -6,7 +6,7 @@
 
 #include <stdarg.h>
 
-/* X(name, number, text): one list from which the enum and sp_error_name() are made. */
+/* X(name, number, text): one list from which the enum and sp_code_text() are made. */
 #define SP_ERROR_LIST(X)                                                                           \
     X(SP_ENOMEM, -1, "out of memory")                                                              \
     X(SP_EIO, -2, "input/output error")                                                            \
@@ -42,7 +42,8 @@ typedef struct sp_error {
  * Invalid UTF-8 and control characters in the formatted text are replaced by '?'. */
 int sp_fail(sp_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the message that is already in *err; returns err->code. */
+/* Puts "prefix: " before the message that is already in *err and returns err->code, which becomes
+ * `code` when it was still 0. With err NULL it only returns code. */
 int sp_fail_within(sp_error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

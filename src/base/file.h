@@ -18,7 +18,7 @@ void file_map_close(file_map *m);
 /* Tells the kernel that these bytes of the mapping are not needed again (their pages go back). */
 void file_map_drop(const file_map *m, size_t offset, size_t n);
 
-/* Reads a whole file of at most max bytes; *data is NUL-terminated and the caller's (sp_free). */
+/* Reads a whole file of at most max bytes (else SP_EFULL); *data is NUL-terminated and the caller's (sp_free). */
 int file_read(const char *path, size_t max, char **data, size_t *size, sp_error *err);
 /* Writes to a temporary name beside path, syncs, renames: readers see the old or the new file. */
 int file_write_atomic(const char *path, const void *data, size_t size, sp_error *err);
@@ -27,7 +27,8 @@ bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 int64_t file_size(const char *path);               /* -1 when it can't be told */
 int file_mkdirs(const char *path, sp_error *err);   /* like mkdir -p */
-int file_remove_tree(const char *path, sp_error *err); /* a folder and all in it; follows no links */
+/* A folder and all in it, or one file or link; follows no links. SP_ENOTFOUND when there is none. */
+int file_remove_tree(const char *path, sp_error *err);
 uint64_t file_space_free(const char *path);         /* bytes for this user; UINT64_MAX if unknown */
 /* "dir/name" in a new string (sp_free); NULL when out of memory. */
 char *path_join(const char *dir, const char *name);

@@ -9,7 +9,7 @@ typedef struct sha256 sha256;
 
 sha256 *sha256_new(void); /* NULL: out of memory */
 void sha256_add(sha256 *h, const void *p, size_t n);
-void sha256_hex(sha256 *h, char out[65]); /* ends the sum; lower case, NUL-terminated */
+void sha256_hex(sha256 *h, char out[65]); /* ends the sum; lower case; "" if libcrypto failed */
 void sha256_free(sha256 *h);
 int sha256_file(const char *path, char out[65], sp_error *err);
 

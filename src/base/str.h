@@ -18,7 +18,8 @@ bool str_starts(str s, const char *prefix);
 bool str_ends(str s, const char *suffix);
 
 /* Strict parsing of a whole string: no spaces, no rest, no overflow, no NaN or infinity.
- * Return false and leave *out alone otherwise. str_to_bytes takes "512", "64K", "2M", "3G", "1.5GB". */
+ * Return false and leave *out alone otherwise. str_to_bytes takes "512", "64K", "2M", "3G", "1.5GB":
+ * units K M G T, in either case, with or without B or iB, are powers of 1024. */
 bool str_to_i64(str s, int64_t *out);
 bool str_to_f64(str s, double *out);
 bool str_to_bytes(str s, uint64_t *out);
@@ -32,7 +33,8 @@ bool utf8_valid(const char *p, size_t n);
  * code point whose rest has not come yet. Invalid bytes count as whole (they will never complete). */
 size_t utf8_complete(const char *p, size_t n);
 
-/* Distance of two names for "did you mean"; small is near. */
+/* Distance of two names for "did you mean"; small is near. Insertions, deletions, changes and swaps of
+ * neighbours count 1; names over 64 bytes are as far as the longer one is long. */
 size_t str_distance(str a, str b);
 
 #endif
