@@ -1,0 +1,197 @@
+/* Products with float32 arithmetic, AVX2: every kind of weights, expanded exactly. */
+#include "kernel/cpu/avx2_matmul_int.h"
+
+#define FEW_TILES 4 /* tiles side by side when there are few rows: independent chains */
+
+/* Expands step s of a tile to dst [32 columns][16 rows]. */
+typedef void expand_fn(const struct packed *w, const uint8_t *tile, int64_t s, float *dst);
+
+MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t s, float *dst)
+{
+    const int steps = mm_super(k) / MM_STEP;
+    const __m256i byte = _mm256_set1_epi32(255);
+    const __m256i zero = _mm256_set1_epi32(k.zero_shift >= 0 ? 1 << k.zero_shift : 0);
+    struct mm_step v;
+    mm_load_step(k, tile + s / steps * mm_super_bytes(k), (int)(s % steps), &v);
+    for (int i = 0; i < 16; i++) {
+        const int line = i / 2, half = i % 2, g = 4 * line / k.group;
+        __m256 scale = _mm256_load_ps(v.scale[g] + 8 * half);
+        __m256i bytes = mm_load(v.line[line] + 32 * half);
+        for (int c = 0; c < 4; c++) {
+            __m256i u = _mm256_sub_epi32(_mm256_and_si256(bytes, byte), zero);
+            __m256 f = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(u));
+            if (k.has_min) f = _mm256_add_ps(f, _mm256_load_ps(v.min[g] + 8 * half));
+            _mm256_store_ps(dst + (4 * line + c) * PACK_ROWS + 8 * half, f);
+            bytes = _mm256_srli_epi32(bytes, 8);
+        }
+    }
+}
+
+static void expand_q4_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_0, tile, s, dst);
+}
+static void expand_q4_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_1, tile, s, dst);
+}
+static void expand_q5_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_0, tile, s, dst);
+}
+static void expand_q5_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_1, tile, s, dst);
+}
+static void expand_q8_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q8_0, tile, s, dst);
+}
+static void expand_q2_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q2_k, tile, s, dst);
+}
+static void expand_q3_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q3_k, tile, s, dst);
+}
+static void expand_q4_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q4_k, tile, s, dst);
+}
+static void expand_q5_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q5_k, tile, s, dst);
+}
+static void expand_q6_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    (void)w;
+    expand_quant(mm_q6_k, tile, s, dst);
+}
+
+/* Lines of step s that exist: 16 pairs of columns, or 32 columns, fewer at the end of a row. */
+MM_INLINE int step_lines(int64_t total, int64_t s, int per_step)
+{
+    int64_t left = total - s * per_step;
+    return left < per_step ? (int)left : per_step;
+}
+
+static void expand_f16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    const uint8_t *p = tile + 64 * 16 * s;
+    int lines = step_lines((w->cols + 1) / 2, s, 16);
+    for (int i = 0; i < 2 * lines; i++) {
+        float *to = dst + (i / 2) * 2 * PACK_ROWS + (i % 2) * 8;
+        __m256i pair = mm_load(p + 32 * i);
+        /* eight firsts, then eight seconds */
+        __m256i v = _mm256_packus_epi32(_mm256_and_si256(pair, low), _mm256_srli_epi32(pair, 16));
+        v = _mm256_permute4x64_epi64(v, 0xd8);
+        _mm256_store_ps(to, _mm256_cvtph_ps(_mm256_castsi256_si128(v)));
+        _mm256_store_ps(to + PACK_ROWS, _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1)));
+    }
+}
+
+static void expand_bf16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+    const uint8_t *p = tile + 64 * 16 * s;
+    int lines = step_lines((w->cols + 1) / 2, s, 16);
+    for (int i = 0; i < 2 * lines; i++) {
+        float *to = dst + (i / 2) * 2 * PACK_ROWS + (i % 2) * 8;
+        __m256i pair = mm_load(p + 32 * i);
+        mm_put(to, _mm256_slli_epi32(pair, 16));
+        mm_put(to + PACK_ROWS, _mm256_and_si256(pair, high));
+    }
+}
+
+static void expand_f32(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    memcpy(dst, tile + 64 * MM_STEP * s, 64 * (size_t)step_lines(w->cols, s, MM_STEP));
+}
+
+static expand_fn *expander(const struct packed *w)
+{
+    static expand_fn *const quant[MM_KINDS] = {
+        [MM_Q4_0] = expand_q4_0, [MM_Q4_1] = expand_q4_1, [MM_Q5_0] = expand_q5_0,
+        [MM_Q5_1] = expand_q5_1, [MM_Q8_0] = expand_q8_0, [MM_Q2_K] = expand_q2_k,
+        [MM_Q3_K] = expand_q3_k, [MM_Q4_K] = expand_q4_k, [MM_Q5_K] = expand_q5_k,
+        [MM_Q6_K] = expand_q6_k,
+    };
+    if (w->group > 1) return quant[mm_kind_of(w)];
+    return w->cls == PACK_F16 ? expand_f16 : w->cls == PACK_BF16 ? expand_bf16 : expand_f32;
+}
+
+/* acc[r][t] += x[r] w[t] over cols columns. wcols: [tiles][32][16], accs: [rows][tiles][16];
+ * rows * tiles <= 4, constants. */
+MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+                      const int tiles, const int rows)
+{
+    __m256 acc[8];
+    for (int i = 0; i < 2 * tiles * rows; i++)
+        acc[i] = _mm256_load_ps(accs + 8 * i);
+    for (int c = 0; c < cols; c++) {
+        for (int r = 0; r < rows; r++) {
+            __m256 v = _mm256_set1_ps(x[r * ldx + c]);
+            for (int i = 0; i < 2 * tiles; i++) {
+                const float *w = wcols + (i / 2 * MM_STEP + c) * PACK_ROWS + 8 * (i % 2);
+                acc[2 * tiles * r + i] =
+                    _mm256_fmadd_ps(_mm256_load_ps(w), v, acc[2 * tiles * r + i]);
+            }
+        }
+    }
+    for (int i = 0; i < 2 * tiles * rows; i++)
+        _mm256_store_ps(accs + 8 * i, acc[i]);
+}
+
+MM_INLINE void step_rows(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+                         const int tiles, int64_t rows)
+{
+    const int most = 4 / tiles;
+    int64_t r = 0;
+    for (; r + most <= rows; r += most)
+        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
+    for (; r < rows; r++)
+        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
+}
+
+/* Rows [row, row + rows) of `tiles` tiles from t on. Scratch: accumulators, then the expanded step. */
+MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row, int64_t rows,
+                         int64_t t, const int tiles)
+{
+    float *accs = m->scratch, *wcols = accs + MM_ROW_BLOCK * FEW_TILES * PACK_ROWS;
+    const float *x = m->a->f32 + row * m->a->ldf;
+    memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
+    for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        for (int j = 0; j < tiles; j++)
+            expand(m->w, m->w->data + (size_t)(t + j) * m->w->tile_bytes, s,
+                   wcols + j * MM_STEP * PACK_ROWS);
+        step_rows(wcols, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs,
+                  tiles, rows);
+    }
+    mm_store_block(m, row, rows, t, tiles, accs);
+}
+
+void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows, float *out,
+                     int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
+{
+    const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
+    expand_fn *expand = expander(w);
+    for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
+        int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
+        int64_t t = tile_begin;
+        for (; n < 4 && t + FEW_TILES <= tile_end; t += FEW_TILES)
+            f32_tiles(&m, expand, row, n, t, FEW_TILES);
+        for (; t < tile_end; t++)
+            f32_tiles(&m, expand, row, n, t, 1);
+    }
+}

@@ -1,0 +1,105 @@
+/* Private to the AVX2 products: expanding packed weights to small buffers. A tile's 16 rows are two
+ * halves of 8 lanes. */
+#ifndef SP_KERNEL_AVX2_MATMUL_INT_H
+#define SP_KERNEL_AVX2_MATMUL_INT_H
+
+#include <immintrin.h>
+#include "kernel/cpu/matmul_int.h"
+
+/* 32 columns of a tile: eight quad lines of u, scale and minimum of one or two groups. */
+struct mm_step {
+    _Alignas(32) uint8_t line[8][64];
+    _Alignas(32) float scale[2][PACK_ROWS], min[2][PACK_ROWS];
+};
+
+MM_INLINE __m256 mm_load_f16(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+MM_INLINE __m256 mm_load_bytes(const uint8_t *p, bool is_signed)
+{
+    __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v));
+}
+
+MM_INLINE __m256i mm_load(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+MM_INLINE void mm_put(void *p, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+/* 32 bits to 32 bytes: `value` where the bit is set, else 0. */
+MM_INLINE __m256i mm_spread(const uint8_t *word, char value)
+{
+    const __m256i pick =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i mask = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i bits = _mm256_shuffle_epi8(_mm256_set1_epi32(mm_load32(word)), pick);
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, mask), mask);
+    return _mm256_and_si256(set, _mm256_set1_epi8(value));
+}
+
+/* The quad lines of one group at p to line[group / 4]. */
+MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, uint8_t (*line)[64])
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    const int lines = k.group / 4;
+    const uint8_t *plane4 = p + 32 * lines, *plane5 = plane4 + 8 * lines;
+    if (k.bits == 8) {
+        memcpy(line, p, (size_t)lines * 64);
+        return;
+    }
+    for (int i = 0; i < lines; i++) {
+        for (int half = 0; half < 2; half++) {
+            __m256i v = mm_load(p + 64 * (i / 2) + 32 * half);
+            v = _mm256_and_si256(i % 2 ? _mm256_srli_epi16(v, 4) : v, low);
+            if (k.bits > 4) v = _mm256_or_si256(v, mm_spread(plane4 + 8 * i + 4 * half, 16));
+            if (k.bits > 5) v = _mm256_or_si256(v, mm_spread(plane5 + 8 * i + 4 * half, 32));
+            mm_put(line[i] + 32 * half, v);
+        }
+    }
+}
+
+/* Step i of a super-group. */
+MM_INLINE void mm_load_step(const struct mm_kind k, const uint8_t *super, int i, struct mm_step *s)
+{
+    const int groups = MM_STEP / k.group;
+    const uint8_t *quants = super + mm_off_quants(k) + i * groups * mm_group_bytes(k);
+    for (int g = 0; g < groups; g++) {
+        mm_expand_group(k, quants + g * mm_group_bytes(k), s->line + g * (k.group / 4));
+        for (int half = 0; half < 2; half++) {
+            const int at = 16 * (i * groups + g) + 8 * half;
+            __m256 scale = mm_load_f16(super + 16 * half);
+            if (k.two_level)
+                scale = _mm256_mul_ps(scale, mm_load_bytes(super + mm_off_sc(k) + at, k.signed_sc));
+            _mm256_store_ps(s->scale[g] + 8 * half, scale);
+            if (!k.has_min) continue;
+            __m256 min = mm_load_f16(super + 32 + 16 * half);
+            if (k.two_level)
+                min = _mm256_mul_ps(_mm256_sub_ps(_mm256_set1_ps(-0.0f), min),
+                                    mm_load_bytes(super + mm_off_m(k) + at, false));
+            _mm256_store_ps(s->min[g] + 8 * half, min);
+        }
+    }
+}
+
+/* Writes accumulators [rows][tiles][16] of tiles from t on to the output's rows from `row` on. */
+MM_INLINE void mm_store_block(const struct mm_args *m, int64_t row, int64_t rows, int64_t t,
+                              int tiles, const float *accs)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        for (int j = 0; j < tiles; j++) {
+            int64_t left = m->w->rows - (t + j) * PACK_ROWS;
+            memcpy(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                   accs + (r * tiles + j) * PACK_ROWS,
+                   (size_t)(left < PACK_ROWS ? left : PACK_ROWS) * sizeof *accs);
+        }
+    }
+}
+
+#endif
