@@ -50,10 +50,9 @@ struct kv_layer {
 /* Attention of `rows` rows of one sequence for one KV head and the query heads that share it. */
 struct attention_args {
     const struct kv_layer *kv;
-    const int32_t
-        *pages; /* page table of the sequence: position p is in pages[p / 64], slot p % 64 */
-    const int32_t *pos; /* [rows] position of each row; keys 0..pos are seen */
-    const float *q;     /* row r, query head j of this KV head: q + r * ldq + j * head_dim */
+    const int32_t *pages; /* page table: position p is in pages[p / KV_PAGE], slot p % KV_PAGE */
+    const int32_t *pos;   /* [rows] position of each row; keys 0..pos are seen */
+    const float *q;       /* row r, query head j of this KV head: q + r * ldq + j * head_dim */
     int64_t ldq;
     float *out; /* same arrangement */
     int64_t ldo;
