@@ -6,18 +6,18 @@
 #include "engine/engine.h"
 
 struct served_model {
-    engine *engine;             /* not owned */
-    const char *const *names;   /* first: its id; then aliases */
+    engine *engine;           /* not owned */
+    const char *const *names; /* first: its id; then aliases */
     size_t n_names;
 };
 struct server_opts {
-    const char *host;           /* "127.0.0.1" */
-    int port;                   /* 0: any free one */
-    bool next_port;             /* a busy port: try the next ones and say so */
+    const char *host; /* "127.0.0.1" */
+    int port;         /* 0: any free one */
+    bool next_port;   /* a busy port: try the next ones and say so */
     const char *const *api_keys;
     size_t n_api_keys;
-    bool no_auth;               /* needed to listen off loopback without keys */
-    bool allow_special;         /* messages may hold control tokens */
+    bool no_auth;       /* needed to listen off loopback without keys */
+    bool allow_special; /* messages may hold control tokens */
     const struct served_model *models;
     size_t n_models;
     void (*on_ready)(void *arg, const char *host, int port); /* listening now */
@@ -27,8 +27,9 @@ struct server_opts {
 typedef struct server server;
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err);
-int server_run(server *s, sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs */
-void server_stop(server *s);              /* any thread */
+int server_run(server *s,
+               sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs */
+void server_stop(server *s);   /* any thread */
 void server_free(server *s);
 
 #endif

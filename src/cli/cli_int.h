@@ -1,0 +1,68 @@
+/* The verbs of the program. Each cmd_<verb>.c offers one function; main.c holds the table. A verb gets
+ * its parsed options and returns 0 or an SP_E* code with *err filled; only main.c prints errors and
+ * exits (0 done, 1 failed, 2 wrong usage). */
+#ifndef SP_CLI_CLI_INT_H
+#define SP_CLI_CLI_INT_H
+
+#include "base/options.h"
+#include "engine/engine.h"
+#include "hub/hub.h"
+
+int cmd_run(const options *o, sp_error *err);
+int cmd_chat(const options *o, sp_error *err);
+int cmd_serve(const options *o, sp_error *err);
+int cmd_pull(const options *o, sp_error *err);
+int cmd_list(const options *o, sp_error *err);
+int cmd_show(const options *o, sp_error *err);
+int cmd_rm(const options *o, sp_error *err);
+int cmd_eval(const options *o, sp_error *err);
+int cmd_bench(const options *o, sp_error *err);
+int cmd_config(const options *o, sp_error *err);
+
+/* open.c: the store and engines as the options ask for them. */
+int cli_hub(const options *o, hub **out, sp_error *err);
+/* name: a model of the store or a path; NULL takes --model, else the only or the starter model. */
+int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
+               sp_error *err);
+enum compute_mode cli_compute(const options *o);
+/* The model that --model or the store's only model names; *name is the caller's. */
+int cli_model_name(const options *o, char **name, sp_error *err);
+/* Sampling flags over the model's own defaults. */
+int cli_sampling(const options *o, struct sampling *s, sp_error *err);
+
+/* answer.c: one request from this thread, its text as it comes. Ctrl-C cancels it. */
+struct answer {
+    buf text; /* the whole answer */
+    enum finish_reason reason;
+    sp_error error;
+    int64_t prompt_tokens, answer_tokens;
+    double queue_seconds, prefill_seconds, decode_seconds;
+};
+/* to_stdout: write text as it comes. The caller frees with answer_free. SP_ECANCELLED after Ctrl-C (what
+ * came is in *a), the engine's error, or 0. */
+int answer_get(engine *e, struct engine_request *r, bool to_stdout, struct answer *a,
+               sp_error *err);
+void answer_free(struct answer *a);
+void answer_stats(const struct answer *a, buf *out); /* "31 tokens in, 64 out, 45.1 tokens/s ..." */
+extern volatile int cli_interrupted; /* set by SIGINT while an answer or a download runs */
+void cli_catch_interrupt(bool on);
+
+/* term.c: what the terminal is like. */
+bool term_color(const options *o, int fd);
+bool term_is_tty(int fd);
+int term_width(void);
+/* A status line on stderr, rewritten in place; only on a terminal. NULL clears it. */
+void term_status(const char *line);
+void term_bytes(uint64_t n, char out[24]);        /* "491 MB" */
+void term_duration(double seconds, char out[24]); /* "1 min 12 s" */
+int term_use_utf8(void); /* LC_CTYPE that knows UTF-8, whatever LANG says */
+
+/* lineedit.c: one message from the person, with editing, history and pasted blocks. */
+typedef struct lineedit lineedit;
+int lineedit_new(const char *history_file, lineedit **out, sp_error *err);
+void lineedit_free(lineedit *l);
+/* *message is the caller's. 1: got one; 0: end of input; SP_ECANCELLED: Ctrl-C on the line. */
+int lineedit_read(lineedit *l, const char *prompt, const char *more_prompt, char **message,
+                  sp_error *err);
+
+#endif

@@ -1,0 +1,144 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/machine.h"
+#include "cli/cli_int.h"
+#include "server/server.h"
+
+#define MAX_MODELS 16
+#define MAX_NAMES 20
+
+struct served {
+    engine *engine;
+    char *stem; /* the file's name without its ending */
+    const char *names[MAX_NAMES];
+    size_t n_names;
+};
+
+/* "/x/qwen-q4.gguf" -> "qwen-q4"; a folder's name stays whole. */
+static char *stem_of(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0) n -= 5;
+    return sp_strndup(path + from, n - from);
+}
+
+static void add_name(struct served *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_names; i++)
+        if (strcmp(s->names[i], name) == 0) return;
+    if (s->n_names < MAX_NAMES) s->names[s->n_names++] = name;
+}
+
+/* Opens a model; it answers to its catalogue or store name, its file's stem and, the first, --alias. */
+static int open_served(const options *o, const char *name, bool first, struct served *s,
+                       sp_error *err)
+{
+    const char *const *aliases;
+    size_t n = options_list(o, "alias", &aliases);
+    int code = cli_engine(o, name, cli_compute(o), &s->engine, err);
+    if (code < 0) return code;
+    const char *path = checkpoint_path(engine_checkpoint(s->engine));
+    s->stem = stem_of(path);
+    if (!s->stem) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!strchr(name, '/')) add_name(s, name);
+    add_name(s, s->stem);
+    for (size_t i = 0; first && i < n; i++)
+        add_name(s, aliases[i]);
+    struct engine_info info;
+    engine_get_info(s->engine, &info);
+    log_info("serve",
+             "%s: ready in %.2f s, %s kernels, %s, %d threads, weights %.0f MB, KV cache %.0f MB",
+             s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
+             (double)info.weight_bytes / 1e6, (double)info.kv_bytes / 1e6);
+    return 0;
+}
+
+struct welcome {
+    const char *name;
+    bool auth;
+};
+
+static void greet(void *arg, const char *host, int port)
+{
+    const struct welcome *w = arg;
+    const struct catalogue_entry *best = catalogue_best(machine_memory_total());
+    bool v6 = strchr(host, ':') != NULL;
+    printf("\nSampan answers at http://%s%s%s:%d\n\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    printf("  curl http://%s%s%s:%d/v1/chat/completions%s -H 'Content-Type: application/json' \\\n"
+           "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
+           "\"你好！\"}]}'\n\n",
+           v6 ? "[" : "", host, v6 ? "]" : "", port,
+           w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", w->name);
+    printf("  sampan chat --model %s\n", w->name);
+    if (strcmp(best->name, w->name) != 0)
+        printf("\nThe best model of the catalogue for this machine's memory:\n  sampan pull %s\n",
+               best->name);
+    printf("\nCtrl-C ends it.\n");
+    fflush(stdout);
+}
+
+static int serve(const options *o, const struct served *s, size_t n, sp_error *err)
+{
+    struct served_model models[MAX_MODELS];
+    for (size_t i = 0; i < n; i++)
+        models[i] = (struct served_model){s[i].engine, s[i].names, s[i].n_names};
+    struct welcome w = {.name = s[0].names[0]};
+    struct server_opts so = {.host = options_str(o, "host"),
+                             .port = (int)options_int(o, "port"),
+                             .next_port = options_bool(o, "next-port"),
+                             .no_auth = options_bool(o, "no-auth"),
+                             .allow_special = options_bool(o, "allow-special"),
+                             .models = models,
+                             .n_models = n,
+                             .on_ready = greet,
+                             .arg = &w};
+    so.n_api_keys = options_list(o, "api-key", &so.api_keys);
+    w.auth = so.n_api_keys > 0;
+    server *running = NULL;
+    int code = server_new(&so, &running, err);
+    if (code == 0) code = server_run(running, err);
+    server_free(running);
+    return code;
+}
+
+int cmd_serve(const options *o, sp_error *err)
+{
+    struct served s[MAX_MODELS] = {0};
+    const char *const *models;
+    const char *const *args;
+    char *only = NULL;
+    const char *one[1];
+    int code = 0;
+    size_t n = options_list(o, "model", &models), opened = 0;
+    if (options_args(o, &args) > 0)
+        return sp_fail(err, SP_EUSAGE,
+                       "serve takes no bare argument, '%s' was given: say --model %s", args[0],
+                       args[0]);
+    if (n > MAX_MODELS)
+        return sp_fail(err, SP_EUSAGE,
+                       "--model: given %zu times: at most %d models are served at once", n,
+                       MAX_MODELS);
+    if (n == 0) {
+        code = cli_model_name(o, &only, err);
+        one[0] = only;
+        models = one;
+        n = 1;
+    }
+    for (; code == 0 && opened < n; opened++)
+        code = open_served(o, models[opened], opened == 0, &s[opened], err);
+    if (code == 0) code = serve(o, s, n, err);
+    for (size_t i = 0; i < opened; i++) {
+        engine_close(s[i].engine);
+        sp_free(s[i].stem);
+    }
+    sp_free(only);
+    return code;
+}

@@ -1,0 +1,183 @@
+/* list, show and rm: the models on this machine. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/machine.h"
+#include "cli/cli_int.h"
+
+static void list_json(const struct stored_model *m, size_t n)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(all,
+                              json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:I}", "name", m[i].name,
+                                        "path", m[i].path, "bytes", (json_int_t)m[i].bytes,
+                                        "source", m[i].source, "sha256", m[i].sha256, "license",
+                                        m[i].license, "pulled", (json_int_t)m[i].pulled));
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(all);
+}
+
+int cmd_list(const options *o, sp_error *err)
+{
+    hub *h = NULL;
+    struct stored_model *m = NULL;
+    size_t n = 0;
+    int code = cli_hub(o, &h, err);
+    if (code == 0) code = hub_list(h, &m, &n, err);
+    if (code == 0 && options_bool(o, "json")) {
+        list_json(m, n);
+    } else if (code == 0 && n == 0) {
+        printf("No model is in %s yet. `sampan pull` shows what there is.\n", hub_store(h));
+    } else if (code == 0) {
+        printf("%-28s %10s  %-16s %s\n", "NAME", "SIZE", "PULLED", "SOURCE");
+        for (size_t i = 0; i < n; i++) {
+            char size[24], when[32] = "";
+            time_t t = (time_t)m[i].pulled;
+            struct tm tm;
+            if (t && localtime_r(&t, &tm)) strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
+            term_bytes(m[i].bytes, size);
+            printf("%-28s %10s  %-16s %s\n", m[i].name, size, when, m[i].source ? m[i].source : "");
+        }
+    }
+    stored_models_free(m, n);
+    hub_close(h);
+    return code;
+}
+
+static int one_argument(const options *o, const char *verb, const char **out, sp_error *err)
+{
+    const char *const *args;
+    size_t n = options_args(o, &args);
+    if (n != 1)
+        return sp_fail(err, SP_EUSAGE, "%s takes the name or path of one model, %zu were given",
+                       verb, n);
+    *out = args[0];
+    return 0;
+}
+
+static int64_t context_wanted(const options *o, const struct model_config *c)
+{
+    int64_t n = options_has(o, "context") ? options_int(o, "context") : 4096;
+    return n > c->context ? c->context : n;
+}
+
+struct facts {
+    const struct model_config *config;
+    char format[64];
+    int64_t parameters, context;
+    uint64_t tensor_bytes, need;
+    struct model_memory memory;
+};
+
+static void show_text(const char *path, const struct facts *f)
+{
+    const struct model_config *c = f->config;
+    char weights[24], kv[24], need[24], free_bytes[24];
+    uint64_t pages = (uint64_t)((f->context + KV_PAGE - 1) / KV_PAGE);
+    term_bytes(f->memory.weights, weights);
+    term_bytes(pages * f->memory.kv_page, kv);
+    term_bytes(f->need, need);
+    term_bytes(machine_memory_free(), free_bytes);
+    printf("name          %s\n", c->name);
+    printf("path          %s\n", path);
+    printf("architecture  %s, %lld layers, hidden %lld, %lld heads (%lld for keys and values) of "
+           "%lld, "
+           "feed-forward %lld, vocabulary %lld%s\n",
+           c->arch->name, (long long)c->layers, (long long)c->hidden, (long long)c->heads,
+           (long long)c->kv_heads, (long long)c->head_dim, (long long)c->ffn, (long long)c->vocab,
+           c->tied ? ", tied embedding" : "");
+    printf("parameters    %.2f billion\n", (double)f->parameters / 1e9);
+    printf("format        %s\n", f->format);
+    printf("context       %lld tokens\n", (long long)c->context);
+    printf("licence       %s\n", c->license[0] ? c->license : "not declared");
+    printf("memory        %s at %lld tokens of context: %s weights, %s keys and values (one "
+           "request); %s free now\n",
+           need, (long long)f->context, weights, kv, free_bytes);
+}
+
+static void show_json(const char *path, const struct facts *f)
+{
+    const struct model_config *c = f->config;
+    json_t *j = json_pack(
+        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:s,s:I,s:s,s:{s:I,s:I,s:I,s:I,s:I}}",
+        "name", c->name, "path", path, "architecture", c->arch->name, "parameters",
+        (json_int_t)f->parameters, "layers", (json_int_t)c->layers, "hidden", (json_int_t)c->hidden,
+        "heads", (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "head_dim",
+        (json_int_t)c->head_dim, "ffn", (json_int_t)c->ffn, "vocab", (json_int_t)c->vocab, "tied",
+        (int)c->tied, "context", (json_int_t)c->context, "format", f->format, "tensor_bytes",
+        (json_int_t)f->tensor_bytes, "license", c->license, "memory", "context",
+        (json_int_t)f->context, "total", (json_int_t)f->need, "weights",
+        (json_int_t)f->memory.weights, "scratch", (json_int_t)f->memory.scratch, "kv_page",
+        (json_int_t)f->memory.kv_page);
+    json_dumpf(j, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(j);
+}
+
+int cmd_show(const options *o, sp_error *err)
+{
+    const char *name;
+    hub *h = NULL;
+    char *path = NULL;
+    checkpoint *c = NULL;
+    int code = one_argument(o, "show", &name, err);
+    if (code == 0) code = cli_hub(o, &h, err);
+    if (code == 0) code = hub_resolve(h, name, &path, err);
+    if (code == 0) code = checkpoint_open(path, &c, err);
+    if (code == 0) {
+        struct facts f = {.config = checkpoint_config(c)};
+        f.context = context_wanted(o, f.config);
+        f.parameters = checkpoint_parameters(c);
+        f.tensor_bytes = checkpoint_tensor_bytes(c);
+        checkpoint_format_text(c, f.format);
+        struct model_opts mo = model_opts_default();
+        mo.max_context = f.context;
+        code = model_memory_plan(c, &mo, &f.memory, err);
+        f.need = f.memory.weights + f.memory.scratch +
+                 (uint64_t)((f.context + KV_PAGE - 1) / KV_PAGE) * f.memory.kv_page;
+        if (code == 0 && options_bool(o, "json"))
+            show_json(path, &f);
+        else if (code == 0)
+            show_text(path, &f);
+    }
+    checkpoint_close(c);
+    sp_free(path);
+    hub_close(h);
+    return code;
+}
+
+static bool confirmed(const options *o, const char *name)
+{
+    if (options_bool(o, "yes")) return true;
+    char line[16];
+    fprintf(stderr, "Delete %s from this machine? [y/N] ", name);
+    return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
+}
+
+int cmd_rm(const options *o, sp_error *err)
+{
+    const char *name;
+    hub *h = NULL;
+    uint64_t freed = 0;
+    int code = one_argument(o, "rm", &name, err);
+    if (code == 0 && !options_bool(o, "yes") && !term_is_tty(STDIN_FILENO))
+        code = sp_fail(err, SP_EUSAGE,
+                       "rm asks before it deletes, and standard input is no terminal: say --yes");
+    if (code == 0) code = cli_hub(o, &h, err);
+    if (code == 0 && !confirmed(o, name)) {
+        printf("Nothing deleted.\n");
+        hub_close(h);
+        return 0;
+    }
+    if (code == 0) code = hub_remove(h, name, &freed, err);
+    if (code == 0) {
+        char size[24];
+        term_bytes(freed, size);
+        printf("Deleted %s, %s are free again.\n", name, size);
+    }
+    hub_close(h);
+    return code;
+}

@@ -1,0 +1,153 @@
+/* The program: a table of verbs. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/log.h"
+#include "cli/cli_int.h"
+
+struct verb {
+    const char *name;
+    enum option_verb bit;
+    int (*run)(const options *o, sp_error *err);
+    const char *args;
+    const char *help;
+    const char *examples;
+};
+
+static const struct verb verbs[] = {
+    {"pull", VERB_PULL, cmd_pull, "[NAME|hf:ORG/NAME|ms:ORG/NAME|URL|PATH]", "get a model",
+     "  sampan pull                                  # the catalogue, with what fits this machine\n"
+     "  sampan pull qwen2.5-coder-0.5b\n"
+     "  sampan pull hf:Qwen/Qwen2.5-0.5B-Instruct\n"
+     "  sampan pull ms:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf\n"},
+    {"list", VERB_LIST, cmd_list, "", "the models on this machine",
+     "  sampan list\n  sampan list --json\n"},
+    {"show", VERB_SHOW, cmd_show, "MODEL", "what a model is and needs",
+     "  sampan show qwen2.5-coder-0.5b\n  sampan show --json ./model.gguf --context 8192\n"},
+    {"rm", VERB_RM, cmd_rm, "MODEL", "delete a model from this machine",
+     "  sampan rm qwen2.5-coder-0.5b --yes\n"},
+    {"run", VERB_RUN, cmd_run, "[PROMPT]", "one answer to one prompt",
+     "  sampan run --model qwen2.5-coder-0.5b \"Write a haiku about rivers\"\n"
+     "  echo \"用一句话介绍长江\" | sampan run --model qwen2.5-coder-0.5b\n"
+     "  sampan run --model qwen2.5-coder-0.5b --raw --max-tokens 32 \"def fib(n):\"\n"},
+    {"chat", VERB_CHAT, cmd_chat, "", "talk with a model",
+     "  sampan chat --model qwen2.5-coder-0.5b\n"
+     "  sampan chat --model qwen2.5-coder-0.5b --system \"You answer in one sentence.\"\n"},
+    {"serve", VERB_SERVE, cmd_serve, "", "OpenAI's API on a port",
+     "  sampan serve --model qwen2.5-coder-0.5b\n"
+     "  sampan serve --model ./model.gguf --alias gpt-local --port 9000 --max-context 8192\n"
+     "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --api-key SECRET\n"},
+    {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
+     "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"
+     "  sampan eval kl --model qwen2.5-coder-0.5b --file text.txt   # fast against f32\n"},
+    {"bench", VERB_BENCH, cmd_bench, "model", "measure speed",
+     "  sampan bench model --model qwen2.5-coder-0.5b --prompt 512 --gen 128 --reps 3\n"},
+    {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
+     "  sampan config show\n  sampan config show --json\n"},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to,
+            "Sampan %s: get a language model, talk to it, serve it.\n\n"
+            "usage: sampan VERB [options]\n\n",
+            SAMPAN_VERSION);
+    for (size_t i = 0; i < SP_COUNT(verbs); i++)
+        fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(to, "\n`sampan VERB --help` tells more. A first try:\n\n"
+                "  sampan pull qwen2.5-coder-0.5b\n"
+                "  sampan chat --model qwen2.5-coder-0.5b\n");
+}
+
+static int print_verb_help(const struct verb *v)
+{
+    buf b;
+    buf_init(&b, 1 << 20);
+    buf_printf(&b, "sampan %s: %s\n\nusage: sampan %s %s [options]\n\nexamples:\n%s\noptions:\n",
+               v->name, v->help, v->name, v->args, v->examples);
+    options_help(v->bit, &b);
+    int failed = b.failed || fwrite(b.data, 1, b.len, stdout) != b.len;
+    buf_free(&b);
+    return failed ? 1 : 0;
+}
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < SP_COUNT(verbs); i++)
+        if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *best = verbs[0].name;
+    size_t distance = (size_t)-1;
+    for (size_t i = 0; i < SP_COUNT(verbs); i++) {
+        size_t d = str_distance(str_of(name), str_of(verbs[i].name));
+        if (d < distance) {
+            distance = d;
+            best = verbs[i].name;
+        }
+    }
+    fprintf(stderr,
+            "sampan: unknown verb '%.64s': did you mean '%s'? `sampan --help` lists them all\n",
+            name, best);
+    return 2;
+}
+
+static void set_up_log(const options *o)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error", "off"};
+    static const char *const formats[] = {"auto", "text", "json"};
+    enum log_level level = LOG_INFO;
+    enum log_format format = LOG_AUTO;
+    const char *want = options_str(o, "log-level");
+    for (size_t i = 0; want && i < SP_COUNT(levels); i++)
+        if (strcmp(want, levels[i]) == 0) level = (enum log_level)i;
+    want = options_str(o, "log-format");
+    for (size_t i = 0; want && i < SP_COUNT(formats); i++)
+        if (strcmp(want, formats[i]) == 0) format = (enum log_format)i;
+    log_setup(level, format);
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_usage(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        printf("sampan %s\n", SAMPAN_VERSION);
+        return 0;
+    }
+    const struct verb *v = find_verb(argv[1]);
+    if (!v) return unknown_verb(argv[1]);
+    if (wants_help(argc - 2, argv + 2)) return print_verb_help(v);
+
+    sp_error err = {0};
+    options *o = NULL;
+    int code = options_parse(v->bit, argc - 2, argv + 2, &o, &err);
+    if (code == 0) {
+        set_up_log(o);
+        code = v->run(o, &err);
+    }
+    options_free(o);
+    if (fflush(stdout) != 0 && code == 0)
+        code = sp_fail(&err, SP_EIO, "standard output: writing failed: is the disk full?");
+    if (code < 0) fprintf(stderr, "sampan: %s\n", err.message);
+    if (code == SP_EUSAGE) fprintf(stderr, "`sampan %s --help` lists the options\n", v->name);
+    return code == 0 ? 0 : code == SP_EUSAGE ? 2 : 1;
+}

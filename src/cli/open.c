@@ -1,0 +1,113 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "cli/cli_int.h"
+
+int cli_hub(const options *o, hub **out, sp_error *err)
+{
+    return hub_open(options_str(o, "store"), out, err);
+}
+
+enum compute_mode cli_compute(const options *o)
+{
+    const char *c = options_str(o, "compute");
+    return c && strcmp(c, "f32") == 0 ? COMPUTE_F32 : COMPUTE_FAST;
+}
+
+/* The store's only model, or the starter among several. */
+static int stored_choice(hub *h, char **name, sp_error *err)
+{
+    struct stored_model *models = NULL;
+    size_t n = 0;
+    int code = hub_list(h, &models, &n, err);
+    if (code < 0) return code;
+    const char *pick = n == 1 ? models[0].name : NULL;
+    if (n == 0)
+        code = sp_fail(err, SP_EUSAGE,
+                       "no model: none is on this machine yet: `sampan pull qwen2.5-coder-0.5b` "
+                       "gets a small one");
+    else if (!pick)
+        code = sp_fail(err, SP_EUSAGE,
+                       "no model: %zu are on this machine: choose one with --model (`sampan list`)",
+                       n);
+    else if (!(*name = sp_strdup(pick)))
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    stored_models_free(models, n);
+    return code;
+}
+
+int cli_model_name(const options *o, char **name, sp_error *err)
+{
+    const char *const *models;
+    size_t n = options_list(o, "model", &models);
+    if (n > 1)
+        return sp_fail(err, SP_EUSAGE, "--model: given %zu times: this verb takes one model", n);
+    if (n == 1) {
+        *name = sp_strdup(models[0]);
+        return *name ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    }
+    hub *h = NULL;
+    int code = cli_hub(o, &h, err);
+    if (code == 0) code = stored_choice(h, name, err);
+    hub_close(h);
+    return code;
+}
+
+static int show_loading(void *arg, uint64_t done, uint64_t total)
+{
+    char line[96];
+    snprintf(line, sizeof line, "loading %s: %d%%", (const char *)arg,
+             total ? (int)(100.0 * (double)done / (double)total) : 0);
+    term_status(line);
+    return cli_interrupted;
+}
+
+int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
+               sp_error *err)
+{
+    char *own = NULL, *path = NULL;
+    hub *h = NULL;
+    int code = name ? 0 : cli_model_name(o, &own, err);
+    if (code < 0) return code;
+    const char *wanted = name ? name : own;
+    code = cli_hub(o, &h, err);
+    if (code == 0) code = hub_resolve(h, wanted, &path, err);
+    if (code == 0) {
+        struct engine_opts eo = engine_opts_default();
+        eo.compute = compute;
+        eo.threads = (int)options_int(o, "threads");
+        eo.max_context = options_int(o, "max-context");
+        eo.max_seqs = (int)options_int(o, "max-seqs");
+        eo.max_queue = (int)options_int(o, "max-queue");
+        if (options_has(o, "kv-memory")) eo.kv_bytes = options_bytes(o, "kv-memory");
+        eo.progress = show_loading;
+        eo.progress_arg = (void *)(uintptr_t)wanted;
+        cli_catch_interrupt(true);
+        code = engine_open(path, &eo, out, err);
+        cli_catch_interrupt(false);
+        term_status(NULL);
+    }
+    sp_free(path);
+    sp_free(own);
+    hub_close(h);
+    return code;
+}
+
+int cli_sampling(const options *o, struct sampling *s, sp_error *err)
+{
+    const struct {
+        const char *name;
+        float *at;
+    } floats[] = {{"temperature", &s->temperature},
+                  {"top-p", &s->top_p},
+                  {"min-p", &s->min_p},
+                  {"repetition-penalty", &s->repetition_penalty},
+                  {"presence-penalty", &s->presence_penalty},
+                  {"frequency-penalty", &s->frequency_penalty}};
+    (void)err;
+    for (size_t i = 0; i < SP_COUNT(floats); i++)
+        if (options_has(o, floats[i].name)) *floats[i].at = (float)options_float(o, floats[i].name);
+    if (options_has(o, "top-k")) s->top_k = (int32_t)options_int(o, "top-k");
+    if (options_has(o, "seed")) s->seed = (uint64_t)options_int(o, "seed");
+    return 0;
+}

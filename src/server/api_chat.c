@@ -1,0 +1,172 @@
+/* POST /v1/chat/completions */
+#include <string.h>
+#include "server/server_int.h"
+
+#define INVALID "invalid_request_error"
+
+static const char *const unsupported[] = {
+    "tools",   "functions",          "audio",       "modalities",   "prediction",
+    "best_of", "web_search_options", "guided_json", "guided_regex", "structured_outputs",
+    NULL};
+
+static bool content_ok(const json_t *content)
+{
+    size_t i;
+    const json_t *part;
+    if (!content || json_is_null(content) || json_is_string(content)) return true;
+    if (!json_is_array(content)) return false;
+    json_array_foreach((json_t *)(uintptr_t)content, i, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (!type || strcmp(type, "text") != 0 || !json_is_string(json_object_get(part, "text")))
+            return false;
+    }
+    return true;
+}
+
+static int check_messages(struct call *c, const json_t *messages)
+{
+    size_t i;
+    const json_t *m;
+    if (!json_is_array(messages) || json_array_size(messages) == 0) {
+        reply_set_error(c, 400, INVALID, "messages", NULL,
+                        "messages: must be a list of at least one message");
+        return SP_EINVAL;
+    }
+    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
+    {
+        if (!json_is_string(json_object_get(m, "role"))) {
+            reply_set_error(c, 400, INVALID, "messages", NULL,
+                            "messages[%zu].role: must be a string", i);
+            return SP_EINVAL;
+        }
+        if (!content_ok(json_object_get(m, "content"))) {
+            reply_set_error(c, 400, INVALID, "messages", NULL,
+                            "messages[%zu].content: must be a string, null or a list of text parts",
+                            i);
+            return SP_EINVAL;
+        }
+    }
+    return 0;
+}
+
+static int check_response_format(struct call *c, const json_t *body)
+{
+    const json_t *f = json_object_get(body, "response_format");
+    const char *type = json_string_value(json_object_get(f, "type"));
+    if (!f || json_is_null(f) || (type && strcmp(type, "text") == 0)) return 0;
+    reply_set_error(c, 400, INVALID, "response_format", "unsupported_parameter",
+                    "response_format: only {\"type\": \"text\"} is done here");
+    return SP_EUNSUPPORTED;
+}
+
+/* max_completion_tokens is the newer name of max_tokens. */
+static int read_max_tokens(struct call *c, const json_t *body, struct engine_request *r)
+{
+    int64_t n = -1;
+    if (request_int(c, body, "max_tokens", 1, INT32_MAX, &n) < 0 ||
+        request_int(c, body, "max_completion_tokens", 1, INT32_MAX, &n) < 0)
+        return SP_EINVAL;
+    r->max_tokens = n;
+    return 0;
+}
+
+static int read_logprobs(struct call *c, const json_t *body, struct engine_request *r)
+{
+    bool want;
+    int64_t top = 0;
+    if (request_bool(c, body, "logprobs", false, &want) < 0 ||
+        request_int(c, body, "top_logprobs", 0, 20, &top) < 0)
+        return SP_EINVAL;
+    if (top > 0 && !want) {
+        reply_set_error(c, 400, INVALID, "top_logprobs", NULL,
+                        "top_logprobs: needs logprobs: true");
+        return SP_EINVAL;
+    }
+    r->logprobs = want ? (int)top : -1;
+    return 0;
+}
+
+static int encode(struct call *c, const json_t *body, const struct served_model *m,
+                  struct token_list *ids)
+{
+    sp_error err = {0};
+    struct chat_opts co = {.allow_special = c->s->opts.allow_special};
+    if (!engine_chat(m->engine)) {
+        reply_set_error(c, 400, INVALID, "model", NULL,
+                        "this model has no chat template: use /v1/completions");
+        return SP_EINVAL;
+    }
+    if (request_bool(c, body, "add_generation_prompt", true, &co.add_generation_prompt) < 0)
+        return SP_EINVAL;
+    const json_t *extra = json_object_get(body, "chat_template_kwargs");
+    if (extra && !json_is_null(extra) && !json_is_object(extra)) {
+        reply_set_error(c, 400, INVALID, "chat_template_kwargs", NULL,
+                        "chat_template_kwargs: must be an object");
+        return SP_EINVAL;
+    }
+    co.extra = json_is_object(extra) ? extra : NULL;
+    int code =
+        chat_encode(engine_chat(m->engine), json_object_get(body, "messages"), &co, ids, &err);
+    if (code < 0) reply_set_sp_error(c, &err, "messages");
+    return code;
+}
+
+/* Everything but the prompt, from the body into g and r. */
+static int read_request(struct call *c, const json_t *body, struct generation *g,
+                        struct engine_request *r, struct stops *stops)
+{
+    if (request_sampling(c, body, r) < 0 || request_stops(c, body, stops) < 0 ||
+        read_max_tokens(c, body, r) < 0 || read_logprobs(c, body, r) < 0 ||
+        request_stream(c, body, g) < 0)
+        return SP_EINVAL;
+    r->stop = stops->text;
+    r->n_stop = stops->n;
+    g->logprobs = r->logprobs;
+    return 0;
+}
+
+static int copy_prompts(struct call *c, struct generation *g, const struct token_list *ids)
+{
+    for (size_t i = 0; i < g->n_choices; i++)
+        for (size_t k = 0; k < ids->n; k++)
+            if (token_list_add(&g->choices[i].prompt, ids->ids[k]) < 0) {
+                reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+                return SP_ENOMEM;
+            }
+    return 0;
+}
+
+static void answer(struct call *c, const json_t *body)
+{
+    const char *name;
+    const struct served_model *m = request_model(c, body, &name);
+    struct stops stops;
+    struct token_list ids = {0};
+    int64_t n = 1;
+    if (!m || request_refuse_unsupported(c, body, unsupported) < 0 ||
+        check_response_format(c, body) < 0 ||
+        check_messages(c, json_object_get(body, "messages")) < 0 ||
+        request_int(c, body, "n", 1, CHOICES_MAX, &n) < 0)
+        return;
+    struct generation *g = generation_new(c, m, name, 1, n);
+    if (!g) return;
+    struct engine_request r = engine_request_default(m->engine);
+    g->chat = true;
+    int code = read_request(c, body, g, &r, &stops);
+    if (code == 0) code = encode(c, body, m, &ids);
+    if (code == 0) code = copy_prompts(c, g, &ids);
+    if (code == 0)
+        generation_start(c, g, &r);
+    else
+        generation_free(g);
+    sp_free((void *)(uintptr_t)r.sampling.bias);
+    token_list_free(&ids);
+}
+
+void api_chat(struct call *c)
+{
+    json_t *body = request_parse(c);
+    if (body) answer(c, body);
+    json_decref(body);
+}

@@ -1,0 +1,208 @@
+/* A generation's life: choices are submitted by a worker, their events come from engine threads into the
+ * call's list, and the loop thread turns them into an event stream or one object. */
+#include <stdio.h>
+#include <string.h>
+#include "base/rng.h"
+#include "server/server_int.h"
+
+struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
+                                  size_t n_prompts, int64_t n)
+{
+    struct generation *g = NULL;
+    if (n_prompts == 0 || n < 1 || n_prompts * (size_t)n > CHOICES_MAX) {
+        reply_set_error(c, 400, "invalid_request_error", "n", NULL,
+                        "n: prompts times n must be from 1 to %d, not %zu", CHOICES_MAX,
+                        n_prompts * (size_t)n);
+        return NULL;
+    }
+    g = sp_calloc(1, sizeof *g);
+    struct choice *choices = sp_calloc(n_prompts * (size_t)n, sizeof *choices);
+    if (!g || !choices) {
+        sp_free(choices);
+        sp_free(g);
+        reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+        return NULL;
+    }
+    g->choices = choices;
+    g->n_choices = n_prompts * (size_t)n;
+    g->per_prompt = (size_t)n;
+    g->engine = m->engine;
+    g->logprobs = -1;
+    g->created = clock_unix();
+    snprintf(g->model, sizeof g->model, "%s", name);
+    snprintf(g->id, sizeof g->id, "%s-%016llx%08llx",
+             c->route->work == api_chat ? "chatcmpl" : "cmpl", (unsigned long long)rng_seed(),
+             (unsigned long long)(rng_seed() & 0xffffffff));
+    for (size_t i = 0; i < g->n_choices; i++) {
+        g->choices[i].call = c;
+        g->choices[i].index = i;
+        buf_init(&g->choices[i].text, REPLY_MAX);
+    }
+    return g;
+}
+
+void generation_free(struct generation *g)
+{
+    if (!g) return;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        struct choice *ch = &g->choices[i];
+        token_list_free(&ch->prompt);
+        buf_free(&ch->text);
+        json_decref(ch->lp_tokens);
+        json_decref(ch->lp_values);
+        json_decref(ch->lp_tops);
+        json_decref(ch->lp_offsets);
+        json_decref(ch->lp_content);
+    }
+    sp_free(g->choices);
+    sp_free(g);
+}
+
+static struct call_event *copy_event(const struct engine_event *ev)
+{
+    size_t top = (size_t)ev->n_top * sizeof *ev->top;
+    struct call_event *e = sp_malloc(sizeof *e + top + ev->n_text + 1);
+    if (!e) return NULL;
+    e->next = NULL;
+    e->ev = *ev;
+    char *behind = (char *)(e + 1);
+    if (top) memcpy(behind, ev->top, top);
+    e->ev.top = (const struct token_logprob *)(const void *)behind;
+    if (ev->n_text) memcpy(behind + top, ev->text, ev->n_text);
+    behind[top + ev->n_text] = '\0';
+    e->ev.text = behind + top;
+    e->ev.stop = NULL;
+    return e;
+}
+
+/* On the engine's thread. A DONE that can't be copied for want of memory is kept in the choice itself. */
+static void sink(const struct engine_event *ev)
+{
+    struct choice *ch = ev->user;
+    struct call *c = ch->call;
+    struct call_event *e = atomic_load(&c->gone) && ev->kind != EVENT_DONE ? NULL : copy_event(ev);
+    pthread_mutex_lock(&c->lock);
+    if (e) {
+        e->choice = ch->index;
+        if (c->last)
+            c->last->next = e;
+        else
+            c->first = e;
+        c->last = e;
+    }
+    if (ev->kind == EVENT_DONE) {
+        ch->done = true;
+        ch->reason = e ? ev->reason : FINISH_ERROR;
+        c->pending--;
+    }
+    if (e || ev->kind == EVENT_DONE)
+        call_wake(c); /* under the lock: the loop may free the call once it has it */
+    pthread_mutex_unlock(&c->lock);
+}
+
+static int submit_choice(struct call *c, struct generation *g, struct choice *ch,
+                         const struct engine_request *pattern, sp_error *err)
+{
+    struct engine_request r = *pattern;
+    r.prompt = ch->prompt.ids;
+    r.n_prompt = ch->prompt.n;
+    r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
+    r.sink = sink;
+    r.user = ch;
+    pthread_mutex_lock(&c->lock);
+    int code = atomic_load(&c->gone) ? sp_fail(err, SP_ECANCELLED, "the client left")
+                                     : engine_submit(g->engine, &r, &ch->id, err);
+    if (code == 0) {
+        ch->submitted = true;
+        c->pending++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return code;
+}
+
+void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
+{
+    sp_error err = {0};
+    int code = 0;
+    size_t i = 0;
+    for (; i < g->n_choices && code == 0; i++)
+        code = submit_choice(c, g, &g->choices[i], r, &err);
+    if (code == 0) {
+        c->gen = g;
+        return;
+    }
+    /* One was refused: the others stop, and the answer is the error. They may still be running, so the
+     * generation stays with the call until their DONE has come. */
+    for (size_t k = 0; k < g->n_choices; k++)
+        if (g->choices[k].submitted) engine_cancel(g->engine, g->choices[k].id);
+    g->error = err;
+    c->gen = g;
+    reply_set_sp_error(c, &err,
+                       err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
+}
+
+static void finish_one(struct call *c, struct generation *g, struct choice *ch,
+                       const struct engine_event *ev)
+{
+    ch->reason = ev->reason;
+    g->n_done++;
+    g->answer_tokens += ev->answer_tokens;
+    if (ch->index % g->per_prompt == 0) g->prompt_tokens += ev->prompt_tokens;
+    if (ev->reason == FINISH_ERROR && g->error.code == 0) g->error = ev->error;
+    (void)c;
+}
+
+static void stream_event(struct call *c, struct generation *g, struct choice *ch,
+                         const struct engine_event *ev)
+{
+    if (ev->reason == FINISH_ERROR && ev->kind == EVENT_DONE) {
+        reply_stream_json(c, reply_error_object("server_error", NULL, NULL, ev->error.message));
+        return;
+    }
+    json_t *chunk = choice_chunk(g, ch, ev);
+    if (chunk) reply_stream_json(c, generation_chunk(g, chunk));
+}
+
+static void stream_begin(struct call *c, struct generation *g)
+{
+    reply_stream_begin(c);
+    for (size_t i = 0; g->chat && i < g->n_choices; i++)
+        reply_stream_json(c, generation_chunk(g, role_chunk(g, &g->choices[i])));
+}
+
+static void whole_answer(struct call *c, struct generation *g)
+{
+    if (g->error.code)
+        reply_set_sp_error(c, &g->error, NULL);
+    else
+        reply_set_json(c, 200, generation_json(g));
+    reply_send(c);
+}
+
+void generation_event(struct call *c, const struct call_event *e)
+{
+    struct generation *g = c->gen;
+    struct choice *ch = &g->choices[e->choice];
+    if (c->answered) return;
+    if (g->stream && !c->streaming) {
+        /* A failure before the first token still gets a plain error with its status. */
+        if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
+            reply_set_sp_error(c, &e->ev.error, NULL);
+            reply_send(c);
+            return;
+        }
+        stream_begin(c, g);
+    }
+    if (e->ev.kind == EVENT_DONE) finish_one(c, g, ch, &e->ev);
+    if (g->stream)
+        stream_event(c, g, ch, &e->ev);
+    else
+        choice_collect(g, ch, &e->ev);
+    if (g->n_done < g->n_choices) return;
+    if (!g->stream) {
+        whole_answer(c, g);
+        return;
+    }
+    if (g->include_usage && !g->error.code) reply_stream_json(c, generation_chunk(g, NULL));
+    reply_stream_end(c);
+}

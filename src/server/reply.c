@@ -1,0 +1,157 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "server/server_int.h"
+
+static const char oom_reply[] = "{\"error\":{\"message\":\"out of "
+                                "memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+
+void reply_set_json(struct call *c, int status, json_t *j)
+{
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    sp_free(c->reply);
+    c->reply = sp_strdup(text ? text : oom_reply);
+    c->status = text ? status : 500;
+    free(text); /* lib-owned: jansson's */
+}
+
+json_t *reply_error_object(const char *type, const char *param, const char *code,
+                           const char *message)
+{
+    return json_pack("{s:{s:s,s:s,s:s?,s:s?}}", "error", "message", message, "type", type, "param",
+                     param, "code", code);
+}
+
+void reply_set_error(struct call *c, int status, const char *type, const char *param,
+                     const char *code, const char *fmt, ...)
+{
+    sp_error e;
+    char text[SP_ERROR_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    sp_fail(&e, SP_EINVAL, "%s", text); /* makes it valid UTF-8 */
+    reply_set_json(c, status, reply_error_object(type, param, code, e.message));
+}
+
+int reply_status_of(int code)
+{
+    switch (code) {
+    case SP_EINVAL:
+    case SP_ETEMPLATE:
+    case SP_EFORMAT:
+    case SP_EUNSUPPORTED:
+        return 400;
+    case SP_ENOTFOUND:
+        return 404;
+    case SP_EFULL:
+        return 429;
+    default:
+        return 500;
+    }
+}
+
+void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
+{
+    int status = reply_status_of(err->code);
+    const char *type = status == 429  ? "rate_limit_error"
+                       : status < 500 ? "invalid_request_error"
+                                      : "server_error";
+    reply_set_json(
+        c, status,
+        reply_error_object(type, param, status == 429 ? "queue_full" : NULL, err->message));
+}
+
+static const char *reason_of(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 429:
+        return "Too Many Requests";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+static void log_call(const struct call *c, int status)
+{
+    log_info("server", "%s %s %d, %.3f s",
+             c->route && c->route->method == EVHTTP_REQ_GET ? "GET" : "POST",
+             c->route ? c->route->path : "(unknown)", status, clock_seconds() - c->started);
+}
+
+void reply_send(struct call *c)
+{
+    if (c->answered) return;
+    c->answered = true;
+    log_call(c, c->status);
+    if (!c->req || atomic_load(&c->gone)) return;
+    struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
+    const char *body = c->reply ? c->reply : oom_reply;
+    evhttp_add_header(head, "Content-Type",
+                      body[0] == '<' ? "text/html; charset=utf-8" : "application/json");
+    if (c->status == 429 || c->status == 503) evhttp_add_header(head, "Retry-After", "1");
+    if (c->status == 401) evhttp_add_header(head, "WWW-Authenticate", "Bearer");
+    struct evbuffer *out = evbuffer_new();
+    if (out) evbuffer_add(out, body, strlen(body));
+    evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
+    evhttp_send_reply(c->req, c->status, reason_of(c->status), out);
+    c->req = NULL; /* libevent's from here */
+    if (out) evbuffer_free(out);
+}
+
+void reply_stream_begin(struct call *c)
+{
+    c->streaming = true;
+    if (!c->req || atomic_load(&c->gone)) return;
+    struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
+    evhttp_add_header(head, "Content-Type", "text/event-stream; charset=utf-8");
+    evhttp_add_header(head, "Cache-Control", "no-cache");
+    evhttp_add_header(head, "X-Accel-Buffering", "no");
+    evhttp_send_reply_start(c->req, 200, "OK");
+}
+
+static void stream_text(struct call *c, const char *text)
+{
+    if (!c->req || atomic_load(&c->gone)) return;
+    struct evbuffer *out = evbuffer_new();
+    if (!out) return;
+    evbuffer_add_printf(out, "data: %s\n\n", text);
+    evhttp_send_reply_chunk(c->req, out);
+    evbuffer_free(out);
+}
+
+void reply_stream_json(struct call *c, json_t *j)
+{
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    stream_text(c, text ? text : oom_reply);
+    free(text); /* lib-owned: jansson's */
+}
+
+void reply_stream_end(struct call *c)
+{
+    if (c->answered) return;
+    stream_text(c, "[DONE]");
+    c->answered = true;
+    log_call(c, 200);
+    if (!c->req || atomic_load(&c->gone)) return;
+    evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
+    evhttp_send_reply_end(c->req);
+    c->req = NULL;
+}

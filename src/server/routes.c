@@ -1,0 +1,36 @@
+#include <string.h>
+#include "server/server_int.h"
+
+static const struct route routes[] = {
+    {"/", EVHTTP_REQ_GET, true, NULL, api_root},
+    {"/health", EVHTTP_REQ_GET, true, NULL, api_health},
+    {"/livez", EVHTTP_REQ_GET, true, NULL, api_health},
+    {"/readyz", EVHTTP_REQ_GET, true, NULL, api_health},
+    {"/version", EVHTTP_REQ_GET, true, NULL, api_version},
+    {"/v1/models", EVHTTP_REQ_GET, false, NULL, api_models},
+    {"/v1/models/", EVHTTP_REQ_GET, false, NULL, api_model}, /* and what follows */
+    {"/v1/chat/completions", EVHTTP_REQ_POST, false, api_chat, NULL},
+    {"/v1/completions", EVHTTP_REQ_POST, false, api_completions, NULL},
+    {"/tokenize", EVHTTP_REQ_POST, false, api_tokenize, NULL},
+    {"/detokenize", EVHTTP_REQ_POST, false, api_detokenize, NULL},
+};
+
+static bool path_is(const struct route *r, const char *path)
+{
+    size_t n = strlen(r->path);
+    bool prefix = n > 1 && r->path[n - 1] == '/';
+    return prefix ? strncmp(path, r->path, n) == 0 && path[n] : strcmp(path, r->path) == 0;
+}
+
+const struct route *route_find(const char *path, enum evhttp_cmd_type method, bool *path_known)
+{
+    *path_known = false;
+    for (size_t i = 0; i < SP_COUNT(routes); i++) {
+        if (!path_is(&routes[i], path)) continue;
+        *path_known = true;
+        if (routes[i].method == method ||
+            (method == EVHTTP_REQ_HEAD && routes[i].method == EVHTTP_REQ_GET))
+            return &routes[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,449 @@
+/* The loop thread, the workers and the life of a call: request -> worker -> engines -> answer. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/bufferevent.h>
+#include <event2/thread.h>
+#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "server/server_int.h"
+
+#define PORTS_TRIED 50
+#define DRAIN_SECONDS 30 /* what a SIGTERM leaves running requests */
+
+/* ---- the life of a call ---- */
+
+void call_wake(struct call *c)
+{
+    struct server *s = c->s;
+    pthread_mutex_lock(&s->ready_lock);
+    bool first = s->ready == NULL;
+    if (!c->in_ready) {
+        c->in_ready = true;
+        c->next_ready = s->ready;
+        s->ready = c;
+    }
+    pthread_mutex_unlock(&s->ready_lock);
+    if (first) {
+        uint64_t one = 1;
+        while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+static void call_free(struct call *c)
+{
+    struct server *s = c->s;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->calls = c->next;
+    if (c->next) c->next->prev = c->prev;
+    s->n_calls--;
+    /* A request whose connection broke is ours to free; libevent has taken leave of it. */
+    if (c->req && !evhttp_request_get_connection(c->req)) evhttp_request_free(c->req);
+    while (c->first) {
+        struct call_event *e = c->first;
+        c->first = e->next;
+        sp_free(e);
+    }
+    generation_free(c->gen);
+    pthread_mutex_destroy(&c->lock);
+    sp_free(c->body);
+    sp_free(c->reply);
+    sp_free(c);
+}
+
+static void cancel_choices(struct call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
+        if (c->gen->choices[i].submitted && !c->gen->choices[i].done)
+            engine_cancel(c->gen->engine, c->gen->choices[i].id);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_close(struct evhttp_connection *conn, void *arg)
+{
+    struct call *c = arg;
+    (void)conn;
+    atomic_store(&c->gone, true);
+    /* Still attached: libevent frees the request together with the connection. */
+    if (c->req && evhttp_request_get_connection(c->req)) c->req = NULL;
+    cancel_choices(c);
+    call_wake(c);
+}
+
+/* Whoever takes `pending` down wakes the call before letting go of its lock, so once pending has been seen
+ * as 0 no other thread knows the call, and only a place in the ready list can still refer to it. */
+static bool call_unused(struct call *c, int pending)
+{
+    pthread_mutex_lock(&c->s->ready_lock);
+    bool queued = c->in_ready;
+    pthread_mutex_unlock(&c->s->ready_lock);
+    return pending == 0 && !queued;
+}
+
+/* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
+static void call_progress(struct call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct call_event *e = c->first;
+    c->first = c->last = NULL;
+    int pending = c->pending;
+    pthread_mutex_unlock(&c->lock);
+    if (c->reply && !c->answered) reply_send(c);
+    if (atomic_load(&c->gone) && c->gen) cancel_choices(c);
+    while (e) {
+        struct call_event *next = e->next;
+        generation_event(c, e);
+        sp_free(e);
+        e = next;
+    }
+    if (!call_unused(c, pending)) return;
+    if (!c->answered && !atomic_load(&c->gone)) {
+        reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+        reply_send(c);
+    }
+    call_free(c);
+}
+
+static void stop_when_drained(struct server *s)
+{
+    if (s->draining && s->n_calls == 0) event_base_loopexit(s->base, NULL);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    uint64_t count;
+    (void)what;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    pthread_mutex_lock(&s->ready_lock);
+    struct call *c = s->ready;
+    s->ready = NULL;
+    for (struct call *i = c; i; i = i->next_ready)
+        i->in_ready = false;
+    pthread_mutex_unlock(&s->ready_lock);
+    while (c) {
+        struct call *next = c->next_ready;
+        call_progress(c);
+        c = next;
+    }
+    if (atomic_load(&s->stop) && !s->draining) event_active(s->sigterm, EV_SIGNAL, 1);
+    stop_when_drained(s);
+}
+
+/* ---- workers ---- */
+
+static void *worker_main(void *arg)
+{
+    struct server *s = arg;
+    for (;;) {
+        pthread_mutex_lock(&s->work_lock);
+        while (s->work_len == 0 && !s->work_stop)
+            pthread_cond_wait(&s->work_more, &s->work_lock);
+        if (s->work_stop) {
+            pthread_mutex_unlock(&s->work_lock);
+            return NULL;
+        }
+        struct call *c = s->work[s->work_head];
+        s->work_head = (s->work_head + 1) % WAITING_MAX;
+        s->work_len--;
+        pthread_mutex_unlock(&s->work_lock);
+        c->route->work(c);
+        pthread_mutex_lock(&c->lock);
+        c->pending--;
+        call_wake(c); /* under the lock: see call_unused */
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+static bool work_push(struct server *s, struct call *c)
+{
+    pthread_mutex_lock(&s->work_lock);
+    bool room = s->work_len < WAITING_MAX;
+    if (room) {
+        s->work[(s->work_head + s->work_len++) % WAITING_MAX] = c;
+        pthread_cond_signal(&s->work_more);
+    }
+    pthread_mutex_unlock(&s->work_lock);
+    return room;
+}
+
+/* ---- requests ---- */
+
+static struct call *call_new(struct server *s, struct evhttp_request *req)
+{
+    struct call *c = sp_calloc(1, sizeof *c);
+    struct evbuffer *in = evhttp_request_get_input_buffer(req);
+    if (!c) return NULL;
+    c->n_body = evbuffer_get_length(in);
+    c->body = sp_malloc(c->n_body + 1);
+    if (!c->body) {
+        sp_free(c);
+        return NULL;
+    }
+    evbuffer_remove(in, c->body, c->n_body);
+    c->body[c->n_body] = '\0';
+    c->s = s;
+    c->req = req;
+    c->started = clock_seconds();
+    atomic_init(&c->gone, false);
+    pthread_mutex_init(&c->lock, NULL);
+    c->next = s->calls;
+    if (s->calls) s->calls->prev = c;
+    s->calls = c;
+    s->n_calls++;
+    return c;
+}
+
+static bool key_ok(const struct server *s, struct evhttp_request *req)
+{
+    const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
+    if (s->opts.n_api_keys == 0) return true;
+    if (!head || strncmp(head, "Bearer ", 7) != 0) return false;
+    bool ok = false;
+    for (size_t i = 0; i < s->opts.n_api_keys; i++) {
+        size_t n = strlen(s->opts.api_keys[i]);
+        ok |= strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
+    }
+    return ok;
+}
+
+/* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
+ * body and looks again only once it writes. No read callback: bytes that come early wait, bounded. */
+static void watch_connection(struct call *c)
+{
+    bufferevent_data_cb on_write;
+    bufferevent_event_cb on_event;
+    void *arg;
+    struct evhttp_connection *conn = evhttp_request_get_connection(c->req);
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(conn);
+    evhttp_connection_set_closecb(conn, on_close, c);
+    bufferevent_getcb(bev, NULL, &on_write, &on_event, &arg);
+    bufferevent_setcb(bev, NULL, on_write, on_event, arg);
+    bufferevent_setwatermark(bev, EV_READ, 0, HEADERS_MAX);
+    bufferevent_enable(bev, EV_READ);
+}
+
+static const struct route *find_route(struct call *c)
+{
+    bool known;
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
+    const struct route *r =
+        route_find(path && *path ? path : "/", evhttp_request_get_command(c->req), &known);
+    if (!r && known)
+        reply_set_error(c, 405, "invalid_request_error", NULL, NULL, "%.128s: not with this method",
+                        path);
+    else if (!r)
+        reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
+                        "no such path: %.128s: GET / lists what there is", path ? path : "");
+    return r;
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+    struct server *s = arg;
+    struct call *c = call_new(s, req);
+    if (!c) {
+        evhttp_send_error(req, 503, "out of memory");
+        return;
+    }
+    c->route = find_route(c);
+    if (c->route && !c->route->open && !key_ok(s, req))
+        reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
+                        "a valid key is needed: send the header Authorization: Bearer KEY");
+    else if (c->route && c->route->reply)
+        c->route->reply(c);
+    else if (c->route && s->draining)
+        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    if (c->status) {
+        reply_send(c);
+        call_free(c);
+        return;
+    }
+    watch_connection(c);
+    c->pending = 1;
+    if (!work_push(s, c)) {
+        c->pending = 0;
+        reply_set_error(c, 503, "server_error", NULL, "overloaded",
+                        "too many requests wait: try again in a second");
+        reply_send(c);
+        call_free(c);
+    }
+}
+
+/* ---- start and end ---- */
+
+static bool is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (strcmp(host, "localhost") == 0) return true;
+    if (inet_pton(AF_INET, host, &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static int bound_port(struct evhttp_bound_socket *socket)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&a, &n) < 0) return 0;
+    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
+                                   : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
+}
+
+static int bind_port(struct server *s, sp_error *err)
+{
+    const struct server_opts *o = &s->opts;
+    int tries = o->next_port && o->port != 0 ? PORTS_TRIED : 1;
+    for (int i = 0; i < tries && o->port + i <= 65535; i++) {
+        s->socket = evhttp_bind_socket_with_handle(s->http, o->host, (ev_uint16_t)(o->port + i));
+        if (s->socket) {
+            s->port = bound_port(s->socket);
+            if (i > 0) log_warn("server", "port %d is taken: using %d", o->port, s->port);
+            return 0;
+        }
+    }
+    return sp_fail(err, SP_EIO, "%s port %d: cannot listen: %s: choose another with --port",
+                   o->host, o->port, strerror(errno));
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    (void)fd;
+    (void)what;
+    for (struct call *c = s->calls; c; c = c->next)
+        cancel_choices(c);
+}
+
+/* The first signal lets running requests end, for a while; the second cancels them. */
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    struct timeval limit = {DRAIN_SECONDS, 0};
+    if (s->draining) {
+        on_deadline(fd, what, s);
+        return;
+    }
+    s->draining = true;
+    if (s->n_calls > 0)
+        log_info("server", "ending: %zu requests are still running, for at most %d s", s->n_calls,
+                 DRAIN_SECONDS);
+    evhttp_del_accept_socket(s->http, s->socket);
+    s->socket = NULL;
+    evtimer_add(s->deadline, &limit);
+    stop_when_drained(s);
+}
+
+static int make_loop(struct server *s, sp_error *err)
+{
+    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    s->base = event_base_new();
+    s->http = s->base ? evhttp_new(s->base) : NULL;
+    s->work = sp_calloc(WAITING_MAX, sizeof(struct call *));
+    if (s->wake_fd < 0 || !s->http || !s->work)
+        return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
+    s->wake = event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
+    s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
+    s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->deadline = evtimer_new(s->base, on_deadline, s);
+    if (!s->wake || !s->sigint || !s->sigterm || !s->deadline)
+        return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
+    event_add(s->wake, NULL);
+    event_add(s->sigint, NULL);
+    event_add(s->sigterm, NULL);
+    evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
+                                            EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
+                                            EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)BODY_MAX);
+    evhttp_set_max_headers_size(s->http, HEADERS_MAX);
+    evhttp_set_timeout(s->http, IDLE_SECONDS);
+    evhttp_set_gencb(s->http, on_request, s);
+    return 0;
+}
+
+static int start_workers(struct server *s, sp_error *err)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (pthread_create(&s->workers[i], NULL, worker_main, s) != 0)
+            return sp_fail(err, SP_ENOMEM, "a worker thread could not be started");
+        s->n_workers++;
+    }
+    return 0;
+}
+
+int server_new(const struct server_opts *opts, server **out, sp_error *err)
+{
+    if (opts->n_models == 0) return sp_fail(err, SP_EINVAL, "a server needs a model");
+    if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
+        return sp_fail(err, SP_EUSAGE,
+                       "--host %s: others could use this server: give --api-key KEY, or say "
+                       "--no-auth to leave it open",
+                       opts->host);
+    struct server *s = sp_calloc(1, sizeof *s);
+    if (!s) return sp_fail(err, SP_ENOMEM, "out of memory");
+    s->opts = *opts;
+    s->wake_fd = -1;
+    pthread_mutex_init(&s->work_lock, NULL);
+    pthread_cond_init(&s->work_more, NULL);
+    pthread_mutex_init(&s->ready_lock, NULL);
+    atomic_init(&s->stop, false);
+    int code = make_loop(s, err);
+    if (code == 0) code = bind_port(s, err);
+    if (code == 0) code = start_workers(s, err);
+    if (code < 0) {
+        server_free(s);
+        return code;
+    }
+    *out = s;
+    return 0;
+}
+
+int server_run(server *s, sp_error *err)
+{
+    if (s->opts.on_ready) s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
+    if (event_base_dispatch(s->base) < 0)
+        return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
+    return 0;
+}
+
+void server_stop(server *s)
+{
+    uint64_t one = 1;
+    atomic_store(&s->stop, true);
+    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+void server_free(server *s)
+{
+    if (!s) return;
+    pthread_mutex_lock(&s->work_lock);
+    s->work_stop = true;
+    pthread_cond_broadcast(&s->work_more);
+    pthread_mutex_unlock(&s->work_lock);
+    for (size_t i = 0; i < s->n_workers; i++)
+        pthread_join(s->workers[i], NULL);
+    if (s->http) evhttp_free(s->http);
+    struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
+    for (size_t i = 0; i < SP_COUNT(events); i++)
+        if (events[i]) event_free(events[i]);
+    if (s->base) event_base_free(s->base);
+    if (s->wake_fd >= 0) close(s->wake_fd);
+    pthread_mutex_destroy(&s->ready_lock);
+    pthread_cond_destroy(&s->work_more);
+    pthread_mutex_destroy(&s->work_lock);
+    sp_free(s->work);
+    sp_free(s);
+}

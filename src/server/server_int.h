@@ -1,0 +1,186 @@
+/* Inside the server. Three kinds of thread:
+ *   the loop thread (server_run) owns every libevent object and the life of every call;
+ *   workers run a route's `work`: they parse, tokenize and submit;
+ *   engine threads deliver events through the sink, which copies them into the call's list.
+ * Workers and engines hand a call back to the loop by call_wake(). Lock order: call.lock before the
+ * engine's queue lock; server.ready_lock is taken last and holds nothing. */
+#ifndef SP_SERVER_SERVER_INT_H
+#define SP_SERVER_SERVER_INT_H
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/base.h"
+#include "base/clock.h"
+#include "server/server.h"
+
+#define BODY_MAX ((size_t)32 << 20) /* bytes of a request's body */
+#define HEADERS_MAX 65536           /* bytes of a request's head */
+#define REPLY_MAX ((size_t)1 << 30) /* bytes of an answer */
+#define CHOICES_MAX 128             /* answers of one request: prompts times n */
+#define WAITING_MAX 1024            /* calls between the socket and the engine */
+#define IDLE_SECONDS 3600           /* a connection without a byte either way */
+
+struct call;
+
+struct route {
+    const char *path;
+    enum evhttp_cmd_type method;
+    bool open;                    /* answered without a key */
+    void (*work)(struct call *c); /* on a worker; NULL: `reply` answers on the loop */
+    void (*reply)(struct call *c);
+};
+
+/* One event of an engine, copied. */
+struct call_event {
+    struct call_event *next;
+    size_t choice;
+    struct engine_event ev; /* text and top point behind the struct */
+};
+
+/* One answer of a generation. */
+struct choice {
+    struct call *call;
+    size_t index;
+    uint64_t id; /* the engine's, under call.lock */
+    bool submitted, done;
+    struct token_list prompt;
+    uint64_t seed;
+    buf text; /* what a whole (not streamed) answer collects */
+    json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
+    json_t *lp_content;                                   /* chat's array */
+    int64_t offset; /* characters of text so far, for text_offset */
+    enum finish_reason reason;
+};
+
+/* A chat or text completion under way. Made by a worker, then the loop's. */
+struct generation {
+    bool chat, stream, include_usage, echo;
+    int logprobs; /* -1: none */
+    char id[48], model[256];
+    int64_t created;
+    engine *engine;
+    struct choice *choices;
+    size_t n_choices, n_done;
+    size_t per_prompt; /* choices that share a prompt: OpenAI's n */
+    int64_t prompt_tokens, answer_tokens;
+    sp_error error; /* the first failure */
+};
+
+struct call {
+    server *s;
+    struct call *prev, *next;   /* the server's list of live calls; loop */
+    struct evhttp_request *req; /* loop; NULL when libevent has freed it */
+    const struct route *route;
+    char *body;
+    size_t n_body;
+    double started;
+    bool streaming; /* the head of an event stream has gone out */
+    bool answered;  /* nothing more will be written */
+
+    atomic_bool gone; /* the client left */
+    pthread_mutex_t lock;
+    struct call_event *first, *last; /* under lock */
+    int pending;                     /* under lock: worker at work + choices running */
+    bool in_ready;                   /* under server.ready_lock */
+    struct call *next_ready;
+
+    /* set by the worker before its call_wake */
+    struct generation *gen;
+    int status;  /* an answer in one piece, when gen is NULL */
+    char *reply; /* JSON text */
+};
+
+struct server {
+    struct server_opts opts;
+    struct event_base *base;
+    struct evhttp *http;
+    struct evhttp_bound_socket *socket;
+    struct event *wake, *sigint, *sigterm, *deadline;
+    int wake_fd;
+    int port;
+    struct call *calls;
+    size_t n_calls;
+    bool draining;
+    atomic_bool stop;
+
+    pthread_t workers[4];
+    size_t n_workers;
+    pthread_mutex_t work_lock;
+    pthread_cond_t work_more;
+    struct call **work; /* ring of WAITING_MAX */
+    size_t work_head, work_len;
+    bool work_stop;
+
+    pthread_mutex_t ready_lock;
+    struct call *ready;
+};
+
+/* server.c */
+void call_wake(struct call *c);
+
+/* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
+void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
+void reply_set_error(struct call *c, int status, const char *type, const char *param,
+                     const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+/* From an sp_error of a request: 400 for what the client can mend, 429 full, 500 the rest. */
+void reply_set_sp_error(struct call *c, const sp_error *err, const char *param);
+json_t *reply_error_object(const char *type, const char *param, const char *code,
+                           const char *message);
+int reply_status_of(int code);
+void reply_send(struct call *c);                   /* loop: sends status and reply */
+void reply_stream_begin(struct call *c);           /* loop */
+void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
+void reply_stream_end(struct call *c);             /* loop: [DONE] */
+
+/* routes.c */
+const struct route *route_find(const char *path, enum evhttp_cmd_type method, bool *path_known);
+
+/* request.c: bodies. All on a worker; NULL or a negative code: the error has been set. */
+json_t *request_parse(struct call *c);
+const struct served_model *request_model(struct call *c, const json_t *body, const char **name);
+int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields);
+int request_sampling(struct call *c, const json_t *body, struct engine_request *r);
+int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
+int request_int(struct call *c, const json_t *body, const char *name, int64_t min, int64_t max,
+                int64_t *out); /* leaves *out when absent or null */
+struct stops {
+    const char *text[16];
+    size_t n;
+};
+int request_stops(struct call *c, const json_t *body, struct stops *out);
+int request_stream(struct call *c, const json_t *body,
+                   struct generation *g); /* stream, stream_options */
+
+/* generation.c */
+struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
+                                  size_t n_prompts, int64_t n);
+void generation_free(struct generation *g);
+/* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
+void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
+void generation_event(struct call *c, const struct call_event *e); /* loop */
+
+/* choice_json.c: OpenAI's objects */
+json_t *choice_chunk(const struct generation *g, const struct choice *ch,
+                     const struct engine_event *ev);
+void choice_collect(const struct generation *g, struct choice *ch, const struct engine_event *ev);
+json_t *generation_json(const struct generation *g);
+json_t *usage_json(const struct generation *g);
+json_t *generation_chunk(const struct generation *g, json_t *choice); /* takes choice; NULL: none */
+json_t *role_chunk(const struct generation *g, const struct choice *ch);
+
+/* api_*.c */
+void api_chat(struct call *c);
+void api_completions(struct call *c);
+void api_tokenize(struct call *c);
+void api_detokenize(struct call *c);
+void api_models(struct call *c);
+void api_model(struct call *c);
+void api_health(struct call *c);
+void api_version(struct call *c);
+void api_root(struct call *c);
+
+#endif

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# One more build of everything and its quick tests: tools/tier.sh PRESET [cmake options]
+#   clang | asan | tsan | ref | coverage
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tier=$1
+build=build/$tier
+options=(-DSAMPAN_WERROR=ON -DSAMPAN_TESTS=ON -DSAMPAN_ALL_CHECKS=OFF)
+filter=(-L quick)
+case $tier in
+clang)
+    options+=(-G Ninja -S . -B $build -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang)
+    ;;
+coverage)
+    options+=(-G Ninja -S . -B $build -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS_DEBUG=-O1 -g1"
+        -DSAMPAN_COVERAGE=ON)
+    ;;
+tsan)
+    options+=(--preset tsan)
+    filter=(-R '^unit\.(base|engine|server|hub|model)\.')
+    ;;
+asan | ref) options+=(--preset "$tier") ;;
+*)
+    echo "tools/tier.sh: no tier '$tier'" >&2
+    exit 2
+    ;;
+esac
+cmake "${options[@]}"
+cmake --build $build
+ctest --test-dir $build --output-on-failure --no-tests=error "${filter[@]}"
+if [ "$tier" = coverage ]; then
+    gcovr -r . --object-directory $build --filter 'src/' --exclude 'src/cli/' --exclude-throw-branches \
+        --fail-under-line 85 --print-summary
+fi
