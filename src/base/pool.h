@@ -1,6 +1,7 @@
 /* The compute pool: parallel_for over a range with the caller as worker 0. Between calls workers
- * spin for a short while, then sleep. One pool may be used by one caller at a time. Every worker runs
- * with the default floating-point control word. pool_run itself allocates nothing. */
+ * spin for a short while, then sleep. One pool may be used by one caller at a time. Every worker, the
+ * caller included, runs with the default floating-point control word and takes no signals (the caller
+ * does). pool_run itself allocates nothing. */
 #ifndef SP_BASE_POOL_H
 #define SP_BASE_POOL_H
 
@@ -9,7 +10,7 @@
 
 typedef struct pool pool;
 
-/* n_threads >= 1 counts the caller. */
+/* n_threads (1..1023) counts the caller. SP_EINVAL, SP_ENOMEM, or SP_EFULL when the system refuses. */
 int pool_new(int n_threads, pool **out, sp_error *err);
 void pool_free(pool *p);
 int pool_threads(const pool *p);
@@ -18,7 +19,7 @@ int pool_threads(const pool *p);
 typedef void (*pool_fn)(void *arg, int worker, size_t begin, size_t end);
 
 /* Calls fn over [0, n) in pieces of `grain` items, handed out dynamically (an atomic counter), so a
- * slow worker costs no more than its share. Returns when all are done. */
+ * slow worker costs no more than its share. Returns when all are done. fn must not call pool_run. */
 void pool_run(pool *p, size_t n, size_t grain, pool_fn fn, void *arg);
 
 #endif

@@ -1,0 +1,281 @@
+/* Limits are the smallest along the way from this process's cgroup up to the root: an outer group
+ * binds whatever an inner one says. Nothing here allocates: it may run while memory is short. */
+#include "base/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/str.h"
+
+#define TEXT_MAX 8192 /* more than any of these files has before what is sought */
+#define CPUS_MAX 8192 /* NR_CPUS of the kernels that distributions build */
+
+struct limits {
+    int cores;                    /* INT_MAX: none */
+    uint64_t memory, memory_free; /* bytes; UINT64_MAX: none */
+};
+
+typedef void (*read_group)(const char *dir, struct limits *l);
+
+/* The start of file dir/name as text; false when it can't be read. */
+static bool read_text(const char *dir, const char *name, char text[TEXT_MAX])
+{
+    char path[PATH_MAX];
+    int len = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (len < 0 || (size_t)len >= sizeof path) return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    size_t n = 0;
+    while (n < TEXT_MAX - 1) {
+        ssize_t got = read(fd, text + n, TEXT_MAX - 1 - n);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        n += (size_t)got;
+    }
+    (void)close(fd);
+    text[n] = '\0';
+    return n > 0;
+}
+
+/* The number that text starts with; false for anything else ("max") or one over INT64_MAX. */
+static bool leading_number(const char *text, uint64_t *out)
+{
+    size_t n = strspn(text, "0123456789");
+    int64_t v = 0;
+    if (!str_to_i64((str){text, n}, &v)) return false;
+    *out = (uint64_t)v;
+    return true;
+}
+
+/* The number after `key` at the start of a line ("MemTotal:  123 kB", "inactive_file 77"). */
+static bool keyed_number(const char *text, const char *key, uint64_t *out)
+{
+    size_t n = strlen(key);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        if (*line == '\n') line++;
+        if (strncmp(line, key, n) == 0) {
+            const char *value = line + n;
+            return leading_number(value + strspn(value, ": \t"), out);
+        }
+    }
+    return false;
+}
+
+static void lower(uint64_t *to, uint64_t v)
+{
+    if (v < *to) *to = v;
+}
+
+static void limit_cores(struct limits *l, uint64_t quota, uint64_t period)
+{
+    if (period == 0 || quota == 0) return;
+    uint64_t cores = quota / period + (quota % period != 0);
+    if (cores < (uint64_t)l->cores) l->cores = (int)cores;
+}
+
+/* What may still be had under `limit`: page cache counts as used but goes when it must. */
+static void limit_memory(struct limits *l, uint64_t limit, uint64_t used, uint64_t cache)
+{
+    lower(&l->memory, limit);
+    used = used > cache ? used - cache : 0;
+    lower(&l->memory_free, limit > used ? limit - used : 0);
+}
+
+static void read_v2(const char *dir, struct limits *l)
+{
+    char text[TEXT_MAX];
+    uint64_t quota = 0, period = 0;
+    if (read_text(dir, "cpu.max", text) && leading_number(text, &quota)) {
+        const char *space = strchr(text, ' ');
+        if (space && leading_number(space + 1, &period)) limit_cores(l, quota, period);
+    }
+    uint64_t limit = 0, used = 0, active = 0, inactive = 0;
+    if (!read_text(dir, "memory.max", text) || !leading_number(text, &limit)) return;
+    if (read_text(dir, "memory.current", text)) (void)leading_number(text, &used);
+    if (read_text(dir, "memory.stat", text)) {
+        (void)keyed_number(text, "active_file ", &active);
+        (void)keyed_number(text, "inactive_file ", &inactive);
+    }
+    limit_memory(l, limit, used, active + inactive);
+}
+
+static void read_v1_cpu(const char *dir, struct limits *l)
+{
+    char text[TEXT_MAX];
+    uint64_t quota = 0, period = 0;
+    if (!read_text(dir, "cpu.cfs_quota_us", text) || !leading_number(text, &quota)) return;
+    if (!read_text(dir, "cpu.cfs_period_us", text) || !leading_number(text, &period)) return;
+    limit_cores(l, quota, period);
+}
+
+static void read_v1_memory(const char *dir, struct limits *l)
+{
+    char text[TEXT_MAX];
+    uint64_t limit = 0, used = 0, active = 0, inactive = 0;
+    if (!read_text(dir, "memory.limit_in_bytes", text) || !leading_number(text, &limit)) return;
+    if (read_text(dir, "memory.usage_in_bytes", text)) (void)leading_number(text, &used);
+    if (read_text(dir, "memory.stat", text)) {
+        (void)keyed_number(text, "total_active_file ", &active);
+        (void)keyed_number(text, "total_inactive_file ", &inactive);
+    }
+    limit_memory(l, limit, used, active + inactive);
+}
+
+/* Reads group `path` below root/mount and every group above it. In a container the path may be the
+ * host's and lead nowhere here; the mount itself is then the container's own group. */
+static void walk(const char *root, const char *mount, str path, read_group visit, struct limits *l)
+{
+    char dir[PATH_MAX];
+    int base = snprintf(dir, sizeof dir, "%s%s", root, mount);
+    if (base < 0 || (size_t)base + path.n >= sizeof dir) return;
+    memcpy(dir + base, path.p, path.n);
+    dir[(size_t)base + path.n] = '\0';
+    if (strstr(dir + base, "/..")) dir[base] = '\0'; /* outside of the cgroup namespace */
+    for (;;) {
+        visit(dir, l);
+        char *slash = strrchr(dir + base, '/');
+        if (!slash) return;
+        *slash = '\0';
+    }
+}
+
+static bool in_list(str list, const char *name)
+{
+    size_t from = 0;
+    for (size_t i = 0; i <= list.n; i++) {
+        if (i < list.n && list.p[i] != ',') continue;
+        if (str_eqz((str){list.p + from, i - from}, name)) return true;
+        from = i + 1;
+    }
+    return false;
+}
+
+/* One line of /proc/self/cgroup: "id:controllers:path"; v2 has no controllers. */
+static void read_line(const char *root, str line, struct limits *l)
+{
+    const char *first = memchr(line.p, ':', line.n);
+    if (!first) return;
+    size_t rest = line.n - (size_t)(first + 1 - line.p);
+    const char *second = memchr(first + 1, ':', rest);
+    if (!second) return;
+    str controllers = {first + 1, (size_t)(second - first - 1)};
+    str path = {second + 1, rest - controllers.n - 1};
+    if (controllers.n == 0) {
+        walk(root, "/sys/fs/cgroup", path, read_v2, l);
+        walk(root, "/sys/fs/cgroup/unified", path, read_v2, l);
+    }
+    if (in_list(controllers, "cpu")) {
+        walk(root, "/sys/fs/cgroup/cpu", path, read_v1_cpu, l);
+        walk(root, "/sys/fs/cgroup/cpu,cpuacct", path, read_v1_cpu, l);
+    }
+    if (in_list(controllers, "memory"))
+        walk(root, "/sys/fs/cgroup/memory", path, read_v1_memory, l);
+}
+
+static struct limits read_limits(const char *root)
+{
+    struct limits l = {INT_MAX, UINT64_MAX, UINT64_MAX};
+    char text[TEXT_MAX];
+    if (!read_text(root, "proc/self/cgroup", text)) return l;
+    const char *line = text;
+    while (*line) {
+        size_t n = strcspn(line, "\n");
+        read_line(root, (str){line, n}, &l);
+        line += n + (line[n] == '\n');
+    }
+    return l;
+}
+
+/* CPUs in a list such as "0-3,8". */
+static int count_list(const char *text)
+{
+    uint64_t total = 0;
+    while (*text >= '0' && *text <= '9') {
+        uint64_t from = 0, to = 0;
+        if (!leading_number(text, &from)) break;
+        to = from;
+        text += strspn(text, "0123456789");
+        if (*text == '-' && leading_number(text + 1, &to))
+            text += 1 + strspn(text + 1, "0123456789");
+        if (to >= from && to < CPUS_MAX) total += to - from + 1;
+        if (*text == ',') text++;
+    }
+    return total < CPUS_MAX ? (int)total : CPUS_MAX;
+}
+
+static bool is_real(const char *root)
+{
+    return strcmp(root, "/") == 0 || *root == '\0';
+}
+
+static int cores_present(const char *root)
+{
+    if (is_real(root)) {
+        unsigned long mask[CPUS_MAX / (8 * sizeof(unsigned long))] = {0};
+        if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) == 0)
+            return CPU_COUNT_S(sizeof mask, (cpu_set_t *)mask);
+    }
+    char text[TEXT_MAX];
+    return read_text(root, "sys/devices/system/cpu/online", text) ? count_list(text) : 1;
+}
+
+int machine_cores_at(const char *root)
+{
+    int cores = cores_present(root);
+    struct limits l = read_limits(root);
+    if (l.cores < cores) cores = l.cores;
+    return cores < 1 ? 1 : cores;
+}
+
+/* A line of /proc/meminfo in bytes; 0 when it is not there. */
+static uint64_t meminfo(const char *root, const char *key)
+{
+    char text[TEXT_MAX];
+    uint64_t kib = 0;
+    if (!read_text(root, "proc/meminfo", text) || !keyed_number(text, key, &kib)) return 0;
+    return kib < UINT64_MAX / 1024 ? kib * 1024 : UINT64_MAX;
+}
+
+uint64_t machine_memory_total_at(const char *root)
+{
+    uint64_t total = meminfo(root, "MemTotal");
+    lower(&total, read_limits(root).memory);
+    return total;
+}
+
+uint64_t machine_memory_free_at(const char *root)
+{
+    uint64_t bytes = meminfo(root, "MemAvailable");
+    lower(&bytes, read_limits(root).memory_free);
+    return bytes;
+}
+
+int machine_cores(void)
+{
+    return machine_cores_at("/");
+}
+
+uint64_t machine_memory_total(void)
+{
+    return machine_memory_total_at("/");
+}
+
+uint64_t machine_memory_free(void)
+{
+    return machine_memory_free_at("/");
+}
+
+uint64_t machine_rss(void)
+{
+    char text[TEXT_MAX];
+    uint64_t pages = 0;
+    if (!read_text("/proc/self", "statm", text)) return 0;
+    const char *space = strchr(text, ' ');
+    if (!space || !leading_number(space + 1, &pages)) return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
