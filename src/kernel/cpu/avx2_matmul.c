@@ -35,13 +35,17 @@ MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struc
     const __m256i ones = _mm256_set1_epi16(1);
     const int lines = k.group / 4;
     const int chunk = lines_in_16_bits(k) < lines ? lines_in_16_bits(k) : lines;
+    MM_UNROLL
     for (int r = 0; r < n; r++)
         sum[r] = _mm256_setzero_si256();
+    MM_UNROLL
     for (int i = 0; i < lines; i += chunk) {
         __m256i pairs[ROWS];
+        MM_UNROLL
         for (int j = 0; j < chunk; j++) {
             __m256i u = mm_load(line + 64 * (i + j));
             if (k.bits == 8) u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
+            MM_UNROLL
             for (int r = 0; r < n; r++) {
                 const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * (i + j);
                 __m256i v = _mm256_set1_epi32(mm_load32(q));
@@ -51,6 +55,7 @@ MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struc
                 pairs[r] = j == 0 ? p : _mm256_add_epi16(pairs[r], p);
             }
         }
+        MM_UNROLL
         for (int r = 0; r < n; r++)
             sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(pairs[r], ones));
     }
@@ -61,11 +66,14 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const s
                         const int n, float *accs)
 {
     const __m256i shift = _mm256_set1_epi32(k.zero_shift);
+    MM_UNROLL
     for (int half = 0; half < 2; half++) {
+        MM_UNROLL
         for (int g = 0; g < MM_STEP / k.group; g++) {
             __m256 scale = _mm256_load_ps(s->scale[g] + 8 * half);
             __m256i sum[ROWS];
             dot_rows(k, s->line[g * (k.group / 4)] + 32 * half, x, g, n, sum);
+            MM_UNROLL
             for (int r = 0; r < n; r++) {
                 const int32_t *sums = x->sum + r * x->lds + g;
                 __m256i total = _mm256_set1_epi32(sums[0]);

@@ -13,10 +13,12 @@ MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t
     const __m256i zero = _mm256_set1_epi32(k.zero_shift >= 0 ? 1 << k.zero_shift : 0);
     struct mm_step v;
     mm_load_step(k, tile + s / steps * mm_super_bytes(k), (int)(s % steps), &v);
+    MM_UNROLL
     for (int i = 0; i < 16; i++) {
         const int line = i / 2, half = i % 2, g = 4 * line / k.group;
         __m256 scale = _mm256_load_ps(v.scale[g] + 8 * half);
         __m256i bytes = mm_load(v.line[line] + 32 * half);
+        MM_UNROLL
         for (int c = 0; c < 4; c++) {
             __m256i u = _mm256_sub_epi32(_mm256_and_si256(bytes, byte), zero);
             __m256 f = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(u));
@@ -137,11 +139,14 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
                       const int tiles, const int rows)
 {
     __m256 acc[8];
+    MM_UNROLL
     for (int i = 0; i < 2 * tiles * rows; i++)
         acc[i] = _mm256_load_ps(accs + 8 * i);
     for (int c = 0; c < cols; c++) {
+        MM_UNROLL
         for (int r = 0; r < rows; r++) {
             __m256 v = _mm256_set1_ps(x[r * ldx + c]);
+            MM_UNROLL
             for (int i = 0; i < 2 * tiles; i++) {
                 const float *w = wcols + (i / 2 * MM_STEP + c) * PACK_ROWS + 8 * (i % 2);
                 acc[2 * tiles * r + i] =
@@ -149,6 +154,7 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
             }
         }
     }
+    MM_UNROLL
     for (int i = 0; i < 2 * tiles * rows; i++)
         _mm256_store_ps(accs + 8 * i, acc[i]);
 }
@@ -172,6 +178,7 @@ MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row
     const float *x = m->a->f32 + row * m->a->ldf;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        MM_UNROLL
         for (int j = 0; j < tiles; j++)
             expand(m->w, m->w->data + (size_t)(t + j) * m->w->tile_bytes, s,
                    wcols + j * MM_STEP * PACK_ROWS);

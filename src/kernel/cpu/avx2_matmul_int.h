@@ -54,7 +54,9 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, uint8_t
         memcpy(line, p, (size_t)lines * 64);
         return;
     }
+    MM_UNROLL
     for (int i = 0; i < lines; i++) {
+        MM_UNROLL
         for (int half = 0; half < 2; half++) {
             __m256i v = mm_load(p + 64 * (i / 2) + 32 * half);
             v = _mm256_and_si256(i % 2 ? _mm256_srli_epi16(v, 4) : v, low);
@@ -70,8 +72,10 @@ MM_INLINE void mm_load_step(const struct mm_kind k, const uint8_t *super, int i,
 {
     const int groups = MM_STEP / k.group;
     const uint8_t *quants = super + mm_off_quants(k) + i * groups * mm_group_bytes(k);
+    MM_UNROLL
     for (int g = 0; g < groups; g++) {
         mm_expand_group(k, quants + g * mm_group_bytes(k), s->line + g * (k.group / 4));
+        MM_UNROLL
         for (int half = 0; half < 2; half++) {
             const int at = 16 * (i * groups + g) + 8 * half;
             __m256 scale = mm_load_f16(super + 16 * half);

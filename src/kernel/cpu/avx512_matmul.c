@@ -22,6 +22,7 @@ MM_INLINE struct mm_act act_at(const struct activations *a, int64_t row)
 MM_INLINE __m512i dot(const __m512i *line, const int8_t *q, int n)
 {
     __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+    MM_UNROLL
     for (int i = 0; i < n; i += 2) {
         even = _mm512_dpbusd_epi32(even, line[i], _mm512_set1_epi32(mm_load32(q + 4 * i)));
         odd = _mm512_dpbusd_epi32(odd, line[i + 1], _mm512_set1_epi32(mm_load32(q + 4 * i + 4)));
@@ -36,11 +37,13 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const i
     const __m512i shift = _mm512_set1_epi32(k.zero_shift);
     const __m512 dx = _mm512_set1_ps(d);
     const int groups = MM_STEP / k.group;
+    MM_UNROLL
     for (int g = 0; g < groups; g++) {
         __m512i total = _mm512_set1_epi32(sum[g]);
         if (k.group == 32) total = _mm512_add_epi32(total, _mm512_set1_epi32(sum[1]));
         __m512i offset = k.zero_shift >= 0 ? _mm512_sllv_epi32(total, shift) : total;
         __m512 total_f = k.has_min ? _mm512_cvtepi32_ps(total) : _mm512_setzero_ps();
+        MM_UNROLL
         for (int t = 0; t < n; t++) {
             __m512i v = dot(s[t].line + g * (k.group / 4), q + g * k.group, k.group / 4);
             if (k.zero_shift >= 0) v = _mm512_sub_epi32(v, offset);
@@ -61,16 +64,19 @@ MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t
         const uint8_t *super = m->w->data + (size_t)t * m->w->tile_bytes;
         struct mm_act x = act_at(m->a, row);
         __m512 acc[4];
+        MM_UNROLL
         for (int r = 0; r < n; r++)
             acc[r] = _mm512_setzero_ps();
         for (int64_t b = 0; b < supers; b++, super += mm_super_bytes(k)) {
             for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
                 struct mm_step s;
                 mm_load_step(k, super, i, &s);
+                MM_UNROLL
                 for (int r = 0; r < n; r++)
                     add_step(k, &s, 1, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc + r);
             }
         }
+        MM_UNROLL
         for (int r = 0; r < n; r++)
             mm_store(m->out + (row + r) * m->ldo + t * PACK_ROWS, m->w->rows - t * PACK_ROWS,
                      acc[r]);
@@ -90,24 +96,27 @@ MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int6
     for (int64_t b = 0; b < supers; b++, super += mm_super_bytes(k)) {
         for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
             struct mm_step s[2];
+            MM_UNROLL
             for (int j = 0; j < n; j++)
                 mm_load_step(k, super + (size_t)j * m->w->tile_bytes, i, &s[j]);
             for (int64_t r = 0; r < rows; r++) {
                 float *at = accs + r * n * PACK_ROWS;
                 __m512 acc[2];
+                MM_UNROLL
                 for (int j = 0; j < n; j++)
                     acc[j] = _mm512_load_ps(at + j * PACK_ROWS);
                 add_step(k, s, n, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc);
+                MM_UNROLL
                 for (int j = 0; j < n; j++)
                     _mm512_store_ps(at + j * PACK_ROWS, acc[j]);
             }
         }
     }
     for (int64_t r = 0; r < rows; r++)
-        for (int j = 0; j < n; j++)
-            mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
-                     m->w->rows - (t + j) * PACK_ROWS,
-                     _mm512_load_ps(accs + (r * n + j) * PACK_ROWS));
+        MM_UNROLL
+    for (int j = 0; j < n; j++)
+        mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                 m->w->rows - (t + j) * PACK_ROWS, _mm512_load_ps(accs + (r * n + j) * PACK_ROWS));
 }
 
 /* All rows: blocks of MM_ROW_BLOCK on pairs of tiles, what is left over one by one. */

@@ -13,9 +13,11 @@ MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t
     const __m512i zero = _mm512_set1_epi32(k.zero_shift >= 0 ? 1 << k.zero_shift : 0);
     struct mm_step v;
     mm_load_step(k, tile + (size_t)(s / steps) * (size_t)mm_super_bytes(k), (int)(s % steps), &v);
+    MM_UNROLL
     for (int i = 0; i < 8; i++) {
         const int g = 4 * i / k.group;
         __m512i bytes = v.line[i];
+        MM_UNROLL
         for (int c = 0; c < 4; c++) {
             __m512i u = _mm512_sub_epi32(_mm512_and_si512(bytes, byte), zero);
             __m512 f = _mm512_mul_ps(v.scale[g], _mm512_cvtepi32_ps(u));
@@ -131,16 +133,20 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
                       const int tiles, const int rows)
 {
     __m512 acc[8];
+    MM_UNROLL
     for (int i = 0; i < tiles * rows; i++)
         acc[i] = _mm512_load_ps(accs + i * PACK_ROWS);
     for (int c = 0; c < cols; c++) {
+        MM_UNROLL
         for (int t = 0; t < tiles; t++) {
             __m512 w = _mm512_load_ps(wcols + (t * MM_STEP + c) * PACK_ROWS);
+            MM_UNROLL
             for (int r = 0; r < rows; r++)
                 acc[r * tiles + t] =
                     _mm512_fmadd_ps(w, _mm512_set1_ps(x[r * ldx + c]), acc[r * tiles + t]);
         }
     }
+    MM_UNROLL
     for (int i = 0; i < tiles * rows; i++)
         _mm512_store_ps(accs + i * PACK_ROWS, acc[i]);
 }
@@ -164,6 +170,7 @@ MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row
     const float *x = m->a->f32 + row * m->a->ldf;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        MM_UNROLL
         for (int j = 0; j < tiles; j++)
             expand(m->w, m->w->data + (size_t)(t + j) * m->w->tile_bytes, s,
                    wcols + j * MM_STEP * PACK_ROWS);
@@ -171,10 +178,11 @@ MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row
                   tiles, rows);
     }
     for (int64_t r = 0; r < rows; r++)
-        for (int j = 0; j < tiles; j++)
-            mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
-                     m->w->rows - (t + j) * PACK_ROWS,
-                     _mm512_load_ps(accs + (r * tiles + j) * PACK_ROWS));
+        MM_UNROLL
+    for (int j = 0; j < tiles; j++)
+        mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                 m->w->rows - (t + j) * PACK_ROWS,
+                 _mm512_load_ps(accs + (r * tiles + j) * PACK_ROWS));
 }
 
 void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows,
@@ -199,15 +207,18 @@ MM_INLINE void bf16_rows(const struct mm_args *m, int64_t row, int64_t t, const 
     const uint16_t *x = m->a->bf16 + row * 2 * pairs;
     const uint8_t *tile = m->w->data + (size_t)t * m->w->tile_bytes;
     __m512 acc[8];
+    MM_UNROLL
     for (int r = 0; r < n; r++)
         acc[r] = _mm512_setzero_ps();
     for (int64_t c = 0; c < pairs; c++) {
         __m512bh w = (__m512bh)_mm512_loadu_si512(tile + 64 * c);
+        MM_UNROLL
         for (int r = 0; r < n; r++) {
             __m512i pair = _mm512_set1_epi32(mm_load32(x + 2 * (r * pairs + c)));
             acc[r] = _mm512_dpbf16_ps(acc[r], w, (__m512bh)pair);
         }
     }
+    MM_UNROLL
     for (int r = 0; r < n; r++)
         mm_store(m->out + (row + r) * m->ldo + t * PACK_ROWS, m->w->rows - t * PACK_ROWS, acc[r]);
 }

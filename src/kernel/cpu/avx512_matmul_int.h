@@ -42,20 +42,28 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, __m512i
     const __m512i low = _mm512_set1_epi8(15);
     const int lines = k.group / 4;
     if (k.bits == 8) {
+        MM_UNROLL
         for (int i = 0; i < lines; i++)
             line[i] = _mm512_loadu_si512(p + 64 * i);
         return;
     }
+    MM_UNROLL
     for (int i = 0; i < lines; i += 2) {
         __m512i v = _mm512_loadu_si512(p + 32 * i);
         line[i] = _mm512_and_si512(v, low);
         line[i + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
     }
     const uint8_t *plane4 = p + 32 * lines, *plane5 = plane4 + 8 * lines;
-    for (int i = 0; k.bits > 4 && i < lines; i++)
-        line[i] = mm_add_plane(line[i], plane4 + 8 * i, 16);
-    for (int i = 0; k.bits > 5 && i < lines; i++)
-        line[i] = mm_add_plane(line[i], plane5 + 8 * i, 32);
+    if (k.bits > 4) {
+        MM_UNROLL
+        for (int i = 0; i < lines; i++)
+            line[i] = mm_add_plane(line[i], plane4 + 8 * i, 16);
+    }
+    if (k.bits > 5) {
+        MM_UNROLL
+        for (int i = 0; i < lines; i++)
+            line[i] = mm_add_plane(line[i], plane5 + 8 * i, 32);
+    }
 }
 
 /* Step i of a super-group. */
@@ -65,6 +73,7 @@ MM_INLINE void mm_load_step(const struct mm_kind k, const uint8_t *super, int i,
     const uint8_t *quants = super + mm_off_quants(k) + i * groups * mm_group_bytes(k);
     __m512 d = mm_load_f16(super);
     __m512 dmin = k.has_min ? mm_load_f16(super + 32) : _mm512_setzero_ps();
+    MM_UNROLL
     for (int g = 0; g < groups; g++) {
         mm_expand_group(k, quants + g * mm_group_bytes(k), s->line + g * (k.group / 4));
         s->scale[g] = d;

@@ -13,6 +13,14 @@
 
 #define MM_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop with few, constant turns over registers: all of them in a row, whatever the compiler's
+ * level of optimization thinks of it; else arrays of registers live in memory. */
+#ifdef __clang__
+#define MM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define MM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 #define MM_STEP 32      /* columns of a step */
 #define MM_ROW_BLOCK 64 /* rows of activations that share one expansion of a step */
 
