@@ -18,16 +18,15 @@ int hub_open(const char *store, hub **out, sp_error *err);
 void hub_close(hub *h);
 const char *hub_store(const hub *h);
 
-/* The catalogue in the tree (compiled in from catalogue.yaml). */
+/* The catalogue: a table in catalogue.c. */
 struct catalogue_entry {
-    const char *name;         /* "qwen2.5-coder-0.5b" */
+    const char *name; /* "qwen2.5-coder-0.5b" */
     const char *title, *family, *license, *languages;
     const char *parameters;   /* "0.49B" */
     const char *quantization; /* "Q4_K_M" */
     uint64_t bytes;           /* download */
     uint64_t memory;          /* needed to run at 4096 tokens of context */
-    const char *const *sources; /* "hf:Qwen/...:file", "ms:...", "parts:pkg-*-part1..6@0.9.0:*.bin" */
-    size_t n_sources;
+    const char *sources[4];   /* in order of preference, NULL after the last; see source.c */
     const char *sha256;       /* of the one file; NULL when it has several */
     const char *file;         /* its name in the store */
     bool starter;
@@ -38,18 +37,19 @@ const struct catalogue_entry *catalogue_find(const char *name); /* NULL: none */
 const struct catalogue_entry *catalogue_best(uint64_t memory);
 
 struct pull_progress {
-    const char *what;       /* "qwen2.5-coder-0.5b from hf:..." */
-    uint64_t done, total;   /* bytes; total 0: unknown */
+    const char *what;     /* "qwen2.5-coder-0.5b from hf:..." */
+    uint64_t done, total; /* bytes; total 0: unknown */
     double bytes_per_second, seconds_left;
 };
 struct pull_opts {
-    const char *spec;       /* catalogue name, hf:ORG/NAME[:FILE][@REV], ms:..., https://..., a path */
-    const char *name;       /* name in the store; NULL: derived */
-    const char *sha256;     /* expected; NULL: what the source says, if it does */
+    const char *spec;   /* catalogue name, hf:ORG/NAME[:FILE][@REV], ms:..., https://..., a path */
+    const char *name;   /* name in the store; NULL: derived */
+    const char *sha256; /* expected; NULL: what the source says, if it does */
     bool offline, force;
     void (*on_progress)(void *arg, const struct pull_progress *p); /* at most 10 a second */
-    void (*on_note)(void *arg, const char *line); /* "hf:... did not answer within 3 s: trying ..." */
-    int (*cancelled)(void *arg);                  /* non-zero: stop; what came stays for the next pull */
+    void (*on_note)(void *arg,
+                    const char *line); /* "hf:... did not answer within 3 s: trying ..." */
+    int (*cancelled)(void *arg);       /* non-zero: stop; what came stays for the next pull */
     void *arg;
 };
 /* On success *path is where the model is (caller's, sp_free). */
