@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/json_int.h"
 #include "base/str.h"
 
 /* On the stack, since a log line must not allocate. A longer message is cut and ends in "...". */
@@ -54,32 +55,16 @@ static void puts_line(struct line *l, const char *s)
     put(l, s, strlen(s));
 }
 
-static void put_escape(struct line *l, uint32_t c)
-{
-    static const char from[] = "\"\\\n\r\t\b\f", to[] = "\"\\nrtbf";
-    const char *at = c ? strchr(from, (int)c) : NULL;
-    char text[8];
-    if (at)
-        (void)snprintf(text, sizeof text, "\\%c", to[at - from]);
-    else
-        (void)snprintf(text, sizeof text, "\\u%04x", (unsigned)c & 0xffff);
-    puts_line(l, text);
-}
-
-/* s as the inside of a JSON string; invalid UTF-8 becomes U+FFFD. */
+/* s as the inside of a JSON string. */
 static void put_json(struct line *l, const char *s)
 {
-    size_t n = strlen(s);
-    for (size_t i = 0; i < n;) {
-        uint32_t cp = 0;
-        size_t len = utf8_decode(s + i, n - i, &cp);
-        if (len == 0)
-            puts_line(l, "\\ufffd");
-        else if (cp < 0x20 || cp == 0x7f || cp == '"' || cp == '\\')
-            put_escape(l, cp);
-        else
-            put(l, s + i, len);
-        i += len ? len : 1;
+    char text[JSON_CHAR_MAX];
+    bool special = false;
+    for (size_t n = strlen(s); n;) {
+        size_t took = json_char(s, n, text, &special);
+        puts_line(l, text);
+        s += took;
+        n -= took;
     }
 }
 

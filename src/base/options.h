@@ -48,10 +48,14 @@ const struct option_spec *options_table(size_t *n);
 /* Reads environment and config file ($SAMPAN_CONFIG, else $XDG_CONFIG_HOME/sampan/config.yaml, else
  * ~/.config/sampan/config.yaml; a missing default file is fine), then argv after the verb. What is not
  * an option goes to the positional list; "--" ends options; "--name=value" and "--name value" both
- * work; a bool is --name or --no-name. SP_EUSAGE with a suggestion otherwise. */
+ * work (a value that starts with "--" needs the first form); a bool is --name or --no-name. Commas
+ * divide a list in the environment; an empty variable is unset; a variable that looks like a setting
+ * misspelt is an error. SP_EUSAGE with a suggestion otherwise. */
 int options_parse(enum option_verb verb, int argc, char **argv, options **out, sp_error *err);
 void options_free(options *o);
 
+/* The name must be in the table and of the type asked for. A number that is unset reads as 0. Strings
+ * and lists live as long as o. options_str also gives numbers, as the text they came in. */
 bool options_has(const options *o, const char *name); /* set anywhere or having a default */
 const char *options_str(const options *o, const char *name); /* NULL: unset */
 int64_t options_int(const options *o, const char *name);
@@ -59,10 +63,12 @@ double options_float(const options *o, const char *name);
 bool options_bool(const options *o, const char *name);
 uint64_t options_bytes(const options *o, const char *name);
 size_t options_list(const options *o, const char *name, const char *const **items);
+/* *where (may be NULL): "--port", "SAMPAN_PORT", "FILE:LINE" or "default"; o's own. */
 enum option_origin options_origin(const options *o, const char *name, const char **where);
 size_t options_args(const options *o, const char *const **items); /* positional arguments */
 
-/* The option part of `sampan VERB --help`, and the table of `sampan config show` (text or JSON). */
+/* The option part of `sampan VERB --help`, and the table of `sampan config show` (text or JSON: an array
+ * of {"name", "value", "origin", "where"}). API keys are shown as "***". */
 void options_help(enum option_verb verb, buf *out);
 void options_show(const options *o, bool json, buf *out);
 

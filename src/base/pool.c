@@ -36,8 +36,8 @@
 #define CACHE_LINE 64
 
 #define SPIN_SECONDS 50e-6 /* a step's serial stretches are shorter than this */
-#define PAUSES_PER_LOOK 16 /* some 0.2 to 0.7 microseconds between looks at the clock */
-#define LOOKS_BEFORE_YIELD 32
+#define LOOKS_A_CLOCK 16   /* looks between readings of the clock: 0.2 to 0.7 microseconds */
+#define LOOKS_BEFORE_YIELD 512
 
 struct worker {
     pool *p;
@@ -70,14 +70,12 @@ static void relax(void)
 #endif
 }
 
-/* The next kernel-visible wait of a spin: short pauses first, then the core goes to others. */
-static void spin_once(const pool *p, unsigned looks)
+/* Between two looks at the state: a short pause at first, later the core goes to others. */
+static void back_off(const pool *p, unsigned looks)
 {
-    if (p->crowded || looks >= LOOKS_BEFORE_YIELD) {
+    if (p->crowded || looks >= LOOKS_BEFORE_YIELD)
         (void)sched_yield();
-        return;
-    }
-    for (int i = 0; i < PAUSES_PER_LOOK; i++)
+    else
         relax();
 }
 
@@ -124,11 +122,11 @@ static void park(pool *p, unsigned seen)
 static unsigned wait_for_job(pool *p, unsigned seen)
 {
     double until = clock_seconds() + SPIN_SECONDS;
-    for (unsigned looks = 0;; looks++) {
+    for (unsigned looks = 1;; looks++) {
         unsigned s = atomic_load_explicit(&p->state, memory_order_acquire);
         if (generation_of(s) != seen) return generation_of(s);
-        if (clock_seconds() > until) break;
-        spin_once(p, looks);
+        if (looks % LOOKS_A_CLOCK == 0 && clock_seconds() > until) break;
+        back_off(p, looks);
     }
     park(p, seen);
     return generation_of(atomic_load_explicit(&p->state, memory_order_acquire));
@@ -164,10 +162,10 @@ static void publish(pool *p, unsigned open, size_t wake)
 static void close_job(pool *p)
 {
     (void)atomic_fetch_and_explicit(&p->state, ~OPEN, memory_order_relaxed);
-    for (unsigned looks = 0;; looks++) {
+    for (unsigned looks = 1;; looks++) {
         unsigned s = atomic_load_explicit(&p->state, memory_order_acquire);
         if ((s & INSIDE) == 0) return;
-        spin_once(p, looks);
+        back_off(p, looks);
     }
 }
 

@@ -1,0 +1,118 @@
+/* The table of settings: the one place that names them. Flags, environment, config file, --help,
+ * `sampan config show` and the settings page all come from here. */
+#include "base/options.h"
+
+#define VERB_TALK (VERB_RUN | VERB_CHAT)
+#define VERB_MODEL (VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH | VERB_TOKENIZE)
+#define NO_RANGE 0, 0
+
+static const struct option_spec table[] = {
+    /* The model and how it runs */
+    {"model", OPT_LIST, NULL, NULL, NO_RANGE, VERB_MODEL, "NAME|PATH",
+     "model of the store, a file or an HF-style folder; serve takes several"},
+    {"alias", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
+     "another name that the first model answers to; may be given several times"},
+    {"compute", OPT_CHOICE, "fast", "f32|fast", NO_RANGE,
+     VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, NULL,
+     "f32 is exact; fast uses int8 activations for quantized weights"},
+    {"threads", OPT_INT, "0", NULL, 0, 1023, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, "N",
+     "compute threads; 0 is every core this process may use"},
+    {"max-context", OPT_INT, "4096", NULL, 0, 16777216,
+     VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, "N",
+     "tokens of prompt and answer together; 0 is the model's own limit"},
+    {"max-seqs", OPT_INT, "16", NULL, 1, 4096, VERB_SERVE, "N", "requests running at once"},
+    {"max-queue", OPT_INT, "256", NULL, 0, 1000000, VERB_SERVE, "N",
+     "requests waiting; more are refused"},
+    {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,
+     "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
+    {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
+     "read control tokens in messages as such"},
+
+    /* Sampling: unset means the model's own generation_config */
+    {"max-tokens", OPT_INT, NULL, NULL, 1, 16777216, VERB_TALK | VERB_EVAL, "N",
+     "longest answer in tokens; for eval, tokens to score"},
+    {"temperature", OPT_FLOAT, NULL, NULL, 0, 100, VERB_TALK, "T",
+     "0 takes the likeliest token each time; the model's own if unset"},
+    {"top-k", OPT_INT, NULL, NULL, 0, INT32_MAX, VERB_TALK, "K",
+     "keep the K likeliest tokens; 0 is off; the model's own if unset"},
+    {"top-p", OPT_FLOAT, NULL, NULL, 0, 1, VERB_TALK, "P",
+     "keep the likeliest tokens up to this probability; 1 is off; the model's own if unset"},
+    {"min-p", OPT_FLOAT, NULL, NULL, 0, 1, VERB_TALK, "P",
+     "drop tokens below this share of the likeliest one's probability; 0 is off"},
+    {"seed", OPT_INT, NULL, NULL, NO_RANGE, VERB_TALK, "N",
+     "the same seed draws the same tokens; random if unset"},
+    {"repetition-penalty", OPT_FLOAT, NULL, NULL, 0.01, 100, VERB_TALK, "X",
+     "over prompt and answer; 1 is off; the model's own if unset"},
+    {"presence-penalty", OPT_FLOAT, NULL, NULL, -2, 2, VERB_TALK, "X",
+     "once for each token that the answer has; 0 is off"},
+    {"frequency-penalty", OPT_FLOAT, NULL, NULL, -2, 2, VERB_TALK, "X",
+     "for each time that the answer has the token; 0 is off"},
+    {"stop", OPT_LIST, NULL, NULL, NO_RANGE, VERB_TALK, "TEXT",
+     "end the answer before this text; may be given several times"},
+
+    /* One answer, a talk */
+    {"system", OPT_STRING, NULL, NULL, NO_RANGE, VERB_TALK, "TEXT", "the system message"},
+    {"raw", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RUN, NULL,
+     "give the prompt to the model as it is, without its chat template"},
+    {"stats", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK, NULL,
+     "tell tokens, times and speed after an answer, on stderr"},
+
+    /* The server */
+    {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE, "H",
+     "address to listen on; others than loopback need --api-key or --no-auth"},
+    {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE, "N",
+     "port to listen on; 0 is any free one"},
+    {"next-port", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "when the port is busy, try the next ones and say so"},
+    {"api-key", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "KEY",
+     "key that requests must carry; may be given several times; SAMPAN_API_KEY keeps it out of "
+     "process lists"},
+    {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "listen off loopback without a key"},
+
+    /* The store */
+    {"source", OPT_STRING, NULL, NULL, NO_RANGE, VERB_PULL, "NAME",
+     "take it from this source only, not from the first that answers"},
+    {"revision", OPT_STRING, NULL, NULL, NO_RANGE, VERB_PULL, "REV",
+     "branch, tag or commit of the repository"},
+    {"offline", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL,
+     "use what is on this machine and open no connection"},
+    {"quiet", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL, "no progress, errors only"},
+    {"force", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL,
+     "get it again, even if it is here"},
+    {"yes", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RM, NULL, "don't ask"},
+
+    /* Measuring */
+    {"file", OPT_STRING, NULL, NULL, NO_RANGE, VERB_EVAL, "PATH", "the text to measure on"},
+    {"reference", OPT_STRING, NULL, NULL, NO_RANGE, VERB_EVAL, "NAME|PATH",
+     "for kl: the model to compare with; the same model in f32 if unset"},
+    {"context", OPT_INT, NULL, NULL, 2, 16777216, VERB_EVAL | VERB_SHOW, "N",
+     "tokens of context: the window that eval scores in, what show counts memory for"},
+    {"prompt", OPT_INT, "512", NULL, 0, 16777216, VERB_BENCH, "N",
+     "tokens of prompt to time; 0 leaves it out"},
+    {"gen", OPT_INT, "128", NULL, 0, 16777216, VERB_BENCH, "N",
+     "tokens of answer to time; 0 leaves it out"},
+    {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
+    {"json", OPT_BOOL, "false", NULL, NO_RANGE,
+     VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG | VERB_TOKENIZE, NULL,
+     "print JSON instead of text"},
+
+    /* Everywhere */
+    {"store", OPT_STRING, NULL, NULL, NO_RANGE, VERB_ALL, "DIR",
+     "folder of the models; ~/.local/share/sampan if unset"},
+    {"config", OPT_STRING, NULL, NULL, NO_RANGE, VERB_ALL, "FILE",
+     "settings file; ~/.config/sampan/config.yaml if unset"},
+    {"log-level", OPT_CHOICE, "info", "debug|info|warn|error|off", NO_RANGE, VERB_ALL, NULL,
+     "the least that is logged"},
+    {"log-format", OPT_CHOICE, "auto", "auto|text|json", NO_RANGE, VERB_ALL, NULL,
+     "auto is text on a terminal and JSON otherwise"},
+    {"color", OPT_CHOICE, "auto", "auto|always|never", NO_RANGE, VERB_ALL, NULL,
+     "colours; auto is on a terminal, unless NO_COLOR is set"},
+    {"help", OPT_BOOL, "false", NULL, NO_RANGE, VERB_ALL, NULL, "this text"},
+};
+
+const struct option_spec *options_table(size_t *n)
+{
+    *n = sizeof table / sizeof table[0];
+    return table;
+}
