@@ -14,7 +14,7 @@ struct raw_block {
     uint8_t u[MAX_BLOCK];
 };
 
-typedef void unpack_fn(const uint8_t *block, struct raw_block *out);
+typedef void unpack_fn(const uint8_t *restrict block, struct raw_block *restrict out);
 
 struct pack_format {
     enum pack_class cls;
@@ -54,9 +54,14 @@ static inline void store32(uint8_t *p, uint32_t v)
     memcpy(p, &v, sizeof v);
 }
 
+static inline void store64(uint8_t *p, uint64_t v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
 /* --- the blocks of files (ggml-common.h), to unsigned integers in column order --- */
 
-static inline void nibbles32(const uint8_t *qs, uint8_t *u)
+static inline void nibbles32(const uint8_t *restrict qs, uint8_t *restrict u)
 {
     for (int i = 0; i < 16; i++) {
         u[i] = qs[i] & 15;
@@ -64,55 +69,59 @@ static inline void nibbles32(const uint8_t *qs, uint8_t *u)
     }
 }
 
-/* Bit i of `bits` becomes 16 in u[i]: eight bits at a time, spread to bytes by a multiplication. */
-static inline void add_bit4(uint32_t bits, uint8_t *u)
+/* 16 in byte j of the result where bit j of `bits` (8 of them) is set. */
+static inline uint64_t spread_bit4(uint64_t bits)
 {
-    for (int i = 0; i < 4; i++) {
-        uint64_t b = (bits >> (8 * i)) & 0xff;
-        /* of eight copies, byte j keeps bit j alone, which + 0x7f carries to the top bit */
-        uint64_t copies = (b * 0x0101010101010101u) & 0x8040201008040201u;
-        uint64_t ones = ((copies + 0x7f7f7f7f7f7f7f7fu) >> 7) & 0x0101010101010101u;
-        uint64_t w = load64(u + 8 * i) | ones << 4;
-        memcpy(u + 8 * i, &w, sizeof w);
-    }
+    /* of eight copies, byte j keeps bit j alone, which + 0x7f carries to the top bit */
+    uint64_t copies = (bits * 0x0101010101010101u) & 0x8040201008040201u;
+    return ((copies + 0x7f7f7f7f7f7f7f7fu) >> 3) & 0x1010101010101010u;
 }
 
-static void unpack_q4_0(const uint8_t *b, struct raw_block *out)
+/* 32 nibbles and their fifth bits: as Q5_0 and Q5_1 hold them. */
+static inline void fives32(const uint8_t *restrict qs, uint32_t high, uint8_t *restrict u)
+{
+    const uint64_t low = 0x0f0f0f0f0f0f0f0fu;
+    uint64_t a = load64(qs), b = load64(qs + 8);
+    store64(u, (a & low) | spread_bit4(high & 255));
+    store64(u + 8, (b & low) | spread_bit4(high >> 8 & 255));
+    store64(u + 16, (a >> 4 & low) | spread_bit4(high >> 16 & 255));
+    store64(u + 24, (b >> 4 & low) | spread_bit4(high >> 24));
+}
+
+static void unpack_q4_0(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
     nibbles32(b + 2, out->u);
 }
 
-static void unpack_q4_1(const uint8_t *b, struct raw_block *out)
+static void unpack_q4_1(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
     out->min = load16(b + 2);
     nibbles32(b + 4, out->u);
 }
 
-static void unpack_q5_0(const uint8_t *b, struct raw_block *out)
+static void unpack_q5_0(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
-    nibbles32(b + 6, out->u);
-    add_bit4(load32(b + 2), out->u);
+    fives32(b + 6, load32(b + 2), out->u);
 }
 
-static void unpack_q5_1(const uint8_t *b, struct raw_block *out)
+static void unpack_q5_1(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
     out->min = load16(b + 2);
-    nibbles32(b + 8, out->u);
-    add_bit4(load32(b + 4), out->u);
+    fives32(b + 8, load32(b + 4), out->u);
 }
 
-static void unpack_q8_0(const uint8_t *b, struct raw_block *out)
+static void unpack_q8_0(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
     for (int i = 0; i < 32; i++)
         out->u[i] = b[2 + i] ^ 0x80;
 }
 
-static void unpack_q2_k(const uint8_t *b, struct raw_block *out)
+static void unpack_q2_k(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     const uint8_t *qs = b + 16;
     for (int i = 0; i < 16; i++) {
@@ -127,7 +136,7 @@ static void unpack_q2_k(const uint8_t *b, struct raw_block *out)
     out->min = load16(b + 82);
 }
 
-static void unpack_q3_k(const uint8_t *b, struct raw_block *out)
+static void unpack_q3_k(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     const uint8_t *hmask = b, *qs = b + 32, *scales = b + 96;
     for (int half = 0; half < 2; half++)
@@ -156,7 +165,7 @@ static inline void unpack_scales_k(const uint8_t *s, struct raw_block *out)
     }
 }
 
-static inline void nibbles256(const uint8_t *qs, uint8_t *u)
+static inline void nibbles256(const uint8_t *restrict qs, uint8_t *restrict u)
 {
     for (int c = 0; c < 4; c++)
         for (int i = 0; i < 32; i++) {
@@ -165,7 +174,7 @@ static inline void nibbles256(const uint8_t *qs, uint8_t *u)
         }
 }
 
-static void unpack_q4_k(const uint8_t *b, struct raw_block *out)
+static void unpack_q4_k(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     out->d = load16(b);
     out->min = load16(b + 2);
@@ -173,7 +182,7 @@ static void unpack_q4_k(const uint8_t *b, struct raw_block *out)
     nibbles256(b + 16, out->u);
 }
 
-static void unpack_q5_k(const uint8_t *b, struct raw_block *out)
+static void unpack_q5_k(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     const uint8_t *qh = b + 16;
     out->d = load16(b);
@@ -185,7 +194,7 @@ static void unpack_q5_k(const uint8_t *b, struct raw_block *out)
             out->u[32 * g + i] |= (uint8_t)(((qh[i] >> g) & 1) << 4);
 }
 
-static void unpack_q6_k(const uint8_t *b, struct raw_block *out)
+static void unpack_q6_k(const uint8_t *restrict b, struct raw_block *restrict out)
 {
     for (int half = 0; half < 2; half++) {
         const uint8_t *ql = b + 64 * half, *qh = b + 128 + 32 * half;
@@ -286,23 +295,43 @@ int pack_plan(enum dtype t, int64_t rows, int64_t cols, struct packed *out, sp_e
 
 /* --- packing --- */
 
-/* Row r of one group of 4, 5 or 6 bits: u[group] to nibbles and `planes` bit planes, eight columns (two
- * quad lines) at a time. The destination's planes are zero before the first row. */
-static inline void put_nibbles(const uint8_t *u, int group, int planes, int r, uint8_t *dst)
+/* Bits above the nibbles of 16 rows, on their way to the planes: byte r of entry [b][k] has bit 4 + b of
+ * row r's columns 8 k .. 8 k + 7 of a group, lowest first. */
+typedef uint8_t high_bits[2][4][PACK_ROWS];
+
+/* Row r of one group of 4, 5 or 6 bits: u[group] to nibbles and to the bits for `planes` planes, eight
+ * columns (two quad lines) at a time. */
+static inline void put_nibbles(const uint8_t *u, int group, int planes, int r, uint8_t *dst,
+                               high_bits bits)
 {
     const uint64_t low = 0x0f0f0f0f0f0f0f0fu, ones = 0x0101010101010101u;
-    uint8_t *plane = dst + 8 * group + r / 2;
-    int shift = 4 * (r & 1);
     for (int k = 0; k < group / 8; k++) {
         uint64_t w = load64(u + 8 * k);
         uint64_t n = w & low;
         store32(dst + 64 * k + 4 * r, (uint32_t)(n | n >> 28));
-        for (int b = 0; b < planes; b++) {
-            /* gathers bit 4 + b of the eight bytes into one byte, byte 0's lowest */
-            uint64_t bits = (((w >> (4 + b)) & ones) * 0x0102040810204080u) >> 56;
-            uint8_t *line = plane + 2 * group * b + 16 * k;
-            line[0] |= (uint8_t)((bits & 15) << shift);
-            line[8] |= (uint8_t)((bits >> 4) << shift);
+        for (int b = 0; b < planes; b++) /* the product gathers one bit of each byte at the top */
+            bits[b][k][r] = (uint8_t)((((w >> (4 + b)) & ones) * 0x0102040810204080u) >> 56);
+    }
+}
+
+/* The low nibbles of 8 bytes, side by side. */
+static inline uint64_t join_nibbles(uint64_t x)
+{
+    x &= 0x0f0f0f0f0f0f0f0fu;
+    x = (x | x >> 4) & 0x00ff00ff00ff00ffu;
+    x = (x | x >> 8) & 0x0000ffff0000ffffu;
+    return (x | x >> 16) & 0xffffffffu;
+}
+
+/* The bit planes of one group, once all rows have left their bits. */
+static inline void put_planes(high_bits bits, int group, int planes, uint8_t *dst)
+{
+    for (int b = 0; b < planes; b++) {
+        uint8_t *word = dst + 8 * group + 2 * group * b;
+        for (int k = 0; k < group / 8; k++, word += 16) {
+            uint64_t top = load64(bits[b][k]), bottom = load64(bits[b][k] + 8);
+            store64(word, join_nibbles(top) | join_nibbles(bottom) << 32);
+            store64(word + 8, join_nibbles(top >> 4) | join_nibbles(bottom >> 4) << 32);
         }
     }
 }
@@ -313,22 +342,29 @@ static inline void put_bytes(const uint8_t *u, int group, int r, uint8_t *dst)
         store32(dst + 64 * k + 4 * r, load32(u + 4 * k));
 }
 
-static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t *dst)
+static int planes_of(enum pack_class cls)
+{
+    return cls == PACK_Q5 ? 1 : cls == PACK_Q6 ? 2 : 0;
+}
+
+/* bits: one entry a group of the super-group. */
+static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t *dst,
+                       high_bits *bits)
 {
     int groups = p->super / p->group;
     for (int g = 0; g < groups; g++, dst += p->group_bytes, u += p->group) {
         switch (p->cls) {
         case PACK_Q4:
             if (p->group == 32)
-                put_nibbles(u, 32, 0, r, dst);
+                put_nibbles(u, 32, 0, r, dst, bits[g]);
             else
-                put_nibbles(u, 16, 0, r, dst);
+                put_nibbles(u, 16, 0, r, dst, bits[g]);
             break;
         case PACK_Q5:
-            put_nibbles(u, 32, 1, r, dst);
+            put_nibbles(u, 32, 1, r, dst, bits[g]);
             break;
         case PACK_Q6:
-            put_nibbles(u, 16, 2, r, dst);
+            put_nibbles(u, 16, 2, r, dst, bits[g]);
             break;
         default:
             put_bytes(u, 32, r, dst);
@@ -337,35 +373,49 @@ static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t 
     }
 }
 
-/* Row r of one super-group: scales, then quants. */
-static void put_block(const struct packed *p, const struct raw_block *b, int r, uint8_t *super)
+/* The scales of row r of one super-group. */
+static void put_scales(const struct packed *p, const struct raw_block *b, int r, uint8_t *super)
 {
     int groups = p->super / p->group;
     store16(super + 2 * r, b->d);
     if (p->has_min) store16(super + p->off_min + 2 * r, b->min);
-    if (p->two_level) {
-        for (int g = 0; g < groups; g++)
-            super[p->off_sc + (size_t)(g * PACK_ROWS + r)] = b->sc[g];
-        for (int g = 0; p->has_min && g < groups; g++)
-            super[p->off_m + (size_t)(g * PACK_ROWS + r)] = b->m[g];
-    }
-    put_quants(p, b->u, r, super + p->off_quants);
+    if (!p->two_level) return;
+    for (int g = 0; g < groups; g++)
+        super[p->off_sc + (size_t)(g * PACK_ROWS + r)] = b->sc[g];
+    for (int g = 0; p->has_min && g < groups; g++)
+        super[p->off_m + (size_t)(g * PACK_ROWS + r)] = b->m[g];
 }
 
+/* Asks for what the next tile will read at the same place, rows usually lying one after the other: sixteen
+ * short streams are more than the hardware sees by itself. The address need not exist. */
+static inline void prefetch_next_tile(const uint8_t *at, size_t row_bytes)
+{
+    __builtin_prefetch((const void *)((uintptr_t)at + PACK_ROWS * row_bytes));
+}
+
+/* row: the n source rows of the tile. */
 static void pack_quant_tile(const struct packed *p, const uint8_t *const *row, int n, uint8_t *tile)
 {
     const struct pack_format *f = &formats[p->source];
     size_t block_bytes = (size_t)dtype_get(p->source)->bytes;
+    int groups = p->super / p->group, planes = planes_of(p->cls);
     int64_t supers = p->cols / p->super;
+    size_t row_bytes = (size_t)supers * block_bytes;
     struct raw_block b;
-    memset(&b, 0, sizeof b);
+    high_bits bits[16];
+    memset(bits, 0, sizeof bits);
     for (int64_t s = 0; s < supers; s++) {
-        uint8_t *super = tile + (size_t)s * p->super_bytes;
-        memset(super, 0, p->super_bytes);
+        uint8_t *super = tile + (size_t)s * p->super_bytes, *quants = super + p->off_quants;
+        if (n < PACK_ROWS) memset(super, 0, p->super_bytes);
         for (int r = 0; r < n; r++) {
-            f->unpack(row[r] + (size_t)s * block_bytes, &b);
-            put_block(p, &b, r, super);
+            const uint8_t *block = row[r] + (size_t)s * block_bytes;
+            prefetch_next_tile(block, row_bytes);
+            f->unpack(block, &b);
+            put_scales(p, &b, r, super);
+            put_quants(p, b.u, r, quants, bits);
         }
+        for (int g = 0; planes > 0 && g < groups; g++)
+            put_planes(bits[g], p->group, planes, quants + (size_t)g * p->group_bytes);
     }
     size_t used = (size_t)supers * p->super_bytes;
     memset(tile + used, 0, p->tile_bytes - used);
@@ -433,7 +483,7 @@ void pack_group_values(const struct packed *p, const uint8_t *tile, int64_t g, i
             u[k] = q[64 * (k / 4) + 4 * r + k % 4];
         return;
     }
-    int planes = p->cls == PACK_Q5 ? 1 : p->cls == PACK_Q6 ? 2 : 0;
+    int planes = planes_of(p->cls);
     for (int k = 0; k < p->group; k++) {
         int line = k / 4, byte = 4 * r + k % 4;
         int v = q[64 * (line / 2) + byte] >> (4 * (line % 2)) & 15;
