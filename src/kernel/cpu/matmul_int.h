@@ -109,6 +109,10 @@ MM_INLINE int mm_super_bytes(struct mm_kind k)
 {
     return mm_off_quants(k) + mm_super(k) / k.group * mm_group_bytes(k);
 }
+MM_INLINE int mm_step_bytes(struct mm_kind k) /* on average: scales included */
+{
+    return mm_super_bytes(k) / (mm_super(k) / MM_STEP);
+}
 
 MM_INLINE int32_t mm_load32(const void *p)
 {
