@@ -25,7 +25,7 @@ const struct generation_config *checkpoint_generation(const checkpoint *c);
 size_t checkpoint_tensor_count(const checkpoint *c);
 const struct tensor_view *checkpoint_tensor_at(const checkpoint *c, size_t i);
 const struct tensor_view *checkpoint_find(const checkpoint *c, const char *name); /* NULL: none */
-int64_t checkpoint_parameters(const checkpoint *c);  /* number of weights */
+int64_t checkpoint_parameters(const checkpoint *c); /* number of weights */
 uint64_t checkpoint_tensor_bytes(const checkpoint *c);
 /* "GGUF Q5_0" (the dtype most weights have), "safetensors BF16". */
 const char *checkpoint_format_text(const checkpoint *c, char out[64]);

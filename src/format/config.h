@@ -11,39 +11,41 @@ enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN, ROPE_LLAMA3 };
 
 struct rope_config {
     enum rope_kind kind;
-    double theta;               /* base, e.g. 1e6 */
-    double factor;              /* linear, yarn, llama3 */
-    double original_context;    /* original_max_position_embeddings; yarn, llama3 */
-    double beta_fast, beta_slow, attention_factor; /* yarn; attention_factor 0: derived (0.1 ln f + 1) */
-    double mscale, mscale_all_dim;                 /* yarn; 0: not given */
-    bool truncate;                                 /* yarn: correction range rounded to whole dims */
-    double low_freq_factor, high_freq_factor;      /* llama3 */
+    double theta;            /* base, e.g. 1e6 */
+    double factor;           /* linear, yarn, llama3 */
+    double original_context; /* original_max_position_embeddings; yarn, llama3 */
+    double beta_fast, beta_slow,
+        attention_factor;                     /* yarn; attention_factor 0: derived (0.1 ln f + 1) */
+    double mscale, mscale_all_dim;            /* yarn; 0: not given */
+    bool truncate;                            /* yarn: correction range rounded to whole dims */
+    double low_freq_factor, high_freq_factor; /* llama3 */
 };
 
 /* One row of the architecture table. */
 struct arch_info {
-    const char *name;       /* "qwen2", our name */
-    const char *hf_class;   /* "Qwen2ForCausalLM" */
-    const char *hf_type;    /* config.json model_type: "qwen2" */
-    const char *gguf_name;  /* general.architecture: "qwen2" */
-    bool qkv_bias;          /* q, k, v have biases (config may say otherwise: attention_bias) */
-    bool qk_norm;           /* RMSNorm on each head of q and k before RoPE (Qwen3) */
-    bool gguf_permuted;     /* GGUF stores q and k rows permuted for adjacent-pair RoPE (Llama) */
+    const char *name;      /* "qwen2", our name */
+    const char *hf_class;  /* "Qwen2ForCausalLM" */
+    const char *hf_type;   /* config.json model_type: "qwen2" */
+    const char *gguf_name; /* general.architecture: "qwen2" */
+    bool qkv_bias;         /* q, k, v have biases (config may say otherwise: attention_bias) */
+    bool qk_norm;          /* RMSNorm on each head of q and k before RoPE (Qwen3) */
+    bool gguf_permuted;    /* GGUF stores q and k rows permuted for adjacent-pair RoPE (Llama) */
 };
 
 struct model_config {
     const struct arch_info *arch;
-    int64_t vocab, hidden, layers, heads, kv_heads, head_dim, ffn; /* vocab: rows of the embedding */
-    int64_t context;        /* max_position_embeddings */
+    int64_t vocab, hidden, layers, heads, kv_heads, head_dim,
+        ffn;         /* vocab: rows of the embedding */
+    int64_t context; /* max_position_embeddings */
     double rms_eps;
-    bool tied;              /* lm_head is the embedding (GGUF: no output.weight) */
+    bool tied; /* lm_head is the embedding (GGUF: no output.weight) */
     bool qkv_bias, o_bias, mlp_bias, qk_norm;
     int64_t sliding_window; /* keys that a query sees, itself included; 0: all */
     int64_t sliding_from;   /* layers >= this use the window (Qwen2's max_window_layers); 0: all */
     struct rope_config rope;
-    enum dtype dtype;       /* torch_dtype / dtype, or the most common of the GGUF file */
-    char name[128];         /* general.name or the folder's name, for people */
-    char license[64];       /* as declared; "" unknown */
+    enum dtype dtype; /* torch_dtype / dtype, or the most common of the GGUF file */
+    char name[128];   /* general.name or the folder's name, for people */
+    char license[64]; /* as declared; "" unknown */
 };
 
 const struct arch_info *arch_table(size_t *n);

@@ -10,10 +10,28 @@
 #include "base/base.h"
 
 enum dtype {
-    DT_F32, DT_F16, DT_BF16, DT_F64, DT_I8, DT_I16, DT_I32, DT_I64, DT_U8, DT_BOOL,
-    DT_F8_E4M3, DT_F8_E5M2,
-    DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0,
-    DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K,
+    DT_F32,
+    DT_F16,
+    DT_BF16,
+    DT_F64,
+    DT_I8,
+    DT_I16,
+    DT_I32,
+    DT_I64,
+    DT_U8,
+    DT_BOOL,
+    DT_F8_E4M3,
+    DT_F8_E5M2,
+    DT_Q4_0,
+    DT_Q4_1,
+    DT_Q5_0,
+    DT_Q5_1,
+    DT_Q8_0,
+    DT_Q2_K,
+    DT_Q3_K,
+    DT_Q4_K,
+    DT_Q5_K,
+    DT_Q6_K,
     DT_COUNT
 };
 
@@ -26,7 +44,7 @@ struct dtype_info {
 };
 
 const struct dtype_info *dtype_get(enum dtype t);
-int dtype_from_gguf(uint32_t type, enum dtype *out);       /* SP_EUNSUPPORTED for others */
+int dtype_from_gguf(uint32_t type, enum dtype *out); /* SP_EUNSUPPORTED for others */
 int dtype_from_safetensors(str name, enum dtype *out);
 
 /* Bytes of n values in one row; SP_EINVAL when n is not a multiple of the block or it overflows. */

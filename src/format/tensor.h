@@ -14,9 +14,9 @@ struct tensor_view {
     enum dtype dtype;
     int n_dims;
     int64_t shape[TENSOR_MAX_DIMS];
-    const uint8_t *data;   /* unaligned in general */
+    const uint8_t *data; /* unaligned in general */
     size_t bytes;
-    const file_map *map;   /* the mapping the bytes lie in, for file_map_drop */
+    const file_map *map; /* the mapping the bytes lie in, for file_map_drop */
 };
 
 /* Number of values; 0 for an empty tensor. */

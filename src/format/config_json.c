@@ -1,0 +1,285 @@
+/* config.json and generation_config.json, as transformers 4 and 5 write them. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "format/config.h"
+#include "format/config_int.h"
+
+static int wrong(const char *key, const char *want, sp_error *err)
+{
+    return sp_fail(err, SP_EFORMAT, "config.json: %s must be %s", key, want);
+}
+
+/* The getters leave *out alone when the key is missing or null. */
+static int get_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
+{
+    const json_t *v = json_object_get(j, key);
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_integer(v)) return wrong(key, "a whole number", err);
+    *out = json_integer_value(v);
+    return 0;
+}
+
+static int get_float(const json_t *j, const char *key, double *out, sp_error *err)
+{
+    const json_t *v = json_object_get(j, key);
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_number(v) || !isfinite(json_number_value(v))) return wrong(key, "a number", err);
+    *out = json_number_value(v);
+    return 0;
+}
+
+static int get_bool(const json_t *j, const char *key, bool *out, sp_error *err)
+{
+    const json_t *v = json_object_get(j, key);
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_boolean(v)) return wrong(key, "true or false", err);
+    *out = json_is_true(v);
+    return 0;
+}
+
+static int need_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
+{
+    const json_t *v = json_object_get(j, key);
+    if (!v || json_is_null(v)) return sp_fail(err, SP_EFORMAT, "config.json: %s is missing", key);
+    return get_int(j, key, out, err);
+}
+
+static int find_arch(const json_t *j, const struct arch_info **out, sp_error *err)
+{
+    const char *class = json_string_value(json_array_get(json_object_get(j, "architectures"), 0));
+    const char *type = json_string_value(json_object_get(j, "model_type"));
+    char known[256];
+    size_t n;
+    const struct arch_info *table = arch_table(&n);
+    for (size_t i = 0; i < n; i++)
+        if ((class && strcmp(class, table[i].hf_class) == 0) ||
+            (!class && type && strcmp(type, table[i].hf_type) == 0)) {
+            *out = &table[i];
+            return 0;
+        }
+    return sp_fail(err, SP_EUNSUPPORTED,
+                   "config.json: the architecture %.100s is unknown to Sampan: it runs %s",
+                   class  ? class
+                   : type ? type
+                          : "(not named)",
+                   arch_known(known, sizeof known));
+}
+
+/* ---- RoPE ---- */
+
+static int rope_kind_of(const char *name, struct rope_config *r, sp_error *err)
+{
+    static const struct {
+        const char *name;
+        enum rope_kind kind;
+    } kinds[] = {{"default", ROPE_PLAIN},
+                 {"linear", ROPE_LINEAR},
+                 {"yarn", ROPE_YARN},
+                 {"llama3", ROPE_LLAMA3}};
+    for (size_t i = 0; i < SP_COUNT(kinds); i++)
+        if (strcmp(kinds[i].name, name) == 0) {
+            r->kind = kinds[i].kind;
+            return 0;
+        }
+    return sp_fail(err, SP_EUNSUPPORTED,
+                   "config.json: RoPE of type '%.40s' is unknown to Sampan: it does default, "
+                   "linear, yarn and llama3",
+                   name);
+}
+
+/* s: rope_scaling (transformers 4, with "type" or "rope_type") or rope_parameters (5). */
+static int read_scaling(const json_t *s, struct model_config *c, sp_error *err)
+{
+    struct rope_config *r = &c->rope;
+    const char *kind = json_string_value(json_object_get(s, "rope_type"));
+    if (!kind) kind = json_string_value(json_object_get(s, "type"));
+    int code = rope_kind_of(kind ? kind : "default", r, err);
+    r->original_context = (double)c->context;
+    const struct {
+        const char *key;
+        double *at;
+    } fields[] = {{"rope_theta", &r->theta},
+                  {"factor", &r->factor},
+                  {"original_max_position_embeddings", &r->original_context},
+                  {"beta_fast", &r->beta_fast},
+                  {"beta_slow", &r->beta_slow},
+                  {"attention_factor", &r->attention_factor},
+                  {"mscale", &r->mscale},
+                  {"mscale_all_dim", &r->mscale_all_dim},
+                  {"low_freq_factor", &r->low_freq_factor},
+                  {"high_freq_factor", &r->high_freq_factor}};
+    for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++)
+        code = get_float(s, fields[i].key, fields[i].at, err);
+    return code == 0 ? get_bool(s, "truncate", &r->truncate, err) : code;
+}
+
+static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
+{
+    c->rope = (struct rope_config){.theta = 10000,
+                                   .factor = 1,
+                                   .beta_fast = 32,
+                                   .beta_slow = 1,
+                                   .truncate = true,
+                                   .low_freq_factor = 1,
+                                   .high_freq_factor = 4};
+    int code = get_float(j, "rope_theta", &c->rope.theta, err);
+    const json_t *old = json_object_get(j, "rope_scaling"),
+                 *new = json_object_get(j, "rope_parameters");
+    if (code == 0 && json_is_object(old)) code = read_scaling(old, c, err);
+    if (code == 0 && json_is_object(new)) code = read_scaling(new, c, err);
+    return code;
+}
+
+/* ---- the rest ---- */
+
+static void read_dtype(const json_t *j, struct model_config *c)
+{
+    const char *name = json_string_value(json_object_get(j, "dtype"));
+    if (!name) name = json_string_value(json_object_get(j, "torch_dtype"));
+    c->dtype = !name                           ? DT_F32
+               : strcmp(name, "bfloat16") == 0 ? DT_BF16
+               : strcmp(name, "float16") == 0  ? DT_F16
+                                               : DT_F32;
+}
+
+/* layer_types says it for each layer: full attention first, then sliding is what can be expressed. */
+static int read_layer_types(const json_t *j, struct model_config *c, sp_error *err)
+{
+    const json_t *types = json_object_get(j, "layer_types"), *t;
+    size_t i;
+    int64_t first = c->layers;
+    if (!json_is_array(types)) return 0;
+    if ((int64_t)json_array_size(types) != c->layers)
+        return wrong("layer_types", "as long as num_hidden_layers", err);
+    json_array_foreach((json_t *)(uintptr_t)types, i, t)
+    {
+        const char *name = json_string_value(t);
+        bool sliding = name && strcmp(name, "sliding_attention") == 0;
+        if (!sliding && (!name || strcmp(name, "full_attention") != 0))
+            return sp_fail(err, SP_EUNSUPPORTED,
+                           "config.json: layer_types names '%.40s': full_attention and "
+                           "sliding_attention are known",
+                           name ? name : "");
+        if (sliding && first == c->layers) first = (int64_t)i;
+        if (!sliding && first < c->layers)
+            return sp_fail(err, SP_EUNSUPPORTED,
+                           "config.json: layer_types goes back to full attention after sliding "
+                           "layers, which Sampan does not do");
+    }
+    if (first == c->layers) c->sliding_window = 0;
+    c->sliding_from = first == c->layers ? 0 : first;
+    return 0;
+}
+
+/* Qwen2 uses its window only when told to, from layer max_window_layers on; Mistral always. */
+static int read_window(const json_t *j, struct model_config *c, sp_error *err)
+{
+    bool use = c->arch->hf_type[0] == 'm';
+    int64_t from = 0;
+    int code = get_int(j, "sliding_window", &c->sliding_window, err);
+    if (code == 0 && c->arch->hf_type[0] == 'q') {
+        from = 28; /* transformers' default for Qwen2 and Qwen3 */
+        code = get_bool(j, "use_sliding_window", &use, err);
+        if (code == 0) code = get_int(j, "max_window_layers", &from, err);
+    }
+    if (!use || from >= c->layers) c->sliding_window = 0;
+    c->sliding_from = c->sliding_window ? from : 0;
+    return code == 0 && use ? read_layer_types(j, c, err) : code;
+}
+
+static int read_biases(const json_t *j, struct model_config *c, sp_error *err)
+{
+    bool attention = false;
+    int code = get_bool(j, "attention_bias", &attention, err);
+    c->qkv_bias = c->arch->qkv_bias || attention;
+    c->o_bias = attention && !c->arch->qkv_bias;
+    c->qk_norm = c->arch->qk_norm;
+    return code == 0 ? get_bool(j, "mlp_bias", &c->mlp_bias, err) : code;
+}
+
+static int read_sizes(const json_t *j, struct model_config *c, sp_error *err)
+{
+    const struct {
+        const char *key;
+        int64_t *at;
+    } needed[] = {{"vocab_size", &c->vocab},
+                  {"hidden_size", &c->hidden},
+                  {"num_hidden_layers", &c->layers},
+                  {"num_attention_heads", &c->heads},
+                  {"intermediate_size", &c->ffn}};
+    int code = 0;
+    for (size_t i = 0; i < SP_COUNT(needed) && code == 0; i++)
+        code = need_int(j, needed[i].key, needed[i].at, err);
+    if (code < 0) return code;
+    if (c->heads < 1) return wrong("num_attention_heads", "at least 1", err);
+    c->kv_heads = c->heads;
+    c->head_dim = c->arch->qk_norm ? 128 : c->hidden / c->heads;
+    c->context = 4096;
+    code = get_int(j, "num_key_value_heads", &c->kv_heads, err);
+    if (code == 0) code = get_int(j, "head_dim", &c->head_dim, err);
+    return code == 0 ? get_int(j, "max_position_embeddings", &c->context, err) : code;
+}
+
+int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
+{
+    struct model_config *c = out;
+    *c = (struct model_config){.rms_eps = 1e-6};
+    if (!json_is_object(j)) return sp_fail(err, SP_EFORMAT, "config.json: not a JSON object");
+    int code = find_arch(j, &c->arch, err);
+    if (code == 0 && json_is_object(json_object_get(j, "quantization_config")))
+        code = sp_fail(err, SP_EUNSUPPORTED,
+                       "config.json: quantization_config: quantized safetensors are not read: use "
+                       "the GGUF form or the unquantized model");
+    if (code == 0) code = read_sizes(j, c, err);
+    if (code == 0) code = get_float(j, "rms_norm_eps", &c->rms_eps, err);
+    if (code == 0) code = get_bool(j, "tie_word_embeddings", &c->tied, err);
+    if (code == 0) code = read_biases(j, c, err);
+    if (code == 0) code = read_rope(j, c, err);
+    if (code == 0) code = read_window(j, c, err);
+    if (code < 0) return code;
+    read_dtype(j, c);
+    const char *name = json_string_value(json_object_get(j, "_name_or_path"));
+    snprintf(c->name, sizeof c->name, "%s", name ? name : "");
+    return config_check(c, err);
+}
+
+static int add_eos(struct generation_config *g, const json_t *v, sp_error *err)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX)
+        return sp_fail(err, SP_EFORMAT,
+                       "generation_config.json: eos_token_id must be a token id or a list of them");
+    if (g->n_eos == SP_COUNT(g->eos))
+        return sp_fail(err, SP_EFORMAT,
+                       "generation_config.json: eos_token_id has more than %zu entries",
+                       SP_COUNT(g->eos));
+    g->eos[g->n_eos++] = (int32_t)json_integer_value(v);
+    return 0;
+}
+
+int generation_config_from_json(const json_t *j, struct generation_config *g, sp_error *err)
+{
+    const json_t *eos = json_object_get(j, "eos_token_id"), *v;
+    size_t i;
+    *g = (struct generation_config){
+        .temperature = 1, .top_p = 1, .repetition_penalty = 1, .top_k = 0};
+    int code = get_float(j, "temperature", &g->temperature, err);
+    if (code == 0) code = get_float(j, "top_p", &g->top_p, err);
+    if (code == 0) code = get_float(j, "repetition_penalty", &g->repetition_penalty, err);
+    if (code == 0) code = get_int(j, "top_k", &g->top_k, err);
+    if (code == 0) code = get_bool(j, "do_sample", &g->do_sample, err);
+    g->has_temperature = json_is_number(json_object_get(j, "temperature"));
+    g->has_top_p = json_is_number(json_object_get(j, "top_p"));
+    g->has_top_k = json_is_integer(json_object_get(j, "top_k"));
+    g->has_repetition_penalty = json_is_number(json_object_get(j, "repetition_penalty"));
+    g->has_do_sample = json_is_boolean(json_object_get(j, "do_sample"));
+    if (code == 0 && json_is_array(eos)) {
+        json_array_foreach((json_t *)(uintptr_t)eos, i, v)
+        {
+            code = code == 0 ? add_eos(g, v, err) : code;
+        }
+    } else if (code == 0 && eos && !json_is_null(eos)) {
+        code = add_eos(g, eos, err);
+    }
+    return code;
+}
