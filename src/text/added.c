@@ -16,12 +16,14 @@ int added_put(struct added_set *s, str content, const struct added_token *flags,
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 32;
         struct added_token *tokens = sp_realloc_array(s->tokens, cap, sizeof *tokens);
-        if (!tokens) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+        if (!tokens)
+            return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
         s->tokens = tokens;
         s->cap = cap;
     }
     char *p = sp_strndup(content.p, content.n);
-    if (!p) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    if (!p)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     s->tokens[s->n] = *flags;
     s->tokens[s->n].p = p;
     s->tokens[s->n].n = (uint32_t)content.n;
@@ -45,7 +47,8 @@ static int compare_added(const void *a, const void *b)
 
 void added_sort(struct added_set *s)
 {
-    if (s->n < 2) return;
+    if (s->n < 2)
+        return;
     qsort(s->tokens, s->n, sizeof *s->tokens, compare_added);
     size_t kept = 1;
     for (size_t i = 1; i < s->n; i++) {
@@ -89,11 +92,13 @@ static const struct added_token *longest_at(const struct added_set *s, const cha
     const struct added_token *longest = NULL;
     size_t lo = 0, hi = s->n;
     for (size_t depth = 0; depth < n && lo < hi; depth++) {
-        if (trust && (trust[depth] == 0 || trust[depth] != trust[0])) break;
+        if (trust && (trust[depth] == 0 || trust[depth] != trust[0]))
+            break;
         int byte = (uint8_t)p[depth];
         lo = first_at_least(s, lo, hi, depth, byte);
         hi = first_at_least(s, lo, hi, depth, byte + 1);
-        if (lo < hi && s->tokens[lo].n == depth + 1) longest = &s->tokens[lo];
+        if (lo < hi && s->tokens[lo].n == depth + 1)
+            longest = &s->tokens[lo];
     }
     return longest;
 }
@@ -101,9 +106,11 @@ static const struct added_token *longest_at(const struct added_set *s, const cha
 const struct added_token *added_find(const struct added_set *s, const struct added_text *text,
                                      size_t pos, size_t *at)
 {
-    if (s->n == 0) return NULL;
+    if (s->n == 0)
+        return NULL;
     for (size_t i = pos; i < text->n; i++) {
-        if (!s->first[(uint8_t)text->p[i]]) continue;
+        if (!s->first[(uint8_t)text->p[i]])
+            continue;
         const struct added_token *found =
             longest_at(s, text->p + i, text->n - i, text->trust ? text->trust + i : NULL);
         if (found) {
@@ -132,17 +139,20 @@ bool added_extent(const struct added_token *token, const struct added_text *text
     size_t start;
     uint32_t cp;
     if (token->single_word) {
-        if (*begin > 0 && class_before(text->p, *begin, &start) & UC_WORD) return false;
+        if (*begin > 0 && class_before(text->p, *begin, &start) & UC_WORD)
+            return false;
         if (*end < text->n) {
             unicode_at(text->p + *end, &cp);
-            if (unicode_class(cp) & UC_WORD) return false;
+            if (unicode_class(cp) & UC_WORD)
+                return false;
         }
     }
     while (token->lstrip && *begin > from && class_before(text->p, *begin, &start) & UC_SPACE)
         *begin = start;
     while (token->rstrip && *end < text->n) {
         size_t len = unicode_at(text->p + *end, &cp);
-        if (!(unicode_class(cp) & UC_SPACE)) break;
+        if (!(unicode_class(cp) & UC_SPACE))
+            break;
         *end += len;
     }
     return true;

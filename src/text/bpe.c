@@ -15,7 +15,8 @@ int bpe_work_init(struct bpe_work *w, size_t text_bytes)
     while (entries < 16384 && entries * 16 < text_bytes)
         entries *= 2;
     w->cache = sp_calloc(entries, sizeof *w->cache);
-    if (!w->cache) return SP_ENOMEM;
+    if (!w->cache)
+        return SP_ENOMEM;
     w->cache_mask = entries - 1;
     return 0;
 }
@@ -53,7 +54,8 @@ static struct bpe_cached *cache_slot(const struct bpe_work *w, const char *p, si
 static uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right, int32_t *joined)
 {
     const struct merge *m = merges_find(&t->merges, (uint32_t)left, (uint32_t)right);
-    if (!m) return UINT32_MAX;
+    if (!m)
+        return UINT32_MAX;
     *joined = (int32_t)m->joined;
     return m->rank;
 }
@@ -68,16 +70,20 @@ static size_t merge_short(const tokenizer *t, int32_t *ids, size_t n)
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
-            if (rank[i] < rank[best]) best = i;
-        if (rank[best] == UINT32_MAX) break;
+            if (rank[i] < rank[best])
+                best = i;
+        if (rank[best] == UINT32_MAX)
+            break;
         ids[best] = joined[best];
         n--;
         size_t rest = n - best - 1;
         memmove(ids + best + 1, ids + best + 2, rest * sizeof *ids);
         memmove(rank + best, rank + best + 1, rest * sizeof *rank);
         memmove(joined + best, joined + best + 1, rest * sizeof *joined);
-        if (best + 1 < n) rank[best] = pair_rank(t, ids[best], ids[best + 1], &joined[best]);
-        if (best > 0) rank[best - 1] = pair_rank(t, ids[best - 1], ids[best], &joined[best - 1]);
+        if (best + 1 < n)
+            rank[best] = pair_rank(t, ids[best], ids[best + 1], &joined[best]);
+        if (best > 0)
+            rank[best - 1] = pair_rank(t, ids[best - 1], ids[best], &joined[best - 1]);
     }
     return n;
 }
@@ -92,9 +98,12 @@ static void heap_down(struct bpe_work *w, size_t i)
     struct bpe_pair moved = w->heap[i];
     for (;;) {
         size_t child = 2 * i + 1;
-        if (child >= w->heap_n) break;
-        if (child + 1 < w->heap_n && pair_before(&w->heap[child + 1], &w->heap[child])) child++;
-        if (!pair_before(&w->heap[child], &moved)) break;
+        if (child >= w->heap_n)
+            break;
+        if (child + 1 < w->heap_n && pair_before(&w->heap[child + 1], &w->heap[child]))
+            child++;
+        if (!pair_before(&w->heap[child], &moved))
+            break;
         w->heap[i] = w->heap[child];
         i = child;
     }
@@ -115,17 +124,20 @@ static struct bpe_pair heap_pop(struct bpe_work *w)
 {
     struct bpe_pair top = w->heap[0];
     w->heap[0] = w->heap[--w->heap_n];
-    if (w->heap_n > 0) heap_down(w, 0);
+    if (w->heap_n > 0)
+        heap_down(w, 0);
     return top;
 }
 
 static void push_pair(const tokenizer *t, struct bpe_work *w, int32_t at)
 {
     int32_t next = w->symbols[at].next;
-    if (next < 0) return;
+    if (next < 0)
+        return;
     const struct merge *m =
         merges_find(&t->merges, (uint32_t)w->symbols[at].id, (uint32_t)w->symbols[next].id);
-    if (m) heap_push(w, (struct bpe_pair){m->rank, (uint32_t)at, m->joined});
+    if (m)
+        heap_push(w, (struct bpe_pair){m->rank, (uint32_t)at, m->joined});
 }
 
 /* Merges the n symbols of w; those that are left are linked from symbol 0. Every merge takes one symbol
@@ -139,15 +151,19 @@ static void merge_long(const tokenizer *t, struct bpe_work *w, size_t n)
     while (w->heap_n > 0) {
         struct bpe_pair top = heap_pop(w);
         struct bpe_symbol *left = &s[top.at];
-        if (left->id < 0 || left->next < 0) continue;
+        if (left->id < 0 || left->next < 0)
+            continue;
         struct bpe_symbol *right = &s[left->next];
         const struct merge *m = merges_find(&t->merges, (uint32_t)left->id, (uint32_t)right->id);
-        if (!m || m->rank != top.rank) continue; /* one of the two has changed since */
+        if (!m || m->rank != top.rank)
+            continue; /* one of the two has changed since */
         left->id = (int32_t)top.joined;
         right->id = -1;
         left->next = right->next;
-        if (left->next >= 0) s[left->next].prev = (int32_t)top.at;
-        if (left->prev >= 0) push_pair(t, w, left->prev);
+        if (left->next >= 0)
+            s[left->next].prev = (int32_t)top.at;
+        if (left->prev >= 0)
+            push_pair(t, w, left->prev);
         push_pair(t, w, (int32_t)top.at);
     }
 }
@@ -156,13 +172,15 @@ static int work_reserve(struct bpe_work *w, size_t n)
 {
     if (n > w->symbols_cap) {
         struct bpe_symbol *symbols = sp_realloc_array(w->symbols, n, sizeof *symbols);
-        if (!symbols) return SP_ENOMEM;
+        if (!symbols)
+            return SP_ENOMEM;
         w->symbols = symbols;
         w->symbols_cap = n;
     }
     if (3 * n > w->heap_cap) {
         struct bpe_pair *heap = sp_realloc_array(w->heap, 3 * n, sizeof *heap);
-        if (!heap) return SP_ENOMEM;
+        if (!heap)
+            return SP_ENOMEM;
         w->heap = heap;
         w->heap_cap = 3 * n;
     }
@@ -173,7 +191,8 @@ static int work_reserve(struct bpe_work *w, size_t n)
 static int32_t first_symbol(const tokenizer *t, uint8_t byte, int32_t before)
 {
     int32_t id = t->byte_ids[byte];
-    if (id >= 0) return id;
+    if (id >= 0)
+        return id;
     return t->fuse_unk && before == t->unk ? -1 : t->unk;
 }
 
@@ -183,30 +202,36 @@ static int encode_short(const tokenizer *t, const char *p, size_t n, struct toke
     size_t count = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t id = first_symbol(t, (uint8_t)p[i], count > 0 ? ids[count - 1] : -1);
-        if (id >= 0) ids[count++] = id;
+        if (id >= 0)
+            ids[count++] = id;
     }
     count = merge_short(t, ids, count);
     for (size_t i = 0; i < count; i++)
-        if (token_list_add(out, ids[i]) < 0) return SP_ENOMEM;
+        if (token_list_add(out, ids[i]) < 0)
+            return SP_ENOMEM;
     return 0;
 }
 
 static int encode_long(const tokenizer *t, struct bpe_work *w, const char *p, size_t n,
                        struct token_list *out)
 {
-    if (work_reserve(w, n) < 0) return SP_ENOMEM;
+    if (work_reserve(w, n) < 0)
+        return SP_ENOMEM;
     size_t count = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t id = first_symbol(t, (uint8_t)p[i], count > 0 ? w->symbols[count - 1].id : -1);
-        if (id < 0) continue;
+        if (id < 0)
+            continue;
         w->symbols[count] = (struct bpe_symbol){id, (int32_t)count - 1, (int32_t)count + 1};
         count++;
     }
-    if (count == 0) return 0;
+    if (count == 0)
+        return 0;
     w->symbols[count - 1].next = -1;
     merge_long(t, w, count);
     for (int32_t i = 0; i >= 0; i = w->symbols[i].next)
-        if (token_list_add(out, w->symbols[i].id) < 0) return SP_ENOMEM;
+        if (token_list_add(out, w->symbols[i].id) < 0)
+            return SP_ENOMEM;
     return 0;
 }
 
@@ -218,7 +243,8 @@ int bpe_word(const tokenizer *t, struct bpe_work *w, const char *p, size_t n,
     struct bpe_cached *cached = n <= CACHED_WORD ? cache_slot(w, p, n) : NULL;
     if (cached && cached->epoch == w->epoch && cached->n == n && memcmp(cached->p, p, n) == 0) {
         for (uint32_t i = 0; i < cached->count; i++)
-            if (token_list_add(out, out->ids[cached->first + i]) < 0) return SP_ENOMEM;
+            if (token_list_add(out, out->ids[cached->first + i]) < 0)
+                return SP_ENOMEM;
         return 0;
     }
     size_t first = out->n;

@@ -23,7 +23,8 @@ static size_t put_whole(const char *p, size_t n, buf *out)
         uint32_t cp;
         bool bad;
         size_t len = unicode_repair_at(p + i, n - i, &cp, &bad);
-        if (bad && i + len == n && utf8_complete(p + i, n - i) == 0) break;
+        if (bad && i + len == n && utf8_complete(p + i, n - i) == 0)
+            break;
         if (bad) {
             buf_add(out, p + start, i - start);
             buf_puts(out, replacement);
@@ -37,7 +38,8 @@ static size_t put_whole(const char *p, size_t n, buf *out)
 
 int detok_add(struct detok *d, int32_t id, buf *out)
 {
-    if (d->skip_special && tokenizer_is_special(d->t, id)) return 0;
+    if (d->skip_special && tokenizer_is_special(d->t, id))
+        return 0;
     str s = tokenizer_bytes(d->t, id);
     /* First the pending bytes with just enough of the token to settle them. */
     while (d->n_pending > 0 && s.n > 0) {
@@ -57,7 +59,8 @@ int detok_add(struct detok *d, int32_t id, buf *out)
 
 int detok_end(struct detok *d, buf *out)
 {
-    if (d->n_pending > 0) buf_puts(out, replacement);
+    if (d->n_pending > 0)
+        buf_puts(out, replacement);
     d->n_pending = 0;
     return out->failed ? SP_ENOMEM : 0;
 }
@@ -70,6 +73,7 @@ int tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t n, bool skip
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = detok_add(&d, ids[i], out);
-    if (rc == 0) rc = detok_end(&d, out);
+    if (rc == 0)
+        rc = detok_end(&d, out);
     return rc < 0 ? sp_fail(err, rc, "tokenizer: decoded text: %s", sp_code_text(rc)) : 0;
 }

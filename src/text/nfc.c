@@ -17,7 +17,8 @@ bool nfc_needed(const char *p, size_t n)
         }
         uint32_t cp;
         i += unicode_at(p + i, &cp);
-        if (unicode_class(cp) & UC_NFC_TRIGGER) return true;
+        if (unicode_class(cp) & UC_NFC_TRIGGER)
+            return true;
     }
     return false;
 }
@@ -32,13 +33,16 @@ struct nfc_run {
 
 static int run_reserve(struct nfc_run *r, size_t cap)
 {
-    if (cap <= r->cap) return 0;
+    if (cap <= r->cap)
+        return 0;
     cap = cap < 256 ? 256 : cap * 2;
     utf8proc_int32_t *cps = sp_realloc_array(r->cps, cap, sizeof *cps);
-    if (!cps) return SP_ENOMEM;
+    if (!cps)
+        return SP_ENOMEM;
     r->cps = cps;
     utf8proc_int32_t *sorted = sp_realloc_array(r->sorted, cap, sizeof *sorted);
-    if (!sorted) return SP_ENOMEM;
+    if (!sorted)
+        return SP_ENOMEM;
     r->sorted = sorted;
     r->cap = cap;
     return 0;
@@ -52,7 +56,8 @@ static uint8_t combining_class(utf8proc_int32_t cp)
 /* Stable sort of n marks by combining class: counting, so that a long row costs no more a mark. */
 static void sort_marks(utf8proc_int32_t *marks, size_t n, utf8proc_int32_t *scratch)
 {
-    if (n < 2) return;
+    if (n < 2)
+        return;
     if (n <= 16) {
         for (size_t i = 1; i < n; i++) {
             utf8proc_int32_t cp = marks[i];
@@ -81,12 +86,14 @@ static int run_normalize(struct nfc_run *r, const char *p, size_t n)
     for (size_t i = 0; i < n;) {
         uint32_t cp;
         i += unicode_at(p + i, &cp);
-        if (run_reserve(r, r->n + NFC_DECOMPOSED_MAX) < 0) return SP_ENOMEM;
+        if (run_reserve(r, r->n + NFC_DECOMPOSED_MAX) < 0)
+            return SP_ENOMEM;
         int boundclass = 0;
         utf8proc_ssize_t got =
             utf8proc_decompose_char((utf8proc_int32_t)cp, r->cps + r->n, NFC_DECOMPOSED_MAX,
                                     UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundclass);
-        if (got < 0 || got > NFC_DECOMPOSED_MAX) return SP_EINTERNAL;
+        if (got < 0 || got > NFC_DECOMPOSED_MAX)
+            return SP_EINTERNAL;
         r->n += (size_t)got;
     }
     for (size_t i = 0; i < r->n;) {
@@ -98,7 +105,8 @@ static int run_normalize(struct nfc_run *r, const char *p, size_t n)
     }
     utf8proc_ssize_t composed = utf8proc_normalize_utf32(r->cps, (utf8proc_ssize_t)r->n,
                                                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (composed < 0) return SP_EINTERNAL;
+    if (composed < 0)
+        return SP_EINTERNAL;
     r->n = (size_t)composed;
     return 0;
 }
@@ -106,14 +114,17 @@ static int run_normalize(struct nfc_run *r, const char *p, size_t n)
 static int out_reserve(struct nfc_text *out, size_t extra, bool trust)
 {
     size_t need = out->n + extra;
-    if (need <= out->cap) return 0;
+    if (need <= out->cap)
+        return 0;
     size_t cap = need < 256 ? 256 : need + need / 2;
     char *p = sp_realloc(out->p, cap);
-    if (!p) return SP_ENOMEM;
+    if (!p)
+        return SP_ENOMEM;
     out->p = p;
     if (trust) {
         uint8_t *t = sp_realloc(out->trust, cap);
-        if (!t) return SP_ENOMEM;
+        if (!t)
+            return SP_ENOMEM;
         out->trust = t;
     }
     out->cap = cap;
@@ -122,9 +133,13 @@ static int out_reserve(struct nfc_text *out, size_t extra, bool trust)
 
 static int out_copy(struct nfc_text *out, const struct added_text *text, size_t begin, size_t end)
 {
-    if (out_reserve(out, end - begin, text->trust != NULL) < 0) return SP_ENOMEM;
+    if (begin == end)
+        return 0;
+    if (out_reserve(out, end - begin, text->trust != NULL) < 0)
+        return SP_ENOMEM;
     memcpy(out->p + out->n, text->p + begin, end - begin);
-    if (text->trust) memcpy(out->trust + out->n, text->trust + begin, end - begin);
+    if (text->trust)
+        memcpy(out->trust + out->n, text->trust + begin, end - begin);
     out->n += end - begin;
     return 0;
 }
@@ -134,11 +149,14 @@ static int out_run(struct nfc_text *out, const struct added_text *text, size_t b
 {
     uint8_t trust = text->trust ? text->trust[begin] : 0;
     for (size_t i = begin; text->trust && i < end; i++)
-        if (text->trust[i] != trust) trust = 0;
+        if (text->trust[i] != trust)
+            trust = 0;
     for (size_t i = 0; i < r->n; i++) {
-        if (out_reserve(out, 4, text->trust != NULL) < 0) return SP_ENOMEM;
+        if (out_reserve(out, 4, text->trust != NULL) < 0)
+            return SP_ENOMEM;
         size_t len = utf8_encode((uint32_t)r->cps[i], out->p + out->n);
-        if (text->trust) memset(out->trust + out->n, trust, len);
+        if (text->trust)
+            memset(out->trust + out->n, trust, len);
         out->n += len;
     }
     return 0;
@@ -163,15 +181,19 @@ int nfc_apply(const struct added_text *text, struct nfc_text *out)
         size_t end = i;
         while (end < text->n) {
             len = unicode_at(text->p + end, &cp);
-            if (!(unicode_class(cp) & UC_NFC_TRIGGER)) break;
+            if (!(unicode_class(cp) & UC_NFC_TRIGGER))
+                break;
             end += len;
         }
         rc = out_copy(out, text, copied, from);
-        if (rc == 0) rc = run_normalize(&r, text->p + from, end - from);
-        if (rc == 0) rc = out_run(out, text, from, end, &r);
+        if (rc == 0)
+            rc = run_normalize(&r, text->p + from, end - from);
+        if (rc == 0)
+            rc = out_run(out, text, from, end, &r);
         copied = from = i = end;
     }
-    if (rc == 0) rc = out_copy(out, text, copied, text->n);
+    if (rc == 0)
+        rc = out_copy(out, text, copied, text->n);
     sp_free(r.cps);
     sp_free(r.sorted);
     return rc;

@@ -21,6 +21,23 @@ static const struct known_pattern {
 #define PATTERN_BYTES_MAX 16384
 #define MATCH_LIMIT 10000000 /* steps of one match, so that a hostile pattern ends */
 
+/* PCRE2's \s takes U+180E for white space; the property does as everyone else. */
+static int rewrite_spaces(const char *pattern, buf *out)
+{
+    for (const char *p = pattern; *p; p++) {
+        if (*p != '\\' || p[1] == '\0') {
+            buf_putc(out, *p);
+            continue;
+        }
+        p++;
+        if (*p == 's' || *p == 'S')
+            buf_puts(out, *p == 's' ? "\\p{White_Space}" : "\\P{White_Space}");
+        else
+            buf_printf(out, "\\%c", *p);
+    }
+    return out->failed ? SP_ENOMEM : 0;
+}
+
 int pretok_compile(const char *pattern, bool literal, struct pretok_step *out, sp_error *err)
 {
     *out = (struct pretok_step){.kind = PRETOK_REGEX};
@@ -34,11 +51,18 @@ int pretok_compile(const char *pattern, bool literal, struct pretok_step *out, s
     if (n > PATTERN_BYTES_MAX)
         return sp_fail(err, SP_EFORMAT, "tokenizer: a pattern of %zu bytes: at most %d are taken",
                        n, PATTERN_BYTES_MAX);
+    buf source;
+    buf_init(&source, PATTERN_BYTES_MAX * 16);
+    if ((literal ? buf_puts(&source, pattern) : rewrite_spaces(pattern, &source)) < 0) {
+        buf_free(&source);
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    }
     int code = 0;
     PCRE2_SIZE at = 0;
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | (literal ? PCRE2_LITERAL : PCRE2_MULTILINE);
-    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)pattern, n,
-                                      options & (literal ? ~PCRE2_UCP : ~0u), &code, &at, NULL);
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    pcre2_code *regex =
+        pcre2_compile((PCRE2_SPTR)source.data, source.len, options, &code, &at, NULL);
+    buf_free(&source);
     if (!regex) {
         char why[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
@@ -69,7 +93,8 @@ void pretok_run_free(struct pretok_run *r)
 static int find_hit(const struct pretok_step *s, struct pretok_run *r, str text, size_t pos,
                     sp_error *err)
 {
-    if (!r->match) r->match = pcre2_match_data_create_from_pattern(s->regex, NULL);
+    if (!r->match)
+        r->match = pcre2_match_data_create_from_pattern(s->regex, NULL);
     pcre2_match_context *context = pcre2_match_context_create(NULL);
     if (!r->match || !context) {
         pcre2_match_context_free(context);
@@ -106,10 +131,12 @@ static int find_hit(const struct pretok_step *s, struct pretok_run *r, str text,
 int pretok_regex_next(const struct pretok_step *s, struct pretok_run *r, str text, size_t pos,
                       size_t *end, bool *hit, sp_error *err)
 {
-    if (pos == 0) r->found = false;
+    if (pos == 0)
+        r->found = false;
     if (!r->found || r->begin < pos) {
         int rc = find_hit(s, r, text, pos, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     *hit = r->begin == pos && r->begin < text.n;
     *end = *hit ? r->end : r->begin;

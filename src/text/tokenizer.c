@@ -7,14 +7,16 @@
 tokenizer *tokenizer_new(void)
 {
     tokenizer *t = sp_calloc(1, sizeof *t);
-    if (!t) return NULL;
+    if (!t)
+        return NULL;
     t->unk = t->bos = t->eos = -1;
     return t;
 }
 
 void tokenizer_free(tokenizer *t)
 {
-    if (!t) return;
+    if (!t)
+        return;
     vocab_free(&t->vocab);
     merges_free(&t->merges);
     for (size_t i = 0; i < t->n_steps; i++)
@@ -28,15 +30,18 @@ int tokenizer_load(const checkpoint *c, tokenizer **out, sp_error *err)
 {
     *out = NULL;
     const gguf *g = checkpoint_gguf(c);
-    if (g) return tokenizer_load_gguf(g, out, err);
+    if (g)
+        return tokenizer_load_gguf(g, out, err);
     json_t *model = NULL, *config = NULL;
     int rc = checkpoint_json(c, "tokenizer.json", &model, err);
     if (rc == SP_ENOTFOUND)
         sp_fail(err, rc, "%s: tokenizer.json: missing: save the model with its fast tokenizer",
                 checkpoint_path(c));
-    if (rc < 0) goto cleanup;
+    if (rc < 0)
+        goto cleanup;
     rc = checkpoint_json(c, "tokenizer_config.json", &config, err);
-    if (rc < 0 && rc != SP_ENOTFOUND) goto cleanup;
+    if (rc < 0 && rc != SP_ENOTFOUND)
+        goto cleanup;
     rc = tokenizer_load_json(model, config, out, err);
 cleanup:
     json_decref(model);
@@ -64,7 +69,7 @@ int tokenizer_put_added(tokenizer *t, str content, const struct added_token *fla
     }
     rc = added_put(set, pattern, flags, err);
     if (rc == 0)
-        rc = vocab_put(&t->vocab, (size_t)flags->id, content.p, content.n,
+        rc = vocab_put(&t->vocab, (size_t)flags->id, pattern.p, pattern.n,
                        TOKEN_KNOWN | TOKEN_ADDED | (special ? TOKEN_SPECIAL : 0u), err);
 cleanup:
     nfc_free(&nfc);
@@ -109,8 +114,10 @@ int tokenizer_add_step(tokenizer *t, struct pretok_step step, sp_error *err)
 static void add_end(tokenizer *t, int32_t id)
 {
     for (size_t i = 0; i < t->n_ends; i++)
-        if (t->ends[i] == id) return;
-    if (id >= 0 && t->n_ends < SP_COUNT(t->ends)) t->ends[t->n_ends++] = id;
+        if (t->ends[i] == id)
+            return;
+    if (id >= 0 && t->n_ends < SP_COUNT(t->ends))
+        t->ends[t->n_ends++] = id;
 }
 
 static int32_t find_added(const tokenizer *t, str content)
@@ -120,7 +127,8 @@ static int32_t find_added(const tokenizer *t, str content)
     for (size_t i = 0; i < SP_COUNT(sets); i++) {
         size_t at = 0;
         const struct added_token *found = added_find(sets[i], &text, 0, &at);
-        if (found && at == 0 && found->n == content.n) return found->id;
+        if (found && at == 0 && found->n == content.n)
+            return found->id;
     }
     return -1;
 }
@@ -145,7 +153,8 @@ int tokenizer_finish(tokenizer *t, sp_error *err)
     static const char *const end_names[] = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>"};
     for (size_t i = 0; i < SP_COUNT(end_names); i++) {
         int32_t id = find_added(t, str_of(end_names[i]));
-        if (tokenizer_is_special(t, id)) add_end(t, id);
+        if (tokenizer_is_special(t, id))
+            add_end(t, id);
     }
     return 0;
 }
@@ -213,7 +222,8 @@ int token_list_add(struct token_list *l, int32_t id)
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
         int32_t *ids = sp_realloc_array(l->ids, cap, sizeof *ids);
-        if (!ids) return SP_ENOMEM;
+        if (!ids)
+            return SP_ENOMEM;
         l->ids = ids;
         l->cap = cap;
     }

@@ -52,7 +52,9 @@ size_t tokenizer_vocab(const tokenizer *t); /* highest id + 1 */
 str tokenizer_bytes(const tokenizer *t, int32_t id);
 bool tokenizer_is_special(const tokenizer *t, int32_t id); /* added token marked special */
 bool tokenizer_is_added(const tokenizer *t, int32_t id);
-int32_t tokenizer_find(const tokenizer *t, const char *added_or_piece); /* -1: none */
+/* The added token with this content, else the token that stands for these bytes (" the", not "Ġthe");
+ * -1: none. */
+int32_t tokenizer_find(const tokenizer *t, const char *added_or_piece);
 int32_t tokenizer_bos(const tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const tokenizer *t);
 /* Ids at which generation ends: eos, and the end-of-turn tokens that the file names (GGUF eot_token_id;

@@ -27,7 +27,8 @@ static int out_of_memory(sp_error *err)
 static int trust_from_spans(struct encoder *e, size_t n, const struct encode_opts *opts)
 {
     e->trust = sp_calloc(n ? n : 1, 1);
-    if (!e->trust) return out_of_memory(e->err);
+    if (!e->trust)
+        return out_of_memory(e->err);
     size_t last = 0;
     uint8_t mark = 1;
     for (size_t i = 0; i < opts->n_spans; i++) {
@@ -38,7 +39,8 @@ static int trust_from_spans(struct encoder *e, size_t n, const struct encode_opt
                 "tokenizer: span %zu is [%zu, %zu): spans have to ascend within %zu bytes", i,
                 s.begin, s.end, n);
         memset(e->trust + s.begin, mark, s.end - s.begin);
-        if (s.end > s.begin) mark = mark == 1 ? 2 : 1;
+        if (s.end > s.begin)
+            mark = mark == 1 ? 2 : 1;
         last = s.end;
     }
     return 0;
@@ -47,7 +49,8 @@ static int trust_from_spans(struct encoder *e, size_t n, const struct encode_opt
 /* Puts U+FFFD in place of what is not UTF-8; *text is then the encoder's copy. */
 static int repair(struct encoder *e, struct added_text *text)
 {
-    if (utf8_valid(text->p, text->n)) return 0;
+    if (utf8_valid(text->p, text->n))
+        return 0;
     e->repaired = sp_malloc(3 * text->n);
     uint8_t *trust = e->trust ? sp_malloc(3 * text->n) : NULL;
     if (!e->repaired || (e->trust && !trust)) {
@@ -60,8 +63,10 @@ static int repair(struct encoder *e, struct added_text *text)
         bool bad;
         size_t len = unicode_repair_at(text->p + i, text->n - i, &cp, &bad);
         size_t put = utf8_encode(cp, e->repaired + n);
-        if (trust && bad) memset(trust + n, e->trust[i], put);
-        if (trust && !bad) memcpy(trust + n, e->trust + i, put);
+        if (trust && bad)
+            memset(trust + n, e->trust[i], put);
+        if (trust && !bad)
+            memcpy(trust + n, e->trust + i, put);
         i += len;
         n += put;
     }
@@ -108,13 +113,15 @@ static int encode_added(struct encoder *e, enum stage stage, struct added_text t
     const struct added_token *found;
     while (rc == 0 && (found = added_find(set, &text, search, &begin)) != NULL) {
         size_t end = search = begin + found->n;
-        if (!added_extent(found, &text, done, &begin, &end)) continue;
+        if (!added_extent(found, &text, done, &begin, &end))
+            continue;
         if (done < begin)
             rc = encode_stage(e, stage + 1,
                               (struct added_text){text.p + done,
                                                   text.trust ? text.trust + done : NULL,
                                                   begin - done});
-        if (rc == 0 && token_list_add(e->out, found->id) < 0) rc = out_of_memory(e->err);
+        if (rc == 0 && token_list_add(e->out, found->id) < 0)
+            rc = out_of_memory(e->err);
         done = end;
     }
     if (rc == 0 && done < text.n)
@@ -131,7 +138,8 @@ static int encode_stage(struct encoder *e, enum stage stage, struct added_text t
     if (stage <= STAGE_NORMALIZE && e->t->nfc && nfc_needed(text.p, text.n)) {
         bpe_work_forget(&e->bpe);
         int rc = nfc_apply(&text, &e->nfc);
-        if (rc < 0) return sp_fail(e->err, rc, "tokenizer: NFC: %s", sp_code_text(rc));
+        if (rc < 0)
+            return sp_fail(e->err, rc, "tokenizer: NFC: %s", sp_code_text(rc));
         text = (struct added_text){e->nfc.p, text.trust ? e->nfc.trust : NULL, e->nfc.n};
     }
     if (stage < STAGE_WORDS && e->match_added && e->t->normalized.n > 0)
@@ -153,14 +161,18 @@ int tokenizer_encode(const tokenizer *t, const char *text, size_t n, const struc
         rc = out_of_memory(err);
         goto cleanup;
     }
-    if (opts->special == SPECIAL_SPANS) rc = trust_from_spans(&e, n, opts);
+    if (opts->special == SPECIAL_SPANS)
+        rc = trust_from_spans(&e, n, opts);
     struct added_text whole = {text, e.trust, n};
-    if (rc == 0) rc = repair(&e, &whole);
+    if (rc == 0)
+        rc = repair(&e, &whole);
     if (rc == 0 && opts->add_bos && t->add_bos && token_list_add(out, t->bos) < 0)
         rc = out_of_memory(err);
-    if (rc == 0 && whole.n > 0) rc = encode_stage(&e, STAGE_RAW, whole);
+    if (rc == 0 && whole.n > 0)
+        rc = encode_stage(&e, STAGE_RAW, whole);
 cleanup:
-    if (rc < 0) out->n = before;
+    if (rc < 0)
+        out->n = before;
     bpe_work_free(&e.bpe);
     for (size_t i = 0; i < t->n_steps; i++)
         pretok_run_free(&e.runs[i]);

@@ -60,7 +60,8 @@ static int read_token(tokenizer *t, size_t id, str s, int64_t type, sp_error *er
 {
     uint8_t bytes[TOKEN_BYTES_MAX];
     size_t n = 0;
-    if (type == TYPE_UNUSED) return 0;
+    if (type == TYPE_UNUSED)
+        return 0;
     if (s.n > TOKEN_BYTES_MAX)
         return sp_fail(err, SP_EFORMAT,
                        "tokenizer.ggml.tokens: token %zu has %zu bytes: at most %u", id, s.n,
@@ -68,13 +69,16 @@ static int read_token(tokenizer *t, size_t id, str s, int64_t type, sp_error *er
     bool model = alphabet_decode(s, bytes, &n);
     if (type == TYPE_CONTROL || type == TYPE_USER || type == TYPE_UNKNOWN) {
         struct added_token flags = {.id = (int32_t)id};
-        if (s.n == 0) return 0;
+        if (s.n == 0)
+            return 0;
         int rc = tokenizer_put_added(t, s, &flags, type != TYPE_USER, err);
         /* Merges may make a token that is also matched as it stands. */
-        if (rc == 0 && model && n == s.n && type == TYPE_USER) t->vocab.flags[id] |= TOKEN_MODEL;
+        if (rc == 0 && model && n == s.n && type == TYPE_USER)
+            t->vocab.flags[id] |= TOKEN_MODEL;
         return rc;
     }
-    if (!model) return vocab_put(&t->vocab, id, s.p, s.n, TOKEN_KNOWN, err);
+    if (!model)
+        return vocab_put(&t->vocab, id, s.p, s.n, TOKEN_KNOWN, err);
     return vocab_put(&t->vocab, id, bytes, n, TOKEN_KNOWN | TOKEN_MODEL, err);
 }
 
@@ -102,7 +106,8 @@ static int read_tokens(tokenizer *t, const gguf *g, sp_error *err)
         if (types && gguf_array_int(g, "tokenizer.ggml.token_type", id, &kind) < 0)
             return sp_fail(err, SP_EFORMAT, "tokenizer.ggml.token_type: no list of integers");
         int rc = read_token(t, id, s, kind, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     t->vocab.n = n;
     return vocab_index(&t->vocab) < 0 ? sp_fail(err, SP_ENOMEM, "tokenizer: out of memory") : 0;
@@ -119,7 +124,8 @@ static int read_merges(tokenizer *t, const gguf *g, sp_error *err)
     if (n > VOCAB_MAX)
         return sp_fail(err, SP_EFORMAT, "tokenizer.ggml.merges: %zu merges: at most %u are taken",
                        n, VOCAB_MAX);
-    if (merges_init(&t->merges, n) < 0) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    if (merges_init(&t->merges, n) < 0)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     str s;
     for (uint32_t rank = 0; gguf_next_string(&it, &s); rank++) {
         const char *space = s.n > 1 ? memchr(s.p + 1, ' ', s.n - 1) : NULL;
@@ -129,7 +135,8 @@ static int read_merges(tokenizer *t, const gguf *g, sp_error *err)
         size_t left = (size_t)(space - s.p);
         int rc =
             tokenizer_put_merge(t, (str){s.p, left}, (str){space + 1, s.n - left - 1}, rank, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -140,7 +147,8 @@ static int read_id(const tokenizer *t, const gguf *g, const char *key, int32_t *
     int64_t id;
     *out = -1;
     int rc = gguf_get_int(g, key, &id);
-    if (rc == SP_ENOTFOUND) return 0;
+    if (rc == SP_ENOTFOUND)
+        return 0;
     if (rc < 0 || id < 0 || (uint64_t)id >= t->vocab.n)
         return sp_fail(err, SP_EFORMAT, "%s: no id of the vocabulary's %zu tokens", key,
                        t->vocab.n);
@@ -153,11 +161,16 @@ static int read_ids(tokenizer *t, const gguf *g, const struct gguf_pipeline *pip
 {
     int32_t eot;
     int rc = read_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, err);
-    if (rc == 0) rc = read_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, err);
-    if (rc == 0) rc = read_id(t, g, "tokenizer.ggml.eot_token_id", &eot, err);
-    if (rc < 0) return rc;
-    if (t->eos >= 0) t->ends[t->n_ends++] = t->eos;
-    if (eot >= 0 && eot != t->eos) t->ends[t->n_ends++] = eot;
+    if (rc == 0)
+        rc = read_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, err);
+    if (rc == 0)
+        rc = read_id(t, g, "tokenizer.ggml.eot_token_id", &eot, err);
+    if (rc < 0)
+        return rc;
+    if (t->eos >= 0)
+        t->ends[t->n_ends++] = t->eos;
+    if (eot >= 0 && eot != t->eos)
+        t->ends[t->n_ends++] = eot;
     t->add_bos = pipeline->add_bos && t->bos >= 0;
     rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
     if (rc < 0 && rc != SP_ENOTFOUND)
@@ -170,17 +183,22 @@ int tokenizer_load_gguf(const gguf *g, tokenizer **out, sp_error *err)
     const struct gguf_pipeline *pipeline = NULL;
     *out = NULL;
     int rc = find_pipeline(g, &pipeline, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     tokenizer *t = tokenizer_new();
-    if (!t) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    if (!t)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     t->nfc = pipeline->nfc;
     t->ignore_merges = pipeline->ignore_merges;
     for (size_t i = 0; i < pipeline->n_steps; i++)
         t->steps[t->n_steps++] = (struct pretok_step){.kind = pipeline->steps[i]};
     rc = read_tokens(t, g, err);
-    if (rc == 0) rc = read_merges(t, g, err);
-    if (rc == 0) rc = read_ids(t, g, pipeline, err);
-    if (rc == 0) rc = tokenizer_finish(t, err);
+    if (rc == 0)
+        rc = read_merges(t, g, err);
+    if (rc == 0)
+        rc = read_ids(t, g, pipeline, err);
+    if (rc == 0)
+        rc = tokenizer_finish(t, err);
     if (rc < 0) {
         tokenizer_free(t);
         return rc;

@@ -35,7 +35,8 @@ static int bad_json(sp_error *err, const char *what)
 
 static int read_normalizer(tokenizer *t, const json_t *n, int depth, sp_error *err)
 {
-    if (!n || json_is_null(n)) return 0;
+    if (!n || json_is_null(n))
+        return 0;
     const char *type = type_of(n);
     if (strcmp(type, "NFC") == 0) {
         t->nfc = true;
@@ -48,7 +49,8 @@ static int read_normalizer(tokenizer *t, const json_t *n, int depth, sp_error *e
     json_array_foreach(json_object_get(n, "normalizers"), i, part)
     {
         int rc = read_normalizer(t, part, depth + 1, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -66,17 +68,20 @@ static int read_split(tokenizer *t, const json_t *p, sp_error *err)
     const json_t *regex = json_object_get(pattern, "Regex");
     const json_t *literal = json_object_get(pattern, "String");
     const json_t *source = regex ? regex : literal;
-    if (!json_is_string(source)) return bad_json(err, "pre_tokenizer: Split has no pattern");
+    if (!json_is_string(source))
+        return bad_json(err, "pre_tokenizer: Split has no pattern");
     if (strlen(json_string_value(source)) != json_string_length(source))
         return bad_json(err, "pre_tokenizer: a pattern with NUL in it");
-    if (!behavior) behavior = "?";
+    if (!behavior)
+        behavior = "?";
     bool invert = is_true(p, "invert"), removed = strcmp(behavior, "Removed") == 0;
     if (strcmp(behavior, "Isolated") != 0 && !(removed && invert))
         return unsupported(err, "pre_tokenizer: Split with behavior", behavior,
                            "Isolated, inverted Removed");
     struct pretok_step step;
     int rc = pretok_compile(json_string_value(source), regex == NULL, &step, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     step.only_hits = removed;
     return tokenizer_add_step(t, step, err);
 }
@@ -87,18 +92,23 @@ static int read_byte_level(tokenizer *t, const json_t *p, struct pretok_read *r,
     if (is_true(p, "add_prefix_space"))
         return unsupported(err, "pre_tokenizer: ByteLevel with add_prefix_space", "true", "false");
     const json_t *use_regex = json_object_get(p, "use_regex");
-    if (json_is_false(use_regex)) return 0;
+    if (json_is_false(use_regex))
+        return 0;
     return tokenizer_add_step(t, (struct pretok_step){.kind = PRETOK_GPT2}, err);
 }
 
 static int read_pretokenizer(tokenizer *t, const json_t *p, struct pretok_read *r, int depth,
                              sp_error *err)
 {
-    if (!p || json_is_null(p)) return 0;
+    if (!p || json_is_null(p))
+        return 0;
     const char *type = type_of(p);
-    if (r->byte_level) return unsupported(err, "pre_tokenizer after ByteLevel", type, "none");
-    if (strcmp(type, "Split") == 0) return read_split(t, p, err);
-    if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, p, r, err);
+    if (r->byte_level)
+        return unsupported(err, "pre_tokenizer after ByteLevel", type, "none");
+    if (strcmp(type, "Split") == 0)
+        return read_split(t, p, err);
+    if (strcmp(type, "ByteLevel") == 0)
+        return read_byte_level(t, p, r, err);
     if (strcmp(type, "Digits") == 0) {
         enum pretok_kind kind =
             is_true(p, "individual_digits") ? PRETOK_DIGITS_EACH : PRETOK_DIGITS_RUN;
@@ -111,7 +121,8 @@ static int read_pretokenizer(tokenizer *t, const json_t *p, struct pretok_read *
     json_array_foreach(json_object_get(p, "pretokenizers"), i, part)
     {
         int rc = read_pretokenizer(t, part, r, depth + 1, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -122,7 +133,8 @@ static int read_vocab(tokenizer *t, const json_t *vocab, sp_error *err)
 {
     uint8_t bytes[TOKEN_BYTES_MAX];
     size_t count = json_object_size(vocab);
-    if (!json_is_object(vocab) || count == 0) return bad_json(err, "model.vocab: missing or empty");
+    if (!json_is_object(vocab) || count == 0)
+        return bad_json(err, "model.vocab: missing or empty");
     if (vocab_reserve(&t->vocab, count + 512, 8 * count) < 0)
         return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     void *it = json_object_iter((json_t *)(uintptr_t)vocab);
@@ -141,7 +153,8 @@ static int read_vocab(tokenizer *t, const json_t *vocab, sp_error *err)
         bool model = key.n <= TOKEN_BYTES_MAX && alphabet_decode(key, bytes, &n);
         int rc = model ? vocab_put(&t->vocab, (size_t)id, bytes, n, TOKEN_KNOWN | TOKEN_MODEL, err)
                        : vocab_put(&t->vocab, (size_t)id, key.p, key.n, TOKEN_KNOWN, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return vocab_index(&t->vocab) < 0 ? sp_fail(err, SP_ENOMEM, "tokenizer: out of memory") : 0;
 }
@@ -152,14 +165,16 @@ static bool merge_sides(const json_t *merge, str *left, str *right)
     if (json_is_string(merge)) {
         str s = {json_string_value(merge), json_string_length(merge)};
         const char *space = s.n > 1 ? memchr(s.p, ' ', s.n) : NULL;
-        if (!space) return false;
+        if (!space)
+            return false;
         size_t n = (size_t)(space - s.p);
         *left = (str){s.p, n};
         *right = (str){space + 1, s.n - n - 1};
         return true;
     }
     const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
-    if (json_array_size(merge) != 2 || !json_is_string(a) || !json_is_string(b)) return false;
+    if (json_array_size(merge) != 2 || !json_is_string(a) || !json_is_string(b))
+        return false;
     *left = (str){json_string_value(a), json_string_length(a)};
     *right = (str){json_string_value(b), json_string_length(b)};
     return true;
@@ -170,14 +185,16 @@ static int read_merges(tokenizer *t, const json_t *merges, sp_error *err)
     size_t n = json_array_size(merges);
     if (!json_is_array(merges) || n > VOCAB_MAX)
         return bad_json(err, "model.merges: no list of merges");
-    if (merges_init(&t->merges, n) < 0) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    if (merges_init(&t->merges, n) < 0)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     for (size_t rank = 0; rank < n; rank++) {
         str left, right;
         if (!merge_sides(json_array_get(merges, rank), &left, &right))
             return sp_fail(err, SP_EFORMAT, "tokenizer.json: model.merges: entry %zu is no pair",
                            rank);
         int rc = tokenizer_put_merge(t, left, right, (uint32_t)rank, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -185,8 +202,10 @@ static int read_merges(tokenizer *t, const json_t *merges, sp_error *err)
 static int read_model(tokenizer *t, const json_t *m, sp_error *err)
 {
     const json_t *type = json_object_get(m, "type");
-    if (!json_is_object(m)) return bad_json(err, "model: missing");
-    if (type && strcmp(type_of(m), "BPE") != 0) return unsupported(err, "model", type_of(m), "BPE");
+    if (!json_is_object(m))
+        return bad_json(err, "model: missing");
+    if (type && strcmp(type_of(m), "BPE") != 0)
+        return unsupported(err, "model", type_of(m), "BPE");
     if (is_true(m, "byte_fallback"))
         return unsupported(err, "model: BPE with byte_fallback", "true", "false (byte-level BPE)");
     if (!is_empty_text(json_object_get(m, "continuing_subword_prefix")) ||
@@ -200,11 +219,14 @@ static int read_model(tokenizer *t, const json_t *m, sp_error *err)
     t->ignore_merges = is_true(m, "ignore_merges");
     t->fuse_unk = is_true(m, "fuse_unk");
     int rc = read_vocab(t, json_object_get(m, "vocab"), err);
-    if (rc == 0) rc = read_merges(t, json_object_get(m, "merges"), err);
+    if (rc == 0)
+        rc = read_merges(t, json_object_get(m, "merges"), err);
     const json_t *unk = json_object_get(m, "unk_token");
-    if (rc < 0 || is_empty_text(unk)) return rc;
+    if (rc < 0 || is_empty_text(unk))
+        return rc;
     const json_t *id = json_object_get(json_object_get(m, "vocab"), json_string_value(unk));
-    if (id) t->unk = (int32_t)json_integer_value(id);
+    if (id)
+        t->unk = (int32_t)json_integer_value(id);
     return 0;
 }
 
@@ -227,9 +249,11 @@ static int read_added(tokenizer *t, const json_t *list, sp_error *err)
                                     .single_word = is_true(a, "single_word"),
                                     .normalized = is_true(a, "normalized")};
         str s = {json_string_value(content), json_string_length(content)};
-        if (s.n == 0) continue; /* Hugging Face's passes over these */
+        if (s.n == 0)
+            continue; /* Hugging Face's passes over these */
         int rc = tokenizer_put_added(t, s, &flags, is_true(a, "special"), err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -268,10 +292,13 @@ static int read_template(tokenizer *t, const json_t *p, sp_error *err)
 
 static int read_postprocessor(tokenizer *t, const json_t *p, int depth, sp_error *err)
 {
-    if (!p || json_is_null(p)) return 0;
+    if (!p || json_is_null(p))
+        return 0;
     const char *type = type_of(p);
-    if (strcmp(type, "ByteLevel") == 0) return 0; /* changes offsets only */
-    if (strcmp(type, "TemplateProcessing") == 0) return read_template(t, p, err);
+    if (strcmp(type, "ByteLevel") == 0)
+        return 0; /* changes offsets only */
+    if (strcmp(type, "TemplateProcessing") == 0)
+        return read_template(t, p, err);
     if (strcmp(type, "Sequence") != 0 || depth > 4)
         return unsupported(err, "post_processor", type, "Sequence, ByteLevel, TemplateProcessing");
     size_t i;
@@ -279,7 +306,8 @@ static int read_postprocessor(tokenizer *t, const json_t *p, int depth, sp_error
     json_array_foreach(json_object_get(p, "processors"), i, part)
     {
         int rc = read_postprocessor(t, part, depth + 1, err);
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -289,8 +317,10 @@ static int config_token(const tokenizer *t, const json_t *config, const char *ke
                         sp_error *err)
 {
     const json_t *value = json_object_get(config, key);
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    if (is_empty_text(value)) return 0;
+    if (json_is_object(value))
+        value = json_object_get(value, "content");
+    if (is_empty_text(value))
+        return 0;
     const char *text = json_string_value(value);
     int32_t found = text ? tokenizer_find(t, text) : -1;
     if (found < 0)
@@ -304,28 +334,36 @@ static int config_token(const tokenizer *t, const json_t *config, const char *ke
 static int read_config(tokenizer *t, const json_t *config, sp_error *err)
 {
     int rc = config_token(t, config, "bos_token", &t->bos, err);
-    if (rc == 0) rc = config_token(t, config, "eos_token", &t->eos, err);
+    if (rc == 0)
+        rc = config_token(t, config, "eos_token", &t->eos, err);
     const json_t *add_bos = json_object_get(config, "add_bos_token");
-    if (json_is_boolean(add_bos)) t->add_bos = json_is_true(add_bos) && t->bos >= 0;
+    if (json_is_boolean(add_bos))
+        t->add_bos = json_is_true(add_bos) && t->bos >= 0;
     return rc;
 }
 
 static int load(tokenizer *t, const json_t *root, const json_t *config, sp_error *err)
 {
-    if (!json_is_object(root)) return bad_json(err, "no object");
+    if (!json_is_object(root))
+        return bad_json(err, "no object");
     struct pretok_read pretok = {false};
     int rc = read_normalizer(t, json_object_get(root, "normalizer"), 0, err);
-    if (rc == 0) rc = read_pretokenizer(t, json_object_get(root, "pre_tokenizer"), &pretok, 0, err);
-    if (rc < 0) return rc;
+    if (rc == 0)
+        rc = read_pretokenizer(t, json_object_get(root, "pre_tokenizer"), &pretok, 0, err);
+    if (rc < 0)
+        return rc;
     if (!pretok.byte_level)
         return bad_json(err, "pre_tokenizer: has no ByteLevel: only byte-level BPE is supported");
     const json_t *decoder = json_object_get(root, "decoder");
     if (strcmp(type_of(decoder), "ByteLevel") != 0)
         return unsupported(err, "decoder", type_of(decoder), "ByteLevel");
     rc = read_model(t, json_object_get(root, "model"), err);
-    if (rc == 0) rc = read_added(t, json_object_get(root, "added_tokens"), err);
-    if (rc == 0) rc = read_postprocessor(t, json_object_get(root, "post_processor"), 0, err);
-    if (rc < 0) return rc;
+    if (rc == 0)
+        rc = read_added(t, json_object_get(root, "added_tokens"), err);
+    if (rc == 0)
+        rc = read_postprocessor(t, json_object_get(root, "post_processor"), 0, err);
+    if (rc < 0)
+        return rc;
     added_sort(&t->raw);
     added_sort(&t->normalized);
     rc = read_config(t, config, err);
@@ -337,7 +375,8 @@ int tokenizer_load_json(const json_t *tokenizer_json, const json_t *config, toke
 {
     *out = NULL;
     tokenizer *t = tokenizer_new();
-    if (!t) return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    if (!t)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
     int rc = load(t, tokenizer_json, config, err);
     if (rc < 0) {
         tokenizer_free(t);

@@ -23,7 +23,8 @@ static uint32_t hash_bytes(uint64_t seed, const uint8_t *p, size_t n)
         h = mix(h ^ word);
     }
     uint64_t rest = 0;
-    if (n > 0) memcpy(&rest, p, n);
+    if (n > 0)
+        memcpy(&rest, p, n);
     return (uint32_t)mix(h ^ rest);
 }
 
@@ -40,10 +41,12 @@ int vocab_reserve(struct vocab *v, size_t ids, size_t bytes)
 {
     if (ids > v->cap) {
         struct vocab_token *tokens = sp_realloc_array(v->tokens, ids, sizeof *tokens);
-        if (!tokens) return SP_ENOMEM;
+        if (!tokens)
+            return SP_ENOMEM;
         v->tokens = tokens;
         uint8_t *flags = sp_realloc(v->flags, ids);
-        if (!flags) return SP_ENOMEM;
+        if (!flags)
+            return SP_ENOMEM;
         v->flags = flags;
         memset(tokens + v->cap, 0, (ids - v->cap) * sizeof *tokens);
         memset(flags + v->cap, 0, ids - v->cap);
@@ -51,7 +54,8 @@ int vocab_reserve(struct vocab *v, size_t ids, size_t bytes)
     }
     if (bytes > v->bytes_cap) {
         uint8_t *p = sp_realloc(v->bytes, bytes);
-        if (!p) return SP_ENOMEM;
+        if (!p)
+            return SP_ENOMEM;
         v->bytes = p;
         v->bytes_cap = bytes;
     }
@@ -72,11 +76,13 @@ int vocab_put(struct vocab *v, size_t id, const void *p, size_t n, unsigned flag
     size_t ids = id < v->cap ? v->cap : id + 1 + v->cap / 2;
     if (vocab_reserve(v, ids, bytes <= v->bytes_cap ? 0 : bytes + bytes / 2) < 0)
         return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory for %zu tokens", ids);
-    if (n > 0) memcpy(v->bytes + v->n_bytes, p, n);
+    if (n > 0)
+        memcpy(v->bytes + v->n_bytes, p, n);
     v->tokens[id] = (struct vocab_token){(uint32_t)v->n_bytes, (uint32_t)n};
     v->flags[id] = (uint8_t)(v->flags[id] | flags);
     v->n_bytes = bytes;
-    if (id >= v->n) v->n = id + 1;
+    if (id >= v->n)
+        v->n = id + 1;
     return 0;
 }
 
@@ -86,9 +92,11 @@ int vocab_index(struct vocab *v)
     v->mask = table_mask(v->n);
     sp_free(v->slots);
     v->slots = sp_calloc((size_t)v->mask + 1, sizeof *v->slots);
-    if (!v->slots) return SP_ENOMEM;
+    if (!v->slots)
+        return SP_ENOMEM;
     for (size_t id = 0; id < v->n; id++) {
-        if (!(v->flags[id] & TOKEN_MODEL)) continue;
+        if (!(v->flags[id] & TOKEN_MODEL))
+            continue;
         const struct vocab_token *t = &v->tokens[id];
         uint32_t i = hash_bytes(v->seed, v->bytes + t->at, t->n) & v->mask;
         while (v->slots[i])
@@ -111,7 +119,8 @@ int32_t vocab_find(const struct vocab *v, const void *p, size_t n)
 
 str vocab_bytes(const struct vocab *v, int32_t id)
 {
-    if (id < 0 || (size_t)id >= v->n || !(v->flags[id] & TOKEN_KNOWN)) return (str){"", 0};
+    if (id < 0 || (size_t)id >= v->n || !(v->flags[id] & TOKEN_KNOWN))
+        return (str){"", 0};
     return (str){(const char *)v->bytes + v->tokens[id].at, v->tokens[id].n};
 }
 
@@ -130,10 +139,13 @@ static int alphabet_byte(uint32_t cp)
 {
     if ((cp >= 0x21 && cp <= 0x7e) || (cp >= 0xa1 && cp <= 0xac) || (cp >= 0xae && cp <= 0xff))
         return (int)cp;
-    if (cp < 0x100 || cp >= 0x144) return -1;
+    if (cp < 0x100 || cp >= 0x144)
+        return -1;
     uint32_t k = cp - 0x100;
-    if (k < 0x21) return (int)k;                 /* 00..20 */
-    if (k < 0x43) return (int)(0x7f + k - 0x21); /* 7F..A0 */
+    if (k < 0x21)
+        return (int)k; /* 00..20 */
+    if (k < 0x43)
+        return (int)(0x7f + k - 0x21); /* 7F..A0 */
     return 0xad;
 }
 
@@ -144,7 +156,8 @@ bool alphabet_decode(str s, uint8_t *out, size_t *n)
         uint32_t cp;
         size_t len = utf8_decode(s.p + i, s.n - i, &cp);
         int byte = len > 0 ? alphabet_byte(cp) : -1;
-        if (byte < 0) return false;
+        if (byte < 0)
+            return false;
         out[(*n)++] = (uint8_t)byte;
         i += len;
     }
@@ -157,7 +170,8 @@ int merges_init(struct merges *m, size_t expected)
     m->n = 0;
     m->mask = table_mask(expected);
     m->slots = sp_malloc(((size_t)m->mask + 1) * sizeof *m->slots);
-    if (!m->slots) return SP_ENOMEM;
+    if (!m->slots)
+        return SP_ENOMEM;
     memset(m->slots, 0xff, ((size_t)m->mask + 1) * sizeof *m->slots);
     return 0;
 }
@@ -171,8 +185,10 @@ void merges_put(struct merges *m, struct merge merge)
 {
     uint32_t i = merge_slot(m, merge.left, merge.right);
     for (; m->slots[i].left != UINT32_MAX; i = (i + 1) & m->mask)
-        if (m->slots[i].left == merge.left && m->slots[i].right == merge.right) break;
-    if (m->slots[i].left == UINT32_MAX) m->n++;
+        if (m->slots[i].left == merge.left && m->slots[i].right == merge.right)
+            break;
+    if (m->slots[i].left == UINT32_MAX)
+        m->n++;
     m->slots[i] = merge;
 }
 
@@ -180,7 +196,8 @@ const struct merge *merges_find(const struct merges *m, uint32_t left, uint32_t 
 {
     uint32_t i = merge_slot(m, left, right);
     for (; m->slots[i].left != UINT32_MAX; i = (i + 1) & m->mask)
-        if (m->slots[i].left == left && m->slots[i].right == right) return &m->slots[i];
+        if (m->slots[i].left == left && m->slots[i].right == right)
+            return &m->slots[i];
     return NULL;
 }
 

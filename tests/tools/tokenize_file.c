@@ -19,7 +19,8 @@ static int load(const char *path, tokenizer **t, sp_error *err)
         gguf *g = NULL;
         int rc = gguf_open(path, &g, err);
         double start = clock_seconds();
-        if (rc == 0) rc = tokenizer_load_gguf(g, t, err);
+        if (rc == 0)
+            rc = tokenizer_load_gguf(g, t, err);
         fprintf(stderr, "load %.1f ms\n", 1e3 * (clock_seconds() - start));
         gguf_close(g);
         return rc;
@@ -61,8 +62,10 @@ static int document(const tokenizer *t, const struct encode_opts *opts, const ch
     double start = clock_seconds();
     int rc = tokenizer_encode(t, p, n, opts, &ids, err);
     *seconds += clock_seconds() - start;
-    if (rc == 0) rc = tokenizer_decode(t, ids.ids, ids.n, false, &whole, err);
-    if (rc == 0) rc = decode_by_token(t, &ids, &parts);
+    if (rc == 0)
+        rc = tokenizer_decode(t, ids.ids, ids.n, false, &whole, err);
+    if (rc == 0)
+        rc = decode_by_token(t, &ids, &parts);
     if (rc == 0 &&
         (whole.len != parts.len || (whole.len && memcmp(whole.data, parts.data, whole.len))))
         rc = sp_fail(err, SP_EINTERNAL, "token by token it decodes to another text");
@@ -90,14 +93,17 @@ int main(int argc, char **argv)
     struct encode_opts opts = {.special = strcmp(argv[2], "all") == 0 ? SPECIAL_ALL : SPECIAL_NONE};
     FILE *out = fopen(argv[4], "wb");
     int rc = out ? load(argv[1], &t, &err) : sp_fail(&err, SP_EIO, "%s: cannot write", argv[4]);
-    if (rc == 0) rc = file_read(argv[3], (size_t)1 << 30, &data, &size, &err);
+    if (rc == 0)
+        rc = file_read(argv[3], (size_t)1 << 30, &data, &size, &err);
     for (size_t at = 0, n = 0; rc == 0 && at + 4 <= size; n++) {
         uint32_t len;
         memcpy(&len, data + at, 4);
         at += 4;
-        if (len > size - at) break;
+        if (len > size - at)
+            break;
         rc = document(t, &opts, data + at, len, out, &seconds, &err);
-        if (rc < 0) fprintf(stderr, "document %zu: ", n);
+        if (rc < 0)
+            fprintf(stderr, "document %zu: ", n);
         at += len;
     }
     if (rc < 0)
@@ -105,7 +111,8 @@ int main(int argc, char **argv)
     else
         fprintf(stderr, "encoded %.2f MB at %.1f MB/s\n", (double)size / 1e6,
                 (double)size / 1e6 / seconds);
-    if (out && fclose(out) != 0) rc = SP_EIO;
+    if (out && fclose(out) != 0)
+        rc = SP_EIO;
     sp_free(data);
     tokenizer_free(t);
     return rc < 0 ? 1 : 0;
