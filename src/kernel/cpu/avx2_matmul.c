@@ -44,7 +44,8 @@ MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struc
         MM_UNROLL
         for (int j = 0; j < chunk; j++) {
             __m256i u = mm_load(line + 64 * (i + j));
-            if (k.bits == 8) u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
+            if (k.bits == 8)
+                u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
             MM_UNROLL
             for (int r = 0; r < n; r++) {
                 const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * (i + j);
@@ -77,7 +78,8 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const s
             for (int r = 0; r < n; r++) {
                 const int32_t *sums = x->sum + r * x->lds + g;
                 __m256i total = _mm256_set1_epi32(sums[0]);
-                if (k.group == 32) total = _mm256_add_epi32(total, _mm256_set1_epi32(sums[1]));
+                if (k.group == 32)
+                    total = _mm256_add_epi32(total, _mm256_set1_epi32(sums[1]));
                 if (k.zero_shift >= 0 && k.bits != 8)
                     sum[r] = _mm256_sub_epi32(sum[r], _mm256_sllv_epi32(total, shift));
                 __m256 dx = _mm256_set1_ps(x->d[r * x->ldd]);
@@ -105,7 +107,9 @@ MM_INLINE void block_tile(const struct mm_kind k, const struct mm_args *m, int64
         struct mm_step s;
         struct mm_act at = {x.q + i * MM_STEP, x.d + i, x.sum + 2 * i, x.ldq, x.ldd, x.lds};
         int64_t r = 0;
-        mm_load_step(k, tile + i / steps * mm_super_bytes(k), (int)(i % steps), &s);
+        const uint8_t *super = tile + i / steps * mm_super_bytes(k);
+        mm_load_step(k, super, (int)(i % steps), &s);
+        mm_prefetch_kept(k, super + i % steps * mm_step_bytes(k), MM_KEPT_AHEAD);
         for (; r + ROWS <= rows; r += ROWS) {
             add_step(k, &s, &at, ROWS, accs + r * PACK_ROWS);
             at.q += ROWS * at.ldq;

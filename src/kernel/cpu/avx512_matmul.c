@@ -3,11 +3,6 @@
 
 #define FEW_ROWS 8 /* as many rows keep their accumulators in registers */
 
-/* How far ahead of the sums weights are asked for, in bytes: measured. Without it 16 rows run at three
- * quarters of their speed: one step's arithmetic hides no access to memory. */
-#define STREAM_AHEAD 2048
-#define BLOCK_AHEAD 1408
-
 /* What the rows of activations bring to one step. */
 struct mm_act {
     const int8_t *q;
@@ -47,35 +42,21 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const i
     MM_UNROLL
     for (int g = 0; g < groups; g++) {
         __m512i total = _mm512_set1_epi32(sum[g]);
-        if (k.group == 32) total = _mm512_add_epi32(total, _mm512_set1_epi32(sum[1]));
+        if (k.group == 32)
+            total = _mm512_add_epi32(total, _mm512_set1_epi32(sum[1]));
         __m512i offset = k.zero_shift >= 0 ? _mm512_sllv_epi32(total, shift) : total;
         __m512 total_f = k.has_min ? _mm512_cvtepi32_ps(total) : _mm512_setzero_ps();
         MM_UNROLL
         for (int t = 0; t < n; t++) {
             __m512i v = dot(s[t].line + g * (k.group / 4), q + g * k.group, k.group / 4);
-            if (k.zero_shift >= 0) v = _mm512_sub_epi32(v, offset);
+            if (k.zero_shift >= 0)
+                v = _mm512_sub_epi32(v, offset);
             acc[t] =
                 _mm512_fmadd_ps(_mm512_mul_ps(s[t].scale[g], dx), _mm512_cvtepi32_ps(v), acc[t]);
             if (k.has_min)
                 acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(s[t].min[g], dx), total_f, acc[t]);
         }
     }
-}
-
-/* Asks for the cache lines of one step at p, once: they leave the nearest cache for good. */
-MM_INLINE void prefetch_stream(const struct mm_kind k, const uint8_t *p)
-{
-    MM_UNROLL
-    for (int i = 0; i < mm_step_bytes(k); i += 64)
-        _mm_prefetch((const char *)p + i, _MM_HINT_NTA);
-}
-
-/* The same, to be kept: the next block of rows reads them again. */
-MM_INLINE void prefetch_step(const struct mm_kind k, const uint8_t *p)
-{
-    MM_UNROLL
-    for (int i = 0; i < mm_step_bytes(k); i += 64)
-        _mm_prefetch((const char *)p + i, _MM_HINT_T0);
 }
 
 /* A few rows (n <= FEW_ROWS, a constant): accumulators stay in registers, and memory bandwidth decides. */
@@ -94,7 +75,7 @@ MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t
             for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
                 struct mm_step s;
                 mm_load_step(k, super, i, &s);
-                prefetch_stream(k, super + i * mm_step_bytes(k) + STREAM_AHEAD);
+                mm_prefetch_once(k, super + i * mm_step_bytes(k), MM_ONCE_AHEAD);
                 MM_UNROLL
                 for (int r = 0; r < n; r++)
                     add_step(k, &s, 1, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc + r);
@@ -114,12 +95,13 @@ MM_INLINE void load_steps(const struct mm_kind k, const struct packed *w, int64_
 {
     const uint8_t *tile = w->data + (size_t)t * w->tile_bytes;
     size_t super = (size_t)b * (size_t)mm_super_bytes(k);
-    size_t ahead = super + (size_t)(i * mm_step_bytes(k)) + BLOCK_AHEAD;
-    if (ahead >= w->tile_bytes) ahead += w->tile_bytes * (size_t)(n - 1);
+    size_t ahead = super + (size_t)(i * mm_step_bytes(k)) + MM_KEPT_AHEAD;
+    if (ahead >= w->tile_bytes)
+        ahead += w->tile_bytes * (size_t)(n - 1);
     MM_UNROLL
     for (int j = 0; j < n; j++) {
         mm_load_step(k, tile + (size_t)j * w->tile_bytes + super, i, &s[j]);
-        prefetch_step(k, tile + (size_t)j * w->tile_bytes + ahead);
+        mm_prefetch_kept(k, tile + (size_t)j * w->tile_bytes, ahead);
     }
 }
 
@@ -166,7 +148,8 @@ MM_INLINE void all_rows(const struct mm_kind k, const struct mm_args *m)
         int64_t t = m->tile_begin;
         for (; t + 2 <= m->tile_end; t += 2)
             block_tiles(k, m, row, n, t, 2);
-        if (t < m->tile_end) block_tiles(k, m, row, n, t, 1);
+        if (t < m->tile_end)
+            block_tiles(k, m, row, n, t, 1);
         row += n;
     }
     switch (m->rows - row) {

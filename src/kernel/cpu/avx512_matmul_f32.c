@@ -3,9 +3,6 @@
 
 #define FEW_TILES 4 /* tiles side by side when there are few rows: independent chains */
 
-/* Expands step s of a tile to dst [32 columns][16 rows]. */
-typedef void expand_fn(const struct packed *w, const uint8_t *tile, int64_t s, float *dst);
-
 MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t s, float *dst)
 {
     const int steps = mm_super(k) / MM_STEP;
@@ -26,57 +23,6 @@ MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t
             bytes = _mm512_srli_epi32(bytes, 8);
         }
     }
-}
-
-static void expand_q4_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q4_0, tile, s, dst);
-}
-static void expand_q4_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q4_1, tile, s, dst);
-}
-static void expand_q5_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q5_0, tile, s, dst);
-}
-static void expand_q5_1(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q5_1, tile, s, dst);
-}
-static void expand_q8_0(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q8_0, tile, s, dst);
-}
-static void expand_q2_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q2_k, tile, s, dst);
-}
-static void expand_q3_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q3_k, tile, s, dst);
-}
-static void expand_q4_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q4_k, tile, s, dst);
-}
-static void expand_q5_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q5_k, tile, s, dst);
-}
-static void expand_q6_k(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    (void)w;
-    expand_quant(mm_q6_k, tile, s, dst);
 }
 
 /* Lines of step s that exist: 16 pairs of columns, or 32 columns, fewer at the end of a row. */
@@ -116,16 +62,55 @@ static void expand_f32(const struct packed *w, const uint8_t *tile, int64_t s, f
     memcpy(dst, tile + 64 * MM_STEP * s, 64 * (size_t)step_lines(w->cols, s, MM_STEP));
 }
 
-static expand_fn *expander(const struct packed *w)
+static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t s, float *dst)
 {
-    static expand_fn *const quant[MM_KINDS] = {
-        [MM_Q4_0] = expand_q4_0, [MM_Q4_1] = expand_q4_1, [MM_Q5_0] = expand_q5_0,
-        [MM_Q5_1] = expand_q5_1, [MM_Q8_0] = expand_q8_0, [MM_Q2_K] = expand_q2_k,
-        [MM_Q3_K] = expand_q3_k, [MM_Q4_K] = expand_q4_k, [MM_Q5_K] = expand_q5_k,
-        [MM_Q6_K] = expand_q6_k,
-    };
-    if (w->group > 1) return quant[mm_kind_of(w)];
-    return w->cls == PACK_F16 ? expand_f16 : w->cls == PACK_BF16 ? expand_bf16 : expand_f32;
+    switch (kind) {
+    case MM_Q4_0:
+        expand_quant(mm_q4_0, tile, s, dst);
+        break;
+    case MM_Q4_1:
+        expand_quant(mm_q4_1, tile, s, dst);
+        break;
+    case MM_Q5_0:
+        expand_quant(mm_q5_0, tile, s, dst);
+        break;
+    case MM_Q5_1:
+        expand_quant(mm_q5_1, tile, s, dst);
+        break;
+    case MM_Q8_0:
+        expand_quant(mm_q8_0, tile, s, dst);
+        break;
+    case MM_Q2_K:
+        expand_quant(mm_q2_k, tile, s, dst);
+        break;
+    case MM_Q3_K:
+        expand_quant(mm_q3_k, tile, s, dst);
+        break;
+    case MM_Q4_K:
+        expand_quant(mm_q4_k, tile, s, dst);
+        break;
+    case MM_Q5_K:
+        expand_quant(mm_q5_k, tile, s, dst);
+        break;
+    case MM_Q6_K:
+        expand_quant(mm_q6_k, tile, s, dst);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Expands step s of a tile to dst [32 columns][16 rows]. */
+static void expand(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+{
+    if (w->group > 1)
+        expand_any_quant(mm_kind_of(w), tile, s, dst);
+    else if (w->cls == PACK_F16)
+        expand_f16(w, tile, s, dst);
+    else if (w->cls == PACK_BF16)
+        expand_bf16(w, tile, s, dst);
+    else
+        expand_f32(w, tile, s, dst);
 }
 
 /* acc[t][r] += w[t] x[r] over cols columns. wcols: [tiles][32][16], accs: [rows][tiles][16]. */
@@ -163,40 +148,46 @@ MM_INLINE void step_rows(const float *wcols, const float *x, int64_t ldx, int co
 }
 
 /* Rows [row, row + rows) of `tiles` tiles from t on. Scratch: accumulators, then the expanded step. */
-MM_INLINE void f32_tiles(const struct mm_args *m, expand_fn *expand, int64_t row, int64_t rows,
-                         int64_t t, const int tiles)
+MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int64_t t,
+                         const int tiles)
 {
     float *accs = m->scratch, *wcols = accs + MM_ROW_BLOCK * FEW_TILES * PACK_ROWS;
     const float *x = m->a->f32 + row * m->a->ldf;
+    const size_t step_bytes = m->w->tile_bytes * MM_STEP / (size_t)m->w->cols;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
-        MM_UNROLL
-        for (int j = 0; j < tiles; j++)
-            expand(m->w, m->w->data + (size_t)(t + j) * m->w->tile_bytes, s,
-                   wcols + j * MM_STEP * PACK_ROWS);
+        for (int j = 0; j < tiles; j++) {
+            const uint8_t *tile = m->w->data + (size_t)(t + j) * m->w->tile_bytes;
+            expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);
+            size_t ahead = (size_t)s * step_bytes + MM_ONCE_AHEAD;
+            if (ahead >= m->w->tile_bytes)
+                ahead += m->w->tile_bytes * (size_t)(tiles - 1);
+            mm_prefetch_bytes(tile, ahead, step_bytes);
+        }
         step_rows(wcols, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs,
                   tiles, rows);
     }
-    for (int64_t r = 0; r < rows; r++)
-        MM_UNROLL
-    for (int j = 0; j < tiles; j++)
-        mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
-                 m->w->rows - (t + j) * PACK_ROWS,
-                 _mm512_load_ps(accs + (r * tiles + j) * PACK_ROWS));
+    for (int64_t r = 0; r < rows; r++) {
+        for (int j = 0; j < tiles; j++)
+            mm_store(m->out + (row + r) * m->ldo + (t + j) * PACK_ROWS,
+                     m->w->rows - (t + j) * PACK_ROWS,
+                     _mm512_load_ps(accs + (r * tiles + j) * PACK_ROWS));
+    }
 }
 
 void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows,
                        float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
 {
     const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
-    expand_fn *expand = expander(w);
     for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
         int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
         int64_t t = tile_begin;
-        for (; n < 8 && t + FEW_TILES <= tile_end; t += FEW_TILES)
-            f32_tiles(&m, expand, row, n, t, FEW_TILES);
+        for (; n < 4 && t + FEW_TILES <= tile_end; t += FEW_TILES)
+            f32_tiles(&m, row, n, t, FEW_TILES);
+        for (; n < 8 && t + 2 <= tile_end; t += 2)
+            f32_tiles(&m, row, n, t, 2);
         for (; t < tile_end; t++)
-            f32_tiles(&m, expand, row, n, t, 1);
+            f32_tiles(&m, row, n, t, 1);
     }
 }
 
@@ -212,6 +203,7 @@ MM_INLINE void bf16_rows(const struct mm_args *m, int64_t row, int64_t t, const 
         acc[r] = _mm512_setzero_ps();
     for (int64_t c = 0; c < pairs; c++) {
         __m512bh w = (__m512bh)_mm512_loadu_si512(tile + 64 * c);
+        mm_prefetch_bytes(tile, (size_t)(64 * c) + MM_ONCE_AHEAD, 64);
         MM_UNROLL
         for (int r = 0; r < n; r++) {
             __m512i pair = _mm512_set1_epi32(mm_load32(x + 2 * (r * pairs + c)));

@@ -72,15 +72,20 @@ static const struct mm_kind mm_q6_k = {6, 16, 5, false, true, true};
 static inline enum mm_kind_id mm_kind_of(const struct packed *w)
 {
     if (!w->two_level) {
-        if (w->cls == PACK_Q8) return MM_Q8_0;
-        if (w->cls == PACK_Q5) return w->has_min ? MM_Q5_1 : MM_Q5_0;
+        if (w->cls == PACK_Q8)
+            return MM_Q8_0;
+        if (w->cls == PACK_Q5)
+            return w->has_min ? MM_Q5_1 : MM_Q5_0;
         assert(w->cls == PACK_Q4);
         return w->has_min ? MM_Q4_1 : MM_Q4_0;
     }
-    if (w->cls == PACK_Q6) return MM_Q6_K;
-    if (w->cls == PACK_Q5) return MM_Q5_K;
+    if (w->cls == PACK_Q6)
+        return MM_Q6_K;
+    if (w->cls == PACK_Q5)
+        return MM_Q5_K;
     assert(w->cls == PACK_Q4);
-    if (w->group == 32) return MM_Q4_K;
+    if (w->group == 32)
+        return MM_Q4_K;
     return w->has_min ? MM_Q2_K : MM_Q3_K;
 }
 
@@ -112,6 +117,33 @@ MM_INLINE int mm_super_bytes(struct mm_kind k)
 MM_INLINE int mm_step_bytes(struct mm_kind k) /* on average: scales included */
 {
     return mm_super_bytes(k) / (mm_super(k) / MM_STEP);
+}
+
+/* How far ahead of the sums weights are asked for, in bytes: measured. Without it 16 rows run at three
+ * quarters of their speed: one step's arithmetic hides no access to memory. */
+#define MM_ONCE_AHEAD 2048
+#define MM_KEPT_AHEAD 1408
+
+/* Asks for the n bytes that lie `ahead` bytes after p. The address may be outside of any object: it is a
+ * number, and a prefetch of what does not exist does nothing. */
+MM_INLINE void mm_prefetch_bytes(const uint8_t *p, size_t ahead, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)p + ahead + i), 0, 3);
+}
+
+/* One step of a quantized tile, to be kept: the next block of rows reads it again. */
+MM_INLINE void mm_prefetch_kept(struct mm_kind k, const uint8_t *p, size_t ahead)
+{
+    mm_prefetch_bytes(p, ahead, (size_t)mm_step_bytes(k));
+}
+
+/* The same, to be read once: it leaves the nearest cache for good. */
+MM_INLINE void mm_prefetch_once(struct mm_kind k, const uint8_t *p, size_t ahead)
+{
+    MM_UNROLL
+    for (int i = 0; i < mm_step_bytes(k); i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)p + ahead + (size_t)i), 0, 0);
 }
 
 MM_INLINE int32_t mm_load32(const void *p)
