@@ -22,12 +22,14 @@ static int read_json(const char *dir, const char *file, size_t max, json_t **out
     json_error_t je;
     char *text = NULL, *path = path_join(dir, file);
     size_t n = 0;
-    if (!path) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!path)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     int code = file_exists(path) ? file_read(path, max, &text, &n, err)
                                  : sp_fail(err, SP_ENOTFOUND, "%.200s: not there", path);
     if (code == 0) {
         *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
-        if (!*out) code = sp_fail(err, SP_EFORMAT, "%.200s: line %d: %s", path, je.line, je.text);
+        if (!*out)
+            code = sp_fail(err, SP_EFORMAT, "%.200s: line %d: %s", path, je.line, je.text);
     }
     sp_free(text);
     sp_free(path);
@@ -41,10 +43,13 @@ static int open_gguf(checkpoint *c, const char *path, sp_error *err)
     int code = c->path ? gguf_open(path, &c->gguf, err) : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
         code = config_from_gguf(c->gguf, &c->config, err);
-        if (code < 0) sp_fail_within(err, code, "%.200s", path_base(path));
+        if (code < 0)
+            sp_fail_within(err, code, "%.200s", path_base(path));
     }
-    if (code < 0) return code;
-    if (!c->config.name[0]) snprintf(c->config.name, sizeof c->config.name, "%s", path_base(path));
+    if (code < 0)
+        return code;
+    if (!c->config.name[0])
+        snprintf(c->config.name, sizeof c->config.name, "%s", path_base(path));
     c->generation =
         (struct generation_config){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
     if (gguf_get_int(c->gguf, "tokenizer.ggml.eos_token_id", &eos) == 0 && eos >= 0 &&
@@ -59,9 +64,11 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
     int code = read_json(dir, "config.json", CONFIG_MAX, &config, err);
     if (code == 0) {
         code = config_from_json(config, &c->config, err);
-        if (code < 0) sp_fail_within(err, code, "%.200s", dir);
+        if (code < 0)
+            sp_fail_within(err, code, "%.200s", dir);
     }
-    if (code == 0) code = safetensors_open(dir, &c->tensors, err);
+    if (code == 0)
+        code = safetensors_open(dir, &c->tensors, err);
     if (code == 0) {
         sp_error missing;
         int rc = read_json(dir, "generation_config.json", CONFIG_MAX, &generation, &missing);
@@ -73,7 +80,8 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
             code = generation_config_from_json(generation, &c->generation, err);
     }
     c->path = sp_strdup(dir);
-    if (code == 0 && !c->path) code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0 && !c->path)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && !c->config.name[0])
         snprintf(c->config.name, sizeof c->config.name, "%s", path_base(dir));
     json_decref(config);
@@ -88,7 +96,8 @@ static char *only_gguf(const char *dir)
     struct dirent *e;
     char *found = NULL;
     while (d && (e = readdir(d)) != NULL) {
-        if (!str_ends(str_of(e->d_name), ".gguf")) continue;
+        if (!str_ends(str_of(e->d_name), ".gguf"))
+            continue;
         if (found) {
             sp_free(found);
             found = sp_strdup("");
@@ -96,7 +105,8 @@ static char *only_gguf(const char *dir)
         }
         found = path_join(dir, e->d_name);
     }
-    if (d) closedir(d);
+    if (d)
+        closedir(d);
     return found;
 }
 
@@ -110,7 +120,8 @@ static bool has_file(const char *dir, const char *name)
 
 static int open_dir(checkpoint *c, const char *dir, sp_error *err)
 {
-    if (has_file(dir, "config.json")) return open_folder(c, dir, err);
+    if (has_file(dir, "config.json"))
+        return open_folder(c, dir, err);
     char *file = only_gguf(dir);
     int code =
         file && *file ? open_gguf(c, file, err)
@@ -128,7 +139,8 @@ static bool is_gguf(const char *path)
     char magic[4] = {0};
     FILE *f = fopen(path, "rb");
     bool yes = f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
-    if (f) fclose(f);
+    if (f)
+        fclose(f);
     return yes;
 }
 
@@ -136,7 +148,8 @@ int checkpoint_open(const char *path, checkpoint **out, sp_error *err)
 {
     checkpoint *c = sp_calloc(1, sizeof *c);
     int code;
-    if (!c) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!c)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     if (file_is_dir(path))
         code = open_dir(c, path, err);
     else if (!file_exists(path))
@@ -159,7 +172,8 @@ int checkpoint_open(const char *path, checkpoint **out, sp_error *err)
 
 void checkpoint_close(checkpoint *c)
 {
-    if (!c) return;
+    if (!c)
+        return;
     gguf_close(c->gguf);
     safetensors_close(c->tensors);
     sp_free(c->path);
@@ -226,14 +240,16 @@ const char *checkpoint_format_text(const checkpoint *c, char out[64])
         bytes[t->dtype] += t->bytes;
     }
     for (int i = 1; i < DT_COUNT; i++)
-        if (bytes[i] > bytes[best]) best = i;
+        if (bytes[i] > bytes[best])
+            best = i;
     snprintf(out, 64, "%s %s", c->gguf ? "GGUF" : "safetensors", dtype_get((enum dtype)best)->name);
     return out;
 }
 
 int checkpoint_json(const checkpoint *c, const char *file, json_t **out, sp_error *err)
 {
-    if (c->gguf) return sp_fail(err, SP_ENOTFOUND, "%.200s: a GGUF file has no %s", c->path, file);
+    if (c->gguf)
+        return sp_fail(err, SP_ENOTFOUND, "%.200s: a GGUF file has no %s", c->path, file);
     return read_json(c->path, file, TOKENIZER_MAX, out, err);
 }
 
@@ -241,8 +257,10 @@ static int gguf_template(const checkpoint *c, bool tools, char **out, sp_error *
 {
     str s;
     int code = tools ? gguf_get_str(c->gguf, "tokenizer.chat_template.tool_use", &s) : SP_ENOTFOUND;
-    if (code < 0) code = gguf_get_str(c->gguf, "tokenizer.chat_template", &s);
-    if (code < 0) return sp_fail(err, SP_ENOTFOUND, "%.200s: it has no chat template", c->path);
+    if (code < 0)
+        code = gguf_get_str(c->gguf, "tokenizer.chat_template", &s);
+    if (code < 0)
+        return sp_fail(err, SP_ENOTFOUND, "%.200s: it has no chat template", c->path);
     *out = sp_strndup(s.p, s.n);
     return *out ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
 }
@@ -257,8 +275,10 @@ static const char *named_template(const json_t *list, bool tools)
     {
         const char *name = json_string_value(json_object_get(e, "name"));
         const char *text = json_string_value(json_object_get(e, "template"));
-        if (name && text && tools && strcmp(name, "tool_use") == 0) return text;
-        if (name && text && strcmp(name, "default") == 0) fallback = text;
+        if (name && text && tools && strcmp(name, "tool_use") == 0)
+            return text;
+        if (name && text && strcmp(name, "default") == 0)
+            fallback = text;
     }
     return fallback;
 }
@@ -267,7 +287,8 @@ int checkpoint_chat_template(const checkpoint *c, bool tools, char **out, sp_err
 {
     json_t *config = NULL;
     size_t n;
-    if (c->gguf) return gguf_template(c, tools, out, err);
+    if (c->gguf)
+        return gguf_template(c, tools, out, err);
     if (has_file(c->path, "chat_template.jinja")) {
         char *path = path_join(c->path, "chat_template.jinja");
         int code = path ? file_read(path, TEMPLATE_MAX, out, &n, err)
@@ -276,7 +297,8 @@ int checkpoint_chat_template(const checkpoint *c, bool tools, char **out, sp_err
         return code;
     }
     int code = read_json(c->path, "tokenizer_config.json", CONFIG_MAX * 4, &config, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     const json_t *t = json_object_get(config, "chat_template");
     const char *text = json_is_array(t) ? named_template(t, tools) : json_string_value(t);
     if (!text)

@@ -60,7 +60,8 @@ int config_check(const struct model_config *c, sp_error *err)
                        "the model's configuration has %lld attention heads, not a multiple of its "
                        "%lld KV heads",
                        (long long)c->heads, (long long)c->kv_heads);
-    if (c->head_dim % 2 != 0) return bad("head_dim", c->head_dim, err);
+    if (c->head_dim % 2 != 0)
+        return bad("head_dim", c->head_dim, err);
     if (!(c->rms_eps > 0 && c->rms_eps < 1))
         return sp_fail(err, SP_EFORMAT,
                        "the model's configuration says rms_norm_eps = %g, expected between 0 and 1",

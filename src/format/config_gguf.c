@@ -21,7 +21,8 @@ static int get_int(const struct keys *k, const char *name, int64_t *out)
 {
     char key[96];
     int code = gguf_get_int(k->g, key_of(k, name, key), out);
-    if (code == SP_ENOTFOUND) return 0;
+    if (code == SP_ENOTFOUND)
+        return 0;
     return code < 0 ? sp_fail(k->err, SP_EFORMAT, "metadata %s is no whole number", key) : 0;
 }
 
@@ -37,7 +38,8 @@ static int get_float(const struct keys *k, const char *name, double *out)
 {
     char key[96];
     int code = gguf_get_float(k->g, key_of(k, name, key), out);
-    if (code == SP_ENOTFOUND) return 0;
+    if (code == SP_ENOTFOUND)
+        return 0;
     return code < 0 ? sp_fail(k->err, SP_EFORMAT, "metadata %s is no number", key) : 0;
 }
 
@@ -73,10 +75,12 @@ static int read_rope(const struct keys *k, struct model_config *c)
                                    .high_freq_factor = 4,
                                    .original_context = (double)c->context};
     int code = get_float(k, "rope.freq_base", &c->rope.theta);
-    if (code == 0) code = get_float(k, "rope.scaling.factor", &c->rope.factor);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.factor", &c->rope.factor);
     if (code == 0)
         code = get_float(k, "rope.scaling.original_context_length", &c->rope.original_context);
-    if (code == 0) code = get_float(k, "rope.scaling.attn_factor", &c->rope.attention_factor);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.attn_factor", &c->rope.attention_factor);
     if (code < 0 || gguf_get_str(k->g, key_of(k, "rope.scaling.type", key), &kind) < 0 ||
         str_eqz(kind, "none"))
         return code;
@@ -98,14 +102,19 @@ static int read_sizes(const struct keys *k, struct model_config *c)
         return sp_fail(k->err, SP_EFORMAT, "tensor token_embd.weight is missing or no matrix");
     c->vocab = embedding->shape[0];
     int code = need_int(k, "embedding_length", &c->hidden);
-    if (code == 0) code = need_int(k, "block_count", &c->layers);
-    if (code == 0) code = need_int(k, "attention.head_count", &c->heads);
-    if (code == 0) code = need_int(k, "feed_forward_length", &c->ffn);
-    if (code == 0) code = need_int(k, "context_length", &c->context);
+    if (code == 0)
+        code = need_int(k, "block_count", &c->layers);
+    if (code == 0)
+        code = need_int(k, "attention.head_count", &c->heads);
+    if (code == 0)
+        code = need_int(k, "feed_forward_length", &c->ffn);
+    if (code == 0)
+        code = need_int(k, "context_length", &c->context);
     if (code == 0 && c->heads < 1)
         code = sp_fail(k->err, SP_EFORMAT, "metadata %s.attention.head_count is %lld", k->arch,
                        (long long)c->heads);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     c->kv_heads = c->heads;
     c->head_dim = c->hidden / c->heads;
     code = get_int(k, "attention.head_count_kv", &c->kv_heads);
@@ -119,8 +128,10 @@ static enum dtype common_dtype(const gguf *g)
     enum dtype best = DT_F32;
     for (size_t i = 0; i < gguf_tensor_count(g); i++) {
         const struct tensor_view *t = gguf_tensor_at(g, i);
-        if (t->n_dims > 1) bytes[t->dtype] += t->bytes;
-        if (bytes[t->dtype] > bytes[best]) best = t->dtype;
+        if (t->n_dims > 1)
+            bytes[t->dtype] += t->bytes;
+        if (bytes[t->dtype] > bytes[best])
+            best = t->dtype;
     }
     return best;
 }
@@ -140,11 +151,16 @@ int config_from_gguf(const gguf *g, struct model_config *out, sp_error *err)
     struct model_config *c = out;
     *c = (struct model_config){.rms_eps = 1e-6};
     int code = find_arch(&k, &c->arch);
-    if (code == 0) code = read_sizes(&k, c);
-    if (code == 0) code = get_float(&k, "attention.layer_norm_rms_epsilon", &c->rms_eps);
-    if (code == 0) code = read_rope(&k, c);
-    if (code == 0) code = get_int(&k, "attention.sliding_window", &c->sliding_window);
-    if (code < 0) return code;
+    if (code == 0)
+        code = read_sizes(&k, c);
+    if (code == 0)
+        code = get_float(&k, "attention.layer_norm_rms_epsilon", &c->rms_eps);
+    if (code == 0)
+        code = read_rope(&k, c);
+    if (code == 0)
+        code = get_int(&k, "attention.sliding_window", &c->sliding_window);
+    if (code < 0)
+        return code;
     c->tied = gguf_tensor_find(g, "output.weight") == NULL;
     c->qkv_bias = gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL;
     c->o_bias = gguf_tensor_find(g, "blk.0.attn_output.bias") != NULL;

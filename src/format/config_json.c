@@ -14,8 +14,10 @@ static int wrong(const char *key, const char *want, sp_error *err)
 static int get_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v)) return 0;
-    if (!json_is_integer(v)) return wrong(key, "a whole number", err);
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_integer(v))
+        return wrong(key, "a whole number", err);
     *out = json_integer_value(v);
     return 0;
 }
@@ -23,8 +25,10 @@ static int get_int(const json_t *j, const char *key, int64_t *out, sp_error *err
 static int get_float(const json_t *j, const char *key, double *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v)) return 0;
-    if (!json_is_number(v) || !isfinite(json_number_value(v))) return wrong(key, "a number", err);
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_number(v) || !isfinite(json_number_value(v)))
+        return wrong(key, "a number", err);
     *out = json_number_value(v);
     return 0;
 }
@@ -32,8 +36,10 @@ static int get_float(const json_t *j, const char *key, double *out, sp_error *er
 static int get_bool(const json_t *j, const char *key, bool *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v)) return 0;
-    if (!json_is_boolean(v)) return wrong(key, "true or false", err);
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_boolean(v))
+        return wrong(key, "true or false", err);
     *out = json_is_true(v);
     return 0;
 }
@@ -41,7 +47,8 @@ static int get_bool(const json_t *j, const char *key, bool *out, sp_error *err)
 static int need_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v)) return sp_fail(err, SP_EFORMAT, "config.json: %s is missing", key);
+    if (!v || json_is_null(v))
+        return sp_fail(err, SP_EFORMAT, "config.json: %s is missing", key);
     return get_int(j, key, out, err);
 }
 
@@ -93,7 +100,8 @@ static int read_scaling(const json_t *s, struct model_config *c, sp_error *err)
 {
     struct rope_config *r = &c->rope;
     const char *kind = json_string_value(json_object_get(s, "rope_type"));
-    if (!kind) kind = json_string_value(json_object_get(s, "type"));
+    if (!kind)
+        kind = json_string_value(json_object_get(s, "type"));
     int code = rope_kind_of(kind ? kind : "default", r, err);
     r->original_context = (double)c->context;
     const struct {
@@ -126,8 +134,10 @@ static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
     int code = get_float(j, "rope_theta", &c->rope.theta, err);
     const json_t *old = json_object_get(j, "rope_scaling"),
                  *new = json_object_get(j, "rope_parameters");
-    if (code == 0 && json_is_object(old)) code = read_scaling(old, c, err);
-    if (code == 0 && json_is_object(new)) code = read_scaling(new, c, err);
+    if (code == 0 && json_is_object(old))
+        code = read_scaling(old, c, err);
+    if (code == 0 && json_is_object(new))
+        code = read_scaling(new, c, err);
     return code;
 }
 
@@ -136,7 +146,8 @@ static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
 static void read_dtype(const json_t *j, struct model_config *c)
 {
     const char *name = json_string_value(json_object_get(j, "dtype"));
-    if (!name) name = json_string_value(json_object_get(j, "torch_dtype"));
+    if (!name)
+        name = json_string_value(json_object_get(j, "torch_dtype"));
     c->dtype = !name                           ? DT_F32
                : strcmp(name, "bfloat16") == 0 ? DT_BF16
                : strcmp(name, "float16") == 0  ? DT_F16
@@ -149,7 +160,8 @@ static int read_layer_types(const json_t *j, struct model_config *c, sp_error *e
     const json_t *types = json_object_get(j, "layer_types"), *t;
     size_t i;
     int64_t first = c->layers;
-    if (!json_is_array(types)) return 0;
+    if (!json_is_array(types))
+        return 0;
     if ((int64_t)json_array_size(types) != c->layers)
         return wrong("layer_types", "as long as num_hidden_layers", err);
     json_array_foreach((json_t *)(uintptr_t)types, i, t)
@@ -161,13 +173,15 @@ static int read_layer_types(const json_t *j, struct model_config *c, sp_error *e
                            "config.json: layer_types names '%.40s': full_attention and "
                            "sliding_attention are known",
                            name ? name : "");
-        if (sliding && first == c->layers) first = (int64_t)i;
+        if (sliding && first == c->layers)
+            first = (int64_t)i;
         if (!sliding && first < c->layers)
             return sp_fail(err, SP_EUNSUPPORTED,
                            "config.json: layer_types goes back to full attention after sliding "
                            "layers, which Sampan does not do");
     }
-    if (first == c->layers) c->sliding_window = 0;
+    if (first == c->layers)
+        c->sliding_window = 0;
     c->sliding_from = first == c->layers ? 0 : first;
     return 0;
 }
@@ -181,9 +195,11 @@ static int read_window(const json_t *j, struct model_config *c, sp_error *err)
     if (code == 0 && c->arch->hf_type[0] == 'q') {
         from = 28; /* transformers' default for Qwen2 and Qwen3 */
         code = get_bool(j, "use_sliding_window", &use, err);
-        if (code == 0) code = get_int(j, "max_window_layers", &from, err);
+        if (code == 0)
+            code = get_int(j, "max_window_layers", &from, err);
     }
-    if (!use || from >= c->layers) c->sliding_window = 0;
+    if (!use || from >= c->layers)
+        c->sliding_window = 0;
     c->sliding_from = c->sliding_window ? from : 0;
     return code == 0 && use ? read_layer_types(j, c, err) : code;
 }
@@ -211,13 +227,16 @@ static int read_sizes(const json_t *j, struct model_config *c, sp_error *err)
     int code = 0;
     for (size_t i = 0; i < SP_COUNT(needed) && code == 0; i++)
         code = need_int(j, needed[i].key, needed[i].at, err);
-    if (code < 0) return code;
-    if (c->heads < 1) return wrong("num_attention_heads", "at least 1", err);
+    if (code < 0)
+        return code;
+    if (c->heads < 1)
+        return wrong("num_attention_heads", "at least 1", err);
     c->kv_heads = c->heads;
     c->head_dim = c->arch->qk_norm ? 128 : c->hidden / c->heads;
     c->context = 4096;
     code = get_int(j, "num_key_value_heads", &c->kv_heads, err);
-    if (code == 0) code = get_int(j, "head_dim", &c->head_dim, err);
+    if (code == 0)
+        code = get_int(j, "head_dim", &c->head_dim, err);
     return code == 0 ? get_int(j, "max_position_embeddings", &c->context, err) : code;
 }
 
@@ -225,19 +244,27 @@ int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
 {
     struct model_config *c = out;
     *c = (struct model_config){.rms_eps = 1e-6};
-    if (!json_is_object(j)) return sp_fail(err, SP_EFORMAT, "config.json: not a JSON object");
+    if (!json_is_object(j))
+        return sp_fail(err, SP_EFORMAT, "config.json: not a JSON object");
     int code = find_arch(j, &c->arch, err);
     if (code == 0 && json_is_object(json_object_get(j, "quantization_config")))
         code = sp_fail(err, SP_EUNSUPPORTED,
                        "config.json: quantization_config: quantized safetensors are not read: use "
                        "the GGUF form or the unquantized model");
-    if (code == 0) code = read_sizes(j, c, err);
-    if (code == 0) code = get_float(j, "rms_norm_eps", &c->rms_eps, err);
-    if (code == 0) code = get_bool(j, "tie_word_embeddings", &c->tied, err);
-    if (code == 0) code = read_biases(j, c, err);
-    if (code == 0) code = read_rope(j, c, err);
-    if (code == 0) code = read_window(j, c, err);
-    if (code < 0) return code;
+    if (code == 0)
+        code = read_sizes(j, c, err);
+    if (code == 0)
+        code = get_float(j, "rms_norm_eps", &c->rms_eps, err);
+    if (code == 0)
+        code = get_bool(j, "tie_word_embeddings", &c->tied, err);
+    if (code == 0)
+        code = read_biases(j, c, err);
+    if (code == 0)
+        code = read_rope(j, c, err);
+    if (code == 0)
+        code = read_window(j, c, err);
+    if (code < 0)
+        return code;
     read_dtype(j, c);
     const char *name = json_string_value(json_object_get(j, "_name_or_path"));
     snprintf(c->name, sizeof c->name, "%s", name ? name : "");
@@ -264,10 +291,14 @@ int generation_config_from_json(const json_t *j, struct generation_config *g, sp
     *g = (struct generation_config){
         .temperature = 1, .top_p = 1, .repetition_penalty = 1, .top_k = 0};
     int code = get_float(j, "temperature", &g->temperature, err);
-    if (code == 0) code = get_float(j, "top_p", &g->top_p, err);
-    if (code == 0) code = get_float(j, "repetition_penalty", &g->repetition_penalty, err);
-    if (code == 0) code = get_int(j, "top_k", &g->top_k, err);
-    if (code == 0) code = get_bool(j, "do_sample", &g->do_sample, err);
+    if (code == 0)
+        code = get_float(j, "top_p", &g->top_p, err);
+    if (code == 0)
+        code = get_float(j, "repetition_penalty", &g->repetition_penalty, err);
+    if (code == 0)
+        code = get_int(j, "top_k", &g->top_k, err);
+    if (code == 0)
+        code = get_bool(j, "do_sample", &g->do_sample, err);
     g->has_temperature = json_is_number(json_object_get(j, "temperature"));
     g->has_top_p = json_is_number(json_object_get(j, "top_p"));
     g->has_top_k = json_is_integer(json_object_get(j, "top_k"));

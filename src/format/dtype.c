@@ -55,9 +55,11 @@ int dtype_from_safetensors(str name, enum dtype *out)
 int dtype_row_bytes(enum dtype t, int64_t n, size_t *bytes)
 {
     const struct dtype_info *d = &table[t];
-    if (n < 0 || n % d->block != 0) return SP_EINVAL;
+    if (n < 0 || n % d->block != 0)
+        return SP_EINVAL;
     uint64_t blocks = (uint64_t)(n / d->block);
-    if (blocks > SIZE_MAX / 2 / (uint64_t)d->bytes) return SP_EINVAL;
+    if (blocks > SIZE_MAX / 2 / (uint64_t)d->bytes)
+        return SP_EINVAL;
     *bytes = (size_t)blocks * (size_t)d->bytes;
     return 0;
 }
@@ -81,8 +83,10 @@ static float float_of(uint32_t u)
 float f16_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 0x3ff;
-    if (exponent == 31) return float_of(sign | 0x7f800000 | (mantissa << 13));
-    if (exponent != 0) return float_of(sign | ((exponent + 112) << 23) | (mantissa << 13));
+    if (exponent == 31)
+        return float_of(sign | 0x7f800000 | (mantissa << 13));
+    if (exponent != 0)
+        return float_of(sign | ((exponent + 112) << 23) | (mantissa << 13));
     /* Subnormal: mantissa * 2^-24, exact in float32. */
     float v = (float)mantissa * 0x1p-24f;
     return sign ? -v : v;
@@ -91,7 +95,8 @@ float f16_to_f32(uint16_t h)
 uint16_t f32_to_f16(float f)
 {
     uint32_t u = bits_of(f), sign = (u >> 16) & 0x8000, rest = u & 0x7fffffff;
-    if (rest > 0x7f800000) return (uint16_t)(sign | 0x7e00 | ((rest >> 13) & 0x3ff));
+    if (rest > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | ((rest >> 13) & 0x3ff));
     if (rest >= 0x477ff000) /* rounds to 65536 or more */
         return (uint16_t)(sign | 0x7c00);
     if (rest < 0x38800000) {
@@ -111,7 +116,8 @@ float bf16_to_f32(uint16_t h)
 uint16_t f32_to_bf16(float f)
 {
     uint32_t u = bits_of(f);
-    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)((u >> 16) | 0x40);
+    if ((u & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)((u >> 16) | 0x40);
     return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
@@ -210,7 +216,8 @@ static void unpack_q45_k(const uint8_t *b, bool five, float *out)
         float scale = d * (float)sc, min = dmin * (float)m;
         for (int i = 0; i < 32; i++) {
             int v = j % 2 ? q[j / 2 * 32 + i] >> 4 : q[j / 2 * 32 + i] & 15;
-            if (five) v |= ((high[i] >> j) & 1) << 4;
+            if (five)
+                v |= ((high[i] >> j) & 1) << 4;
             out[j * 32 + i] = scale * (float)v - min;
         }
     }

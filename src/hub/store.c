@@ -21,15 +21,18 @@ static char *default_store(void)
 {
     const char *env = getenv("SAMPAN_STORE"), *xdg = getenv("XDG_DATA_HOME"),
                *home = getenv("HOME");
-    if (env && *env) return sp_strdup(env);
-    if (xdg && *xdg) return path_join(xdg, "sampan");
+    if (env && *env)
+        return sp_strdup(env);
+    if (xdg && *xdg)
+        return path_join(xdg, "sampan");
     return path_join(home && *home ? home : "/tmp", ".local/share/sampan");
 }
 
 int hub_open(const char *store, hub **out, sp_error *err)
 {
     hub *h = sp_calloc(1, sizeof *h);
-    if (h) h->store = store ? sp_strdup(store) : default_store();
+    if (h)
+        h->store = store ? sp_strdup(store) : default_store();
     if (!h || !h->store) {
         hub_close(h);
         return sp_fail(err, SP_ENOMEM, "out of memory");
@@ -40,7 +43,8 @@ int hub_open(const char *store, hub **out, sp_error *err)
 
 void hub_close(hub *h)
 {
-    if (h) sp_free(h->store);
+    if (h)
+        sp_free(h->store);
     sp_free(h);
 }
 
@@ -80,10 +84,12 @@ int store_lock(const hub *h, const char *name, const struct pull_opts *o, int *f
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
         *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        if (*fd < 0) code = sp_fail(err, SP_EIO, "%.200s: %s", path, strerror(errno));
+        if (*fd < 0)
+            code = sp_fail(err, SP_EIO, "%.200s: %s", path, strerror(errno));
     }
     while (code == 0 && flock(*fd, LOCK_EX | LOCK_NB) != 0) {
-        if (!told) pull_note(o, "another pull of %s is running: waiting for it", name);
+        if (!told)
+            pull_note(o, "another pull of %s is running: waiting for it", name);
         told = true;
         clock_sleep(0.2);
         if (o->cancelled && o->cancelled(o->arg)) {
@@ -108,7 +114,8 @@ static int folder_files(const char *path,
     DIR *d = opendir(path);
     struct dirent *e;
     int code = 0;
-    if (!d) return SP_ENOTFOUND;
+    if (!d)
+        return SP_ENOTFOUND;
     while (code == 0 && (e = readdir(d)) != NULL) {
         struct stat st;
         char *full = path_join(path, e->d_name);
@@ -123,7 +130,7 @@ static int folder_files(const char *path,
 struct description {
     json_t *files;
     uint64_t bytes;
-    char only[200];
+    char only[256];
     size_t n;
     sp_error *err;
 };
@@ -132,9 +139,11 @@ static int describe(void *arg, const char *name, const char *full)
 {
     struct description *d = arg;
     char sum[65];
-    if (strcmp(name, META) == 0) return 0;
+    if (strcmp(name, META) == 0)
+        return 0;
     int code = sha256_file(full, sum, d->err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     json_object_set_new(
         d->files, name,
         json_pack("{s:I,s:s}", "bytes", (json_int_t)file_size(full), "sha256", sum));
@@ -157,7 +166,8 @@ static int write_meta(const char *folder, const char *name, const char *source, 
         json_object_set_new(meta, "file", json_string(d.only));
     if (code == 0 && (!path || !(text = json_dumps(meta, JSON_INDENT(2)))))
         code = sp_fail(err, SP_ENOMEM, "out of memory");
-    if (code == 0) code = file_write_atomic(path, text, strlen(text), err);
+    if (code == 0)
+        code = file_write_atomic(path, text, strlen(text), err);
     free(text); /* lib-owned: jansson's */
     json_decref(meta);
     sp_free(path);
@@ -170,9 +180,12 @@ int store_publish(const hub *h, const char *name, const char *source, const char
     char *from = store_path(h, "partial", name), *to = store_path(h, "models", name),
          *models = store_path(h, "models", "");
     int code = from && to && models ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
-    if (code == 0) code = write_meta(from, name, source, license, err);
-    if (code == 0) code = file_mkdirs(models, err);
-    if (code == 0 && file_is_dir(to)) code = file_remove_tree(to, err);
+    if (code == 0)
+        code = write_meta(from, name, source, license, err);
+    if (code == 0)
+        code = file_mkdirs(models, err);
+    if (code == 0 && file_is_dir(to))
+        code = file_remove_tree(to, err);
     if (code == 0 && rename(from, to) != 0)
         code = sp_fail(err, SP_EIO, "%.200s: %s", to, strerror(errno));
     sp_free(from);
@@ -186,7 +199,8 @@ static json_t *read_meta(const char *folder)
     char *path = path_join(folder, META), *text = NULL;
     size_t n;
     json_t *j = NULL;
-    if (path && file_read(path, META_MAX, &text, &n, NULL) == 0) j = json_loadb(text, n, 0, NULL);
+    if (path && file_read(path, META_MAX, &text, &n, NULL) == 0)
+        j = json_loadb(text, n, 0, NULL);
     sp_free(path);
     sp_free(text);
     return j;
@@ -260,7 +274,8 @@ int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err)
         json_decref(meta);
         sp_free(folder);
     }
-    if (d) closedir(d);
+    if (d)
+        closedir(d);
     sp_free(models);
     if (code < 0) {
         stored_models_free(*out, *n);
@@ -277,7 +292,8 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err)
     int code = store_name_check(name, err);
     char *folder = code == 0 ? store_path(h, "models", name) : NULL;
     json_t *meta = folder ? read_meta(folder) : NULL;
-    if (code == 0 && !folder) code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0 && !folder)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && !file_is_dir(folder))
         code = sp_fail(err, SP_ENOTFOUND,
                        "no model %s is on this machine: `sampan list` shows those that are", name);
@@ -301,7 +317,8 @@ static int not_found(hub *h, const char *name, sp_error *err)
         return sp_fail(err, SP_ENOTFOUND,
                        "model %.100s is not on this machine yet: `sampan pull %.100s` gets it",
                        name, name);
-    if (hub_list(h, &m, &n, NULL) < 0) n = 0;
+    if (hub_list(h, &m, &n, NULL) < 0)
+        n = 0;
     for (size_t i = 0; i < n + k; i++) {
         const char *other = i < n ? m[i].name : all[i - n].name;
         size_t d = str_distance(str_of(name), str_of(other));
@@ -343,7 +360,8 @@ int hub_resolve(hub *h, const char *name_or_path, char **path, sp_error *err)
         else
             *path = checkpoint_of(folder, meta);
     }
-    if (code == 0 && !*path) code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0 && !*path)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     json_decref(meta);
     sp_free(folder);
     return code;

@@ -42,9 +42,9 @@ struct model_opts model_opts_default(void);
 
 /* What it takes, known from the headers alone. Bytes. */
 struct model_memory {
-    uint64_t weights;       /* packed */
+    uint64_t weights; /* packed */
     uint64_t scratch;
-    uint64_t kv_page;       /* one page of 64 positions, all layers */
+    uint64_t kv_page; /* one page of 64 positions, all layers */
 };
 int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct model_memory *out,
                       sp_error *err);
@@ -71,8 +71,8 @@ struct model_seq {
 };
 struct model_row {
     int32_t token;
-    int32_t pos;  /* 0-based; all earlier positions are in the cache or earlier in this batch */
-    int32_t seq;  /* index into seqs; rows of one sequence are adjacent and ascending in pos */
+    int32_t pos; /* 0-based; all earlier positions are in the cache or earlier in this batch */
+    int32_t seq; /* index into seqs; rows of one sequence are adjacent and ascending in pos */
     bool want_logits;
 };
 struct model_batch {

@@ -1,0 +1,73 @@
+/* The memory of keys and values: pages of 64 positions, every page with all layers. */
+#include <sys/mman.h>
+#include "model/model_int.h"
+
+static size_t value_bytes(enum kv_type t)
+{
+    return t == KV_F32 ? 4 : 2;
+}
+
+static enum kv_type type_for(enum compute_mode compute)
+{
+    return compute == COMPUTE_F32 ? KV_F32 : KV_F16;
+}
+
+static size_t head_bytes(const struct model_config *c, enum kv_type t)
+{
+    return 2 * (size_t)c->head_dim * KV_PAGE * value_bytes(t);
+}
+
+size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute)
+{
+    return (size_t)c->layers * (size_t)c->kv_heads * head_bytes(c, type_for(compute));
+}
+
+int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
+{
+    const struct model_config *c = &m->config;
+    kv_pool *kv = sp_calloc(1, sizeof *kv);
+    if (!kv || n_pages < 1) {
+        sp_free(kv);
+        return n_pages < 1 ? sp_fail(err, SP_EINVAL, "a KV cache of %d pages", n_pages)
+                           : sp_fail(err, SP_ENOMEM, "out of memory");
+    }
+    kv->type = type_for(m->opts.compute);
+    kv->head_bytes = head_bytes(c, kv->type);
+    kv->layer_bytes = kv->head_bytes * (size_t)c->kv_heads;
+    kv->page_bytes = kv_page_bytes(c, m->opts.compute);
+    kv->pages = n_pages;
+    kv->bytes = kv->page_bytes * (size_t)n_pages;
+    /* Fresh anonymous pages are zero and take memory only once they are written. */
+    kv->memory = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (kv->memory == MAP_FAILED) {
+        int code = sp_fail(err, SP_ENOMEM, "no %.0f MB for a KV cache of %d pages",
+                           (double)kv->bytes / 1e6, n_pages);
+        sp_free(kv);
+        return code;
+    }
+    *out = kv;
+    return 0;
+}
+
+void kv_pool_free(kv_pool *kv)
+{
+    if (kv)
+        munmap(kv->memory, kv->bytes);
+    sp_free(kv);
+}
+
+int32_t kv_pool_pages(const kv_pool *kv)
+{
+    return kv->pages;
+}
+
+struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer)
+{
+    return (struct kv_layer){.base = kv->memory + (size_t)layer * kv->layer_bytes,
+                             .page_stride = kv->page_bytes,
+                             .head_stride = kv->head_bytes,
+                             .type = kv->type,
+                             .kv_heads = (int)c->kv_heads,
+                             .head_dim = (int)c->head_dim};
+}

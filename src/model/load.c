@@ -1,0 +1,223 @@
+/* From an open checkpoint to packed weights and everything a step needs. */
+#include <string.h>
+#include <sys/mman.h>
+#include "model/model_int.h"
+
+struct model_opts model_opts_default(void)
+{
+    return (struct model_opts){.compute = COMPUTE_FAST, .max_rows = 256, .max_context = 4096};
+}
+
+/* ---- packing: one list of pieces, shared out among the threads ---- */
+
+#define PIECE_TILES 16 /* rows of a piece: 256 */
+
+struct piece {
+    struct linear *l;
+    int64_t begin, end;
+};
+
+struct packer {
+    model *m;
+    struct piece *pieces;
+    size_t n, cap;
+    size_t bytes; /* of packed weights placed so far */
+    atomic_ullong done;
+    uint64_t total;
+    atomic_bool stop;
+};
+
+static size_t packed_bytes(const struct linear *l)
+{
+    return (size_t)l->w.tiles * l->w.tile_bytes;
+}
+
+static void count_linear(void *arg, struct linear *l)
+{
+    struct packer *p = arg;
+    p->bytes += packed_bytes(l);
+    p->cap += (size_t)((l->w.tiles + PIECE_TILES - 1) / PIECE_TILES);
+}
+
+static void place_linear(void *arg, struct linear *l)
+{
+    struct packer *p = arg;
+    l->w.data = p->m->weights + p->bytes;
+    p->bytes += packed_bytes(l);
+    for (int64_t t = 0; t < l->w.tiles; t += PIECE_TILES)
+        p->pieces[p->n++] =
+            (struct piece){l, t, t + PIECE_TILES < l->w.tiles ? t + PIECE_TILES : l->w.tiles};
+}
+
+/* The file's pages of these rows are not needed again (rows keep their place but for a map within heads). */
+static void give_back(const struct linear *l, const struct piece *p, size_t row_bytes)
+{
+    const struct tensor_view *t = l->source;
+    size_t from = (size_t)p->begin * PACK_ROWS * row_bytes,
+           to = (size_t)p->end * PACK_ROWS * row_bytes;
+    if (to > t->bytes)
+        to = t->bytes;
+    if (t->map && !l->map)
+        file_map_drop(t->map, (size_t)(t->data - t->map->data) + from, to - from);
+}
+
+static void pack_pieces(void *arg, int worker, size_t begin, size_t end)
+{
+    struct packer *p = arg;
+    for (size_t i = begin; i < end && !atomic_load(&p->stop); i++) {
+        const struct piece *piece = &p->pieces[i];
+        const struct linear *l = piece->l;
+        struct pack_source src = {.src = l->source->data, .map = l->map};
+        dtype_row_bytes(l->source->dtype, l->w.cols, &src.row_bytes);
+        pack_tiles(&l->w, &src, piece->begin, piece->end, (uint8_t *)(uintptr_t)l->w.data);
+        give_back(l, piece, src.row_bytes);
+        uint64_t done =
+            atomic_fetch_add(&p->done, (uint64_t)(piece->end - piece->begin) * l->w.tile_bytes);
+        if (worker == 0 && p->m->opts.progress &&
+            p->m->opts.progress(p->m->opts.progress_arg, done, p->total))
+            atomic_store(&p->stop, true);
+    }
+}
+
+static int pack_weights(model *m, sp_error *err)
+{
+    struct packer p = {.m = m};
+    bind_each(m, count_linear, &p);
+    m->weight_bytes = p.bytes;
+    m->weights = mmap(NULL, p.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m->weights == MAP_FAILED) {
+        m->weights = NULL;
+        return sp_fail(err, SP_ENOMEM, "no %.0f MB of memory for the weights",
+                       (double)p.bytes / 1e6);
+    }
+    madvise(m->weights, p.bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
+    p.pieces = sp_calloc(p.cap, sizeof *p.pieces);
+    if (!p.pieces)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    p.total = p.bytes;
+    p.bytes = 0;
+    bind_each(m, place_linear, &p);
+    pool_run(m->opts.pool, p.n, 1, pack_pieces, &p);
+    sp_free(p.pieces);
+    mprotect(m->weights, m->weight_bytes, PROT_READ);
+    return atomic_load(&p.stop) ? sp_fail(err, SP_ECANCELLED, "loading was stopped") : 0;
+}
+
+/* ---- opening and closing ---- */
+
+static int new_bound(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err)
+{
+    model *m = sp_calloc(1, sizeof *m);
+    if (m)
+        m->arena = arena_new((size_t)1 << 30);
+    if (!m || !m->arena) {
+        model_free(m);
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    }
+    m->ckpt = c;
+    m->config = *checkpoint_config(c);
+    m->opts = *opts;
+    atomic_init(&m->bad_layer, -1);
+    int code = bind_model(m, err);
+    if (code < 0) {
+        model_free(m);
+        return code;
+    }
+    *out = m;
+    return 0;
+}
+
+int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct model_memory *out,
+                      sp_error *err)
+{
+    model *m = NULL;
+    pool *one = NULL;
+    struct packer p = {0};
+    struct model_opts o = *opts;
+    int code = o.pool ? 0 : pool_new(1, &one, err);
+    if (code == 0 && !o.pool)
+        o.pool = one;
+    if (code == 0)
+        code = new_bound(c, &o, &m, err);
+    if (code == 0) {
+        bind_each(m, count_linear, &p);
+        out->weights = p.bytes;
+        out->scratch = scratch_layout(m, NULL) +
+                       (size_t)(o.max_context * m->config.head_dim) * sizeof(float) +
+                       (size_t)(MODEL_LOGIT_ROWS * m->config.vocab) * sizeof(float);
+        out->kv_page = kv_page_bytes(&m->config, o.compute);
+    }
+    model_free(m);
+    pool_free(one);
+    return code;
+}
+
+static int pick_kernels(model *m, sp_error *err)
+{
+    enum cpu_isa isa = m->opts.isa;
+    int code = m->opts.isa_given ? 0 : cpu_pick_isa(&isa, err);
+    if (code < 0)
+        return code;
+    m->ops = kernel_get(isa);
+    return m->ops ? 0
+                  : sp_fail(err, SP_EUNSUPPORTED, "this build has no kernels for %s",
+                            cpu_isa_name(isa));
+}
+
+int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err)
+{
+    model *m = NULL;
+    int code = new_bound(c, opts, &m, err);
+    if (code == 0)
+        code = pick_kernels(m, err);
+    if (code == 0)
+        code = rope_tables(m, err);
+    if (code == 0) {
+        m->scratch_memory = sp_alloc_aligned(64, scratch_layout(m, NULL));
+        if (!m->scratch_memory)
+            code = sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
+        else
+            scratch_layout(m, m->scratch_memory);
+    }
+    if (code == 0)
+        code = pack_weights(m, err);
+    if (code < 0) {
+        model_free(m);
+        return code;
+    }
+    *out = m;
+    return 0;
+}
+
+void model_free(model *m)
+{
+    if (!m)
+        return;
+    if (m->weights)
+        munmap(m->weights, m->weight_bytes);
+    sp_free(m->rope_cos);
+    sp_free(m->rope_sin);
+    sp_free(m->scratch_memory);
+    arena_free(m->arena);
+    sp_free(m);
+}
+
+const struct model_config *model_get_config(const model *m)
+{
+    return &m->config;
+}
+
+enum compute_mode model_compute(const model *m)
+{
+    return m->opts.compute;
+}
+
+const char *model_isa(const model *m)
+{
+    return m->ops->name;
+}
+
+const struct kernel_ops *model_ops(const model *m)
+{
+    return m->ops;
+}

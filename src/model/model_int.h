@@ -1,0 +1,129 @@
+/* Inside the model room: what bind.c finds, load.c packs and forward.c runs. */
+#ifndef SP_MODEL_MODEL_INT_H
+#define SP_MODEL_MODEL_INT_H
+
+#include <stdatomic.h>
+#include "base/base.h"
+#include "model/model.h"
+
+/* y = x W^T + b. `map` turns the file's row order into ours (Llama's GGUF q and k), or is NULL. */
+struct linear {
+    struct packed w;
+    const struct tensor_view *source;
+    const int32_t *map;
+    float *bias; /* [rows] or NULL */
+};
+
+struct layer {
+    float *attn_norm, *ffn_norm; /* [hidden] */
+    float *q_norm, *k_norm;      /* [head_dim]; NULL without QK-norm */
+    struct linear q, k, v, o, gate, up, down;
+    int64_t window; /* keys seen; 0: all */
+};
+
+/* Buffers of a step, for max_rows rows. */
+struct scratch {
+    float *x;               /* [rows, hidden] residual */
+    float *norm;            /* [rows, wide] input of the next products */
+    float *q;               /* [rows, heads * head_dim] */
+    float *k, *v;           /* [rows, kv_heads * head_dim] */
+    float *gate, *up;       /* [rows, ffn] */
+    float *out;             /* [rows, hidden] */
+    float *wanted;          /* [rows, hidden] after the final norm */
+    struct activations act; /* the forms of `norm` that products read */
+    uint8_t *worker;        /* per worker: worker_bytes */
+    size_t worker_bytes;
+    int32_t *pos; /* [rows] */
+    struct attention_item *items;
+};
+
+/* One piece of attention: adjacent rows of one sequence, one KV head. */
+struct attention_item {
+    int64_t first, rows;
+    int32_t seq;
+    int kv_head;
+};
+
+struct model {
+    const checkpoint *ckpt;
+    struct model_config config;
+    struct model_opts opts;
+    const struct kernel_ops *ops;
+    arena *arena; /* norms, biases, maps, layers */
+    const struct tensor_view *embedding;
+    struct layer *layers;
+    struct linear head;
+    float *final_norm;
+    uint8_t *weights; /* mmap of weight_bytes */
+    size_t weight_bytes;
+    float *rope_cos, *rope_sin; /* [max_context, head_dim / 2] */
+    uint8_t *scratch_memory;    /* one allocation behind `s` */
+    struct scratch s;
+    int64_t n_wanted;
+    atomic_int bad_layer; /* first layer with a value that is not finite; -1: none */
+};
+
+struct kv_pool {
+    uint8_t *memory;
+    size_t bytes, page_bytes, layer_bytes, head_bytes;
+    int32_t pages;
+    enum kv_type type;
+};
+
+/* names.c: the tensors of a layer and of the whole, by what they are. */
+enum tensor_role {
+    ROLE_EMBEDDING,
+    ROLE_HEAD,
+    ROLE_FINAL_NORM,
+    ROLE_ROPE_FREQS,
+    ROLE_ATTN_NORM,
+    ROLE_FFN_NORM,
+    ROLE_Q_NORM,
+    ROLE_K_NORM,
+    ROLE_Q,
+    ROLE_K,
+    ROLE_V,
+    ROLE_O,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_DOWN
+};
+/* The name in the file, with ".weight" or ".bias" at its end. */
+void tensor_name(bool is_gguf, enum tensor_role role, int64_t layer, bool bias, char out[128]);
+
+/* bind.c: finds and checks every tensor, plans every packed matrix; norms and biases are read.
+ * Needs m->ckpt, config, arena. No packed memory yet. */
+int bind_model(model *m, sp_error *err);
+/* Calls visit for every matrix that is packed, in a fixed order. */
+void bind_each(model *m, void (*visit)(void *arg, struct linear *l), void *arg);
+
+/* rope.c */
+int rope_tables(model *m, sp_error *err);
+
+/* scratch.c: bytes of all step buffers; with memory given, places them. */
+size_t scratch_layout(model *m, uint8_t *memory);
+
+size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute);
+/* One layer of the pool as the kernels see it. */
+struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer);
+
+#define MOST_PRODUCTS 3 /* matrices that read the same activations */
+
+/* products.c: rows of activations into one or more linears at once, over the pool. */
+struct product {
+    const struct linear *l;
+    float *out;
+    int64_t ldo;
+};
+void products_run(model *m, const struct product *p, int n, int64_t rows);
+/* The matrices that read the same activations. */
+struct readers {
+    const struct linear *l[MOST_PRODUCTS];
+    int n;
+};
+/* Says how wide the rows of s.norm are now; before any products_prepare for them. */
+void products_begin(model *m, const struct readers *r);
+/* Makes the forms that the readers' classes want out of rows [begin, end) of s.norm. Any thread. */
+void products_prepare(model *m, const struct readers *r, int64_t begin, int64_t end);
+
+#endif
