@@ -60,8 +60,10 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, uint8_t
         for (int half = 0; half < 2; half++) {
             __m256i v = mm_load(p + 64 * (i / 2) + 32 * half);
             v = _mm256_and_si256(i % 2 ? _mm256_srli_epi16(v, 4) : v, low);
-            if (k.bits > 4) v = _mm256_or_si256(v, mm_spread(plane4 + 8 * i + 4 * half, 16));
-            if (k.bits > 5) v = _mm256_or_si256(v, mm_spread(plane5 + 8 * i + 4 * half, 32));
+            if (k.bits > 4)
+                v = _mm256_or_si256(v, mm_spread(plane4 + 8 * i + 4 * half, 16));
+            if (k.bits > 5)
+                v = _mm256_or_si256(v, mm_spread(plane5 + 8 * i + 4 * half, 32));
             mm_put(line[i] + 32 * half, v);
         }
     }
@@ -82,7 +84,8 @@ MM_INLINE void mm_load_step(const struct mm_kind k, const uint8_t *super, int i,
             if (k.two_level)
                 scale = _mm256_mul_ps(scale, mm_load_bytes(super + mm_off_sc(k) + at, k.signed_sc));
             _mm256_store_ps(s->scale[g] + 8 * half, scale);
-            if (!k.has_min) continue;
+            if (!k.has_min)
+                continue;
             __m256 min = mm_load_f16(super + 32 + 16 * half);
             if (k.two_level)
                 min = _mm256_mul_ps(_mm256_sub_ps(_mm256_set1_ps(-0.0f), min),

@@ -78,7 +78,8 @@ MM_INLINE void mm_load_step(const struct mm_kind k, const uint8_t *super, int i,
         mm_expand_group(k, quants + g * mm_group_bytes(k), s->line + g * (k.group / 4));
         s->scale[g] = d;
         s->min[g] = dmin;
-        if (!k.two_level) continue;
+        if (!k.two_level)
+            continue;
         const uint8_t *sc = super + mm_off_sc(k) + 16 * (i * groups + g);
         s->scale[g] = _mm512_mul_ps(d, k.signed_sc ? mm_load_i8(sc) : mm_load_u8(sc));
         if (k.has_min) {

@@ -121,7 +121,7 @@ MM_INLINE int mm_step_bytes(struct mm_kind k) /* on average: scales included */
 
 /* How far ahead of the sums weights are asked for, in bytes: measured. Without it 16 rows run at three
  * quarters of their speed: one step's arithmetic hides no access to memory. */
-#define MM_ONCE_AHEAD 2048
+#define MM_ONCE_AHEAD 4096
 #define MM_KEPT_AHEAD 1408
 
 /* Asks for the n bytes that lie `ahead` bytes after p. The address may be outside of any object: it is a

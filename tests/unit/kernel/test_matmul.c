@@ -70,7 +70,8 @@ static struct packed weights_new(enum dtype t, int64_t rows, int64_t cols, enum 
             uint8_t *super = tile + (size_t)s * w.super_bytes;
             for (int r = 0; r < PACK_ROWS; r++) {
                 put_f16(super + 2 * r, draw_float());
-                if (w.has_min) put_f16(super + w.off_min + 2 * r, draw_float());
+                if (w.has_min)
+                    put_f16(super + w.off_min + 2 * r, draw_float());
             }
         }
         for (size_t i = 0; w.group == 1 && i < w.tile_bytes; i += w.cls == PACK_F32 ? 4 : 2) {
@@ -117,7 +118,8 @@ static void inputs_new(struct inputs *in, int64_t rows, int64_t cols, enum fill 
                                  .q = in->q + 1,
                                  .d = in->d + 1,
                                  .sum = in->sum + 1};
-    if (cols % 32 == 0) kernel_get(ISA_REF)->act_quantize(in->x + 1, cols, cols, &in->a, 0, rows);
+    if (cols % 32 == 0)
+        kernel_get(ISA_REF)->act_quantize(in->x + 1, cols, cols, &in->a, 0, rows);
 }
 
 static void inputs_free(struct inputs *in)
@@ -179,7 +181,8 @@ static void check_dtype(enum cpu_isa isa, enum dtype t, int64_t cols, enum fill 
                         enum fill acts)
 {
     const struct kernel_ops *ops = ops_of(isa), *ref = kernel_get(ISA_REF);
-    if (!ops) skip();
+    if (!ops)
+        skip();
     struct packed w = weights_new(t, OUTPUTS, cols, quants);
     struct inputs in;
     inputs_new(&in, MAX_ROWS, cols, acts);
@@ -274,7 +277,8 @@ static void check_tile_ranges(enum cpu_isa isa)
 {
     static const enum dtype types[] = {DT_Q5_0, DT_Q8_0, DT_Q4_K, DT_Q6_K, DT_F16};
     const struct kernel_ops *ops = ops_of(isa), *ref = kernel_get(ISA_REF);
-    if (!ops) skip();
+    if (!ops)
+        skip();
     for (size_t i = 0; i < SP_COUNT(types); i++) {
         struct packed w = weights_new(types[i], OUTPUTS, 256, RANDOM);
         struct inputs in;
@@ -329,7 +333,8 @@ static void avx512_bf16(void **state)
 {
     (void)state;
     const struct kernel_ops *ops = ops_of(ISA_AVX512);
-    if (!ops || !ops->act_bf16) skip();
+    if (!ops || !ops->act_bf16)
+        skip();
     check_bf16(ops, 1);
     check_bf16(ops, 63);
     check_bf16(ops, 128);
@@ -343,14 +348,21 @@ static void fill_groups(float *x, int64_t groups)
         for (int i = 0; i < 32; i++)
             v[i] = draw_float() * ldexpf(1.0f, (int)(draw() % 20) - 10);
         for (int i = 0; i < 32; i++) {
-            if (g % 8 == 1) v[i] = (float)(127 - 4 * i) + (i ? 0.5f : 0.0f);
-            if (g % 8 == 2) v[i] = i % 2 ? 0.0f : -0.0f;
-            if (g % 8 == 3) v[i] *= 0x1p-120f;
-            if (g % 8 == 6) v[i] *= 0x1p117f;
+            if (g % 8 == 1)
+                v[i] = (float)(127 - 4 * i) + (i ? 0.5f : 0.0f);
+            if (g % 8 == 2)
+                v[i] = i % 2 ? 0.0f : -0.0f;
+            if (g % 8 == 3)
+                v[i] *= 0x1p-120f;
+            if (g % 8 == 6)
+                v[i] *= 0x1p117f;
         }
-        if (g % 8 == 4) v[draw() % 32] = g % 16 == 4 ? INFINITY : -INFINITY;
-        if (g % 8 == 5) v[draw() % 32] = NAN;
-        if (g % 8 == 7) memset(v, 0, 31 * sizeof *v);
+        if (g % 8 == 4)
+            v[draw() % 32] = g % 16 == 4 ? INFINITY : -INFINITY;
+        if (g % 8 == 5)
+            v[draw() % 32] = NAN;
+        if (g % 8 == 7)
+            memset(v, 0, 31 * sizeof *v);
     }
 }
 
@@ -358,7 +370,8 @@ static void check_quantize(enum cpu_isa isa)
 {
     enum { ROWS = 5, COLS = 416, LDX = COLS + 7 };
     const struct kernel_ops *ops = ops_of(isa);
-    if (!ops) skip();
+    if (!ops)
+        skip();
     float x[ROWS * LDX];
     int8_t q[2][ROWS * COLS];
     float d[2][ROWS * COLS / 32];
@@ -397,7 +410,8 @@ static void rounds_to_bf16(void **state)
 {
     (void)state;
     const struct kernel_ops *ops = ops_of(ISA_AVX512);
-    if (!ops || !ops->act_bf16) skip();
+    if (!ops || !ops->act_bf16)
+        skip();
     for (int64_t cols = 1; cols <= 50; cols++) {
         struct inputs in;
         inputs_new(&in, 3, cols, RANDOM);
