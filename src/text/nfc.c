@@ -105,7 +105,7 @@ static int run_normalize(struct nfc_run *r, const char *p, size_t n)
     }
     utf8proc_ssize_t composed = utf8proc_normalize_utf32(r->cps, (utf8proc_ssize_t)r->n,
                                                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (composed < 0)
+    if (composed < 0 || (size_t)composed > r->n)
         return SP_EINTERNAL;
     r->n = (size_t)composed;
     return 0;
@@ -162,29 +162,35 @@ static int out_run(struct nfc_text *out, const struct added_text *text, size_t b
     return 0;
 }
 
+static size_t triggers_end(const struct added_text *text, size_t pos)
+{
+    while (pos < text->n) {
+        uint32_t cp;
+        size_t len = unicode_at(text->p + pos, &cp);
+        if (!(unicode_class(cp) & UC_NFC_TRIGGER))
+            break;
+        pos += len;
+    }
+    return pos;
+}
+
+/* NFC works on each row of triggers with the one active code point before it. */
 int nfc_apply(const struct added_text *text, struct nfc_text *out)
 {
     struct nfc_run r = {0};
     int rc = 0;
+    size_t copied = 0, from = 0; /* text before `copied` is in out; a row would begin at `from` */
     out->n = 0;
-    size_t copied = 0; /* text before this is in out */
-    /* NFC works on each row of triggers with the one active code point before it. */
-    for (size_t i = 0, from = 0; rc == 0 && i <= text->n;) {
-        uint32_t cp = 0;
-        size_t len = i < text->n ? unicode_at(text->p + i, &cp) : 1;
-        unsigned classes = i < text->n ? unicode_class(cp) : 0;
+    for (size_t i = 0; rc == 0 && i < text->n;) {
+        uint32_t cp;
+        size_t len = unicode_at(text->p + i, &cp);
+        unsigned classes = unicode_class(cp);
         if (!(classes & UC_NFC_TRIGGER)) {
             from = classes & UC_NFC_ACTIVE ? i : i + len;
             i += len;
             continue;
         }
-        size_t end = i;
-        while (end < text->n) {
-            len = unicode_at(text->p + end, &cp);
-            if (!(unicode_class(cp) & UC_NFC_TRIGGER))
-                break;
-            end += len;
-        }
+        size_t end = triggers_end(text, i + len);
         rc = out_copy(out, text, copied, from);
         if (rc == 0)
             rc = run_normalize(&r, text->p + from, end - from);

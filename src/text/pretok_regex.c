@@ -86,27 +86,36 @@ void pretok_free(struct pretok_step *s)
 void pretok_run_free(struct pretok_run *r)
 {
     pcre2_match_data_free(r->match);
+    pcre2_match_context_free(r->context);
     *r = (struct pretok_run){0};
+}
+
+static int run_start(const struct pretok_step *s, struct pretok_run *r, sp_error *err)
+{
+    if (!r->match)
+        r->match = pcre2_match_data_create_from_pattern(s->regex, NULL);
+    if (!r->context)
+        r->context = pcre2_match_context_create(NULL);
+    if (!r->match || !r->context)
+        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
+    pcre2_set_match_limit(r->context, MATCH_LIMIT);
+    return 0;
 }
 
 /* Finds the next hit that is not empty at or after pos. */
 static int find_hit(const struct pretok_step *s, struct pretok_run *r, str text, size_t pos,
                     sp_error *err)
 {
-    if (!r->match)
-        r->match = pcre2_match_data_create_from_pattern(s->regex, NULL);
-    pcre2_match_context *context = pcre2_match_context_create(NULL);
-    if (!r->match || !context) {
-        pcre2_match_context_free(context);
-        return sp_fail(err, SP_ENOMEM, "tokenizer: out of memory");
-    }
-    pcre2_set_match_limit(context, MATCH_LIMIT);
+    int rc = run_start(s, r, err);
+    if (rc < 0)
+        return rc;
+    PCRE2_SPTR subject = (PCRE2_SPTR)text.p;
     uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int rc = pcre2_match(s->regex, (PCRE2_SPTR)text.p, text.n, pos, options, r->match, context);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(s->regex, (PCRE2_SPTR)text.p, text.n, pos, options | PCRE2_NO_JIT,
-                         r->match, context);
-    pcre2_match_context_free(context);
+    rc = pcre2_match(s->regex, subject, text.n, pos, options, r->match, r->context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+        options |= PCRE2_NO_JIT;
+        rc = pcre2_match(s->regex, subject, text.n, pos, options, r->match, r->context);
+    }
     r->begin = r->end = text.n;
     if (rc == PCRE2_ERROR_NOMATCH) {
         r->found = true;

@@ -159,7 +159,7 @@ static int read_id(const tokenizer *t, const gguf *g, const char *key, int32_t *
 static int read_ids(tokenizer *t, const gguf *g, const struct gguf_pipeline *pipeline,
                     sp_error *err)
 {
-    int32_t eot;
+    int32_t eot = -1;
     int rc = read_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, err);
     if (rc == 0)
         rc = read_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, err);
@@ -183,7 +183,7 @@ int tokenizer_load_gguf(const gguf *g, tokenizer **out, sp_error *err)
     const struct gguf_pipeline *pipeline = NULL;
     *out = NULL;
     int rc = find_pipeline(g, &pipeline, err);
-    if (rc < 0)
+    if (rc < 0 || !pipeline)
         return rc;
     tokenizer *t = tokenizer_new();
     if (!t)

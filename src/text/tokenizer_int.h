@@ -90,8 +90,8 @@ size_t pretok_next(enum pretok_kind kind, const char *p, size_t n);
 
 /* A PRETOK_REGEX in use by one thread. */
 struct pretok_run {
-    void *match; /* pcre2_match_data */
-    bool found;  /* the next hit is known: [begin, end) */
+    void *match, *context; /* pcre2_match_data, pcre2_match_context */
+    bool found;            /* the next hit is known: [begin, end) */
     size_t begin, end;
 };
 void pretok_run_free(struct pretok_run *r);

@@ -1,6 +1,9 @@
 #include "tokenizer_fixture.h"
 
+#include <pthread.h>
+
 #include "base/clock.h"
+#include "base/file.h"
 
 static json_t *ids_json(struct token_list list)
 {
@@ -328,6 +331,112 @@ static void test_short_and_long_words_agree(void **state)
     tokenizer_free(t);
 }
 
+/* ---- Threads ---- */
+
+struct thread_case {
+    const tokenizer *t;
+    const json_t *strings, *golden;
+    int wrong;
+};
+
+static void *encode_all(void *arg)
+{
+    struct thread_case *c = arg;
+    struct encode_opts opts = {.special = SPECIAL_ALL};
+    for (size_t i = 0; i < json_array_size(c->strings); i++) {
+        const json_t *s = json_array_get(c->strings, i), *want = json_array_get(c->golden, i);
+        struct token_list ids = {0};
+        if (tokenizer_encode(c->t, json_string_value(s), json_string_length(s), &opts, &ids, NULL) <
+                0 ||
+            ids.n != json_array_size(want))
+            c->wrong++;
+        token_list_free(&ids);
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_tokenizer(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"flags", "qwen2"};
+    json_t *strings = fixture_json("strings.json");
+    for (size_t f = 0; f < SP_COUNT(names); f++) {
+        char file[64];
+        snprintf(file, sizeof file, "golden_tiny_%s.json", names[f]);
+        json_t *golden = fixture_json(file);
+        tokenizer *t = fixture_tokenizer(file + strlen("golden_"));
+        pthread_t threads[4];
+        struct thread_case cases[4];
+        for (size_t i = 0; i < 4; i++) {
+            cases[i] = (struct thread_case){t, strings, json_object_get(golden, "all"), 0};
+            assert_int_equal(pthread_create(&threads[i], NULL, encode_all, &cases[i]), 0);
+        }
+        for (size_t i = 0; i < 4; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(cases[i].wrong, 0);
+        }
+        tokenizer_free(t);
+        json_decref(golden);
+    }
+    json_decref(strings);
+}
+
+/* ---- Folders ---- */
+
+static void write_file(const char *dir, const char *name, const void *data, size_t n)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(file_write_atomic(path, data, n, NULL), 0);
+}
+
+static void test_model_folder(void **state)
+{
+    (void)state;
+    static const char config[] =
+        "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\", \"vocab_size\": "
+        "605, "
+        "\"hidden_size\": 64, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, "
+        "\"num_key_value_heads\": 1, \"intermediate_size\": 64, \"rms_norm_eps\": 1e-6, "
+        "\"max_position_embeddings\": 64, \"rope_theta\": 10000.0}";
+    static const char weights[] =
+        "\x37\0\0\0\0\0\0\0"
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}} "
+        "\0\0\0";
+    static const char names[] = "{\"eos_token\": \"<|im_end|>\"}";
+    char dir[] = "/tmp/sampan-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    write_file(dir, "config.json", config, sizeof config - 1);
+    write_file(dir, "model.safetensors", weights, sizeof weights);
+    checkpoint *c = NULL;
+    tokenizer *t = NULL;
+    sp_error err = {0};
+    if (checkpoint_open(dir, &c, &err) < 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(tokenizer_load(c, &t, &err), SP_ENOTFOUND);
+    assert_non_null(strstr(err.message, "tokenizer.json"));
+    assert_null(t);
+    json_t *json = fixture_json("tiny_qwen2.json");
+    char *text = json_dumps(json, 0);
+    write_file(dir, "tokenizer.json", text, strlen(text));
+    assert_int_equal(tokenizer_load(c, &t, &err), 0);
+    assert_int_equal(tokenizer_eos(t), -1);
+    tokenizer_free(t);
+    write_file(dir, "tokenizer_config.json", names, sizeof names - 1);
+    assert_int_equal(tokenizer_load(c, &t, &err), 0);
+    assert_int_equal(tokenizer_eos(t), tokenizer_find(t, "<|im_end|>"));
+    tokenizer_free(t);
+    write_file(dir, "tokenizer_config.json", "{", 1);
+    assert_true(tokenizer_load(c, &t, &err) < 0);
+    assert_null(t);
+    free(text);
+    json_decref(json);
+    checkpoint_close(c);
+    assert_int_equal(file_remove_tree(dir, NULL), 0);
+}
+
+/* ---- Out of memory ---- */
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -386,6 +495,8 @@ int main(void)
         cmocka_unit_test(test_appends),
         cmocka_unit_test(test_hostile_texts),
         cmocka_unit_test(test_short_and_long_words_agree),
+        cmocka_unit_test(test_threads_share_a_tokenizer),
+        cmocka_unit_test(test_model_folder),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_load_out_of_memory),
     };
