@@ -14,8 +14,9 @@ struct detok {
 };
 
 void detok_init(struct detok *d, const tokenizer *t, bool skip_special);
-int detok_add(struct detok *d, int32_t id,
-              buf *out);                  /* appends what is whole now; 0 or SP_ENOMEM */
-int detok_end(struct detok *d, buf *out); /* appends U+FFFD for what stayed unfinished */
+/* Appends what is whole now. 0 or SP_ENOMEM. */
+int detok_add(struct detok *d, int32_t id, buf *out);
+/* Appends U+FFFD for what stayed unfinished. 0 or SP_ENOMEM. */
+int detok_end(struct detok *d, buf *out);
 
 #endif

@@ -40,8 +40,8 @@ struct encode_opts {
     enum special_mode special;
     const struct text_span *spans; /* ascending, not overlapping */
     size_t n_spans;
-    bool
-        add_bos; /* put the BOS token first if the model wants one (post-processor, add_bos_token) */
+    /* Put the BOS token first if the model wants one (post-processor, add_bos_token). */
+    bool add_bos;
 };
 
 /* Appends the ids of text (UTF-8; invalid bytes become U+FFFD as Hugging Face's Python does) to *out. */
