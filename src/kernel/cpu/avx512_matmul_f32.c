@@ -3,6 +3,10 @@
 
 #define FEW_TILES 4 /* tiles side by side when there are few rows: independent chains */
 
+_Static_assert((MM_ROW_BLOCK + MM_STEP) * FEW_TILES * PACK_ROWS * sizeof(float) <=
+                   MATMUL_SCRATCH_BASE,
+               "accumulators and an expanded step fit in the scratch of a worker");
+
 MM_INLINE void expand_quant(const struct mm_kind k, const uint8_t *tile, int64_t s, float *dst)
 {
     const int steps = mm_super(k) / MM_STEP;
