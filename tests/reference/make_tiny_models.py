@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Tiny random models of every architecture, with the logits that transformers computes for them, for
+tests/unit/model. The files are committed; run this only to make others.
+
+    python tests/reference/make_tiny_models.py tests/data/models
+
+Needs torch, transformers, safetensors and gguf. Every folder holds a model as it is published (config.json and
+safetensors, or model.gguf) and
+    golden.json  {"tokens": [150 ids], "positions": [which positions golden.bin has]}
+    golden.bin   float32 logits [positions, vocab] of transformers in float32 with eager attention
+Beside them, rope.json has the inverse frequencies that transformers computes for RoPE of every kind.
+"""
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+VOCAB = 200
+TOKENS = 150
+SMALL = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=1)
+WIDE = dict(SMALL, hidden_size=64, intermediate_size=96, num_hidden_layers=2)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=64)
+
+# name: (config class, model class, configuration, dtype of the file, how it is saved)
+FOLDERS = {
+    "qwen2-tied": (Qwen2Config, Qwen2ForCausalLM, dict(SMALL, tie_word_embeddings=True), torch.float32, {}),
+    "qwen2-untied": (Qwen2Config, Qwen2ForCausalLM, dict(WIDE, tie_word_embeddings=False), torch.bfloat16, {}),
+    "qwen2-yarn": (Qwen2Config, Qwen2ForCausalLM,
+                   dict(SMALL, tie_word_embeddings=True,
+                        rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0,
+                                             original_max_position_embeddings=64)), torch.float32, {}),
+    "qwen2-window": (Qwen2Config, Qwen2ForCausalLM,
+                     dict(SMALL, tie_word_embeddings=True, use_sliding_window=True, sliding_window=20,
+                          max_window_layers=1), torch.float32, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, dict(SMALL, head_dim=24, tie_word_embeddings=True), torch.float16, {}),
+    "llama": (LlamaConfig, LlamaForCausalLM, dict(SMALL, tie_word_embeddings=False), torch.float32,
+              dict(max_shard_size="80KB")),
+    "llama-linear": (LlamaConfig, LlamaForCausalLM,
+                     dict(SMALL, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
+                          rope_parameters=dict(rope_type="linear", rope_theta=5000.0, factor=4.0)),
+                     torch.float32, {}),
+    "llama3": (LlamaConfig, LlamaForCausalLM, dict(SMALL, tie_word_embeddings=True, rope_parameters=LLAMA3),
+               torch.float32, {}),
+    "mistral": (MistralConfig, MistralForCausalLM,
+                dict(SMALL, num_key_value_heads=1, sliding_window=16, tie_word_embeddings=True), torch.float32, {}),
+}
+
+
+def randomize(model, seed):
+    """Weights large enough that attention picks and logits differ."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, p in model.named_parameters():
+        if "norm" in name:
+            p.data = 0.5 + torch.rand(p.shape, generator=generator)
+        else:
+            p.data = torch.randn(p.shape, generator=generator) * 0.25
+
+
+def tokens_for(seed):
+    rng = random.Random(seed)
+    return [rng.randrange(VOCAB) for _ in range(TOKENS)]
+
+
+def save_golden(model, folder, seed):
+    tokens = tokens_for(seed)
+    positions = list(range(0, TOKENS, 3)) + [TOKENS - 1]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0].float().numpy()
+    json.dump({"tokens": tokens, "positions": positions}, open(folder / "golden.json", "w"))
+    logits[positions].astype("<f4").tofile(folder / "golden.bin")
+    print(f"{folder.name}: logits {logits.min():.2f} to {logits.max():.2f}, deviation {logits.std():.2f}")
+
+
+def transformers_4_names(folder):
+    """The configuration as transformers 4 wrote it."""
+    path = folder / "config.json"
+    c = json.load(open(path))
+    rope = c.pop("rope_parameters")
+    c["rope_theta"] = rope.pop("rope_theta")
+    c["rope_scaling"] = {"type": rope["rope_type"], "factor": rope["factor"]}
+    c["torch_dtype"] = c.pop("dtype")
+    c["transformers_version"] = "4.43.0"
+    json.dump(c, open(path, "w"), indent=2)
+
+
+def make_folder(out, name, seed):
+    config_class, model_class, settings, dtype, saving = FOLDERS[name]
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = model_class(config_class(**settings, attn_implementation="eager"))
+    randomize(model, seed)
+    for p in model.parameters():
+        p.data = p.data.to(dtype).float()  # what the file will hold; RoPE's buffers stay float32
+    folder.mkdir(parents=True)
+    save_golden(model.eval(), folder, seed)
+    model.to(dtype).save_pretrained(folder, **saving)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if name == "llama-linear":
+        transformers_4_names(folder)
+
+
+# ---- GGUF ----
+
+GGUF_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+              "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def gguf_name(name):
+    stem, kind = name.rsplit(".", 1)
+    if stem.startswith("model.layers."):
+        _, _, layer, rest = stem.split(".", 3)
+        return f"blk.{layer}.{GGUF_NAMES[rest]}.{kind}"
+    return f"{GGUF_NAMES[stem]}.{kind}"
+
+
+def permute(w, heads):
+    """Rows for RoPE over adjacent pairs, as Llama's GGUF files have q and k."""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+def llama3_divisors(config):
+    """rope_freqs.weight: what plain frequencies are divided by."""
+    plain = 1.0 / (config.rope_parameters["rope_theta"]
+                   ** (torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim))
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    return (plain / scaled).numpy()
+
+
+def make_gguf(out, name, model, types, seed):
+    """types: the tensor types in turn for matrices."""
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    randomize(model, seed)
+    c = model.config
+    arch = c.model_type
+    w = gguf.GGUFWriter(folder / "model.gguf", arch)
+    w.add_context_length(c.max_position_embeddings)
+    w.add_embedding_length(c.hidden_size)
+    w.add_block_count(c.num_hidden_layers)
+    w.add_feed_forward_length(c.intermediate_size)
+    w.add_head_count(c.num_attention_heads)
+    w.add_head_count_kv(c.num_key_value_heads)
+    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    w.add_layer_norm_rms_eps(c.rms_norm_eps)
+    if arch == "llama":
+        w.add_tensor("rope_freqs.weight", llama3_divisors(c).astype(np.float32))
+    turn = 0
+    for key, p in model.named_parameters():
+        value = p.data.numpy()
+        if value.ndim == 2:
+            kind = types[turn % len(types)]
+            turn += 1
+            heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(key.split(".")[-2], 0)
+            stored = permute(value, heads) if arch == "llama" and heads else value
+            packed = gguf.quants.quantize(stored, kind)
+            w.add_tensor(gguf_name(key), packed, raw_dtype=kind)
+            back = gguf.quants.dequantize(packed, kind)
+            if arch == "llama" and heads:  # the inverse of permute
+                back = back.reshape(heads, value.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(value.shape)
+            p.data = torch.tensor(np.ascontiguousarray(back))
+        else:
+            w.add_tensor(gguf_name(key), value)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    save_golden(model.eval(), folder, seed)
+
+
+def make_rope(out):
+    cases = []
+    plain = dict(rope_type="default", rope_theta=1000000.0)
+    for head_dim, context, rope in [
+            (64, 32768, plain), (128, 32768, dict(plain, rope_theta=10000.0)),
+            (64, 4096, dict(plain, rope_type="linear", rope_theta=10000.0, factor=2.5)),
+            (128, 131072, dict(LLAMA3, rope_theta=500000.0, original_max_position_embeddings=8192)),
+            (64, 131072, dict(LLAMA3, rope_theta=500000.0, factor=32.0, original_max_position_embeddings=8192)),
+            (128, 131072, dict(plain, rope_type="yarn", factor=4.0, original_max_position_embeddings=32768)),
+            (64, 8192, dict(plain, rope_type="yarn", factor=16.0, original_max_position_embeddings=512,
+                            truncate=False, beta_fast=20.0, beta_slow=2.0)),
+            (64, 8192, dict(plain, rope_type="yarn", factor=40.0, original_max_position_embeddings=4096, mscale=1.0,
+                            mscale_all_dim=0.7)),
+            (64, 8192, dict(plain, rope_type="yarn", factor=4.0, original_max_position_embeddings=4096,
+                            attention_factor=1.25))]:
+        c = LlamaConfig(head_dim=head_dim, max_position_embeddings=context, rope_parameters=dict(rope))
+        if rope["rope_type"] == "default":
+            dims = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+            freq, scale = 1.0 / (rope["rope_theta"] ** dims), 1.0
+        else:
+            freq, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](c, "cpu")
+        cases.append({"head_dim": head_dim, "context": context, "rope": rope, "attention_scaling": scale,
+                      "inv_freq": freq.double().tolist()})
+    json.dump(cases, open(out / "rope.json", "w"), indent=0)
+
+
+def main():
+    out = Path(sys.argv[1])
+    for i, name in enumerate(FOLDERS):
+        make_folder(out, name, 100 + i)
+    kinds = gguf.GGMLQuantizationType
+    settings = dict(WIDE, num_key_value_heads=2, attn_implementation="eager")
+    qwen = Qwen2ForCausalLM(Qwen2Config(**settings, tie_word_embeddings=True))
+    make_gguf(out, "qwen2-gguf", qwen, [kinds.Q5_0, kinds.Q8_0, kinds.Q5_1, kinds.Q4_1], 200)
+    llama = LlamaForCausalLM(LlamaConfig(**settings, tie_word_embeddings=False, rope_parameters=LLAMA3))
+    make_gguf(out, "llama-gguf", llama, [kinds.Q8_0, kinds.Q4_0, kinds.F16, kinds.BF16], 201)
+    make_rope(out)
+
+
+if __name__ == "__main__":
+    main()
