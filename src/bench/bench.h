@@ -11,11 +11,11 @@ struct bench_opts {
     uint64_t seed;
 };
 struct bench_result {
-    char test[16];               /* "pp512", "tg128" */
-    double tokens_per_second;    /* mean over repetitions */
-    double deviation;            /* standard deviation, tokens/s */
-    double gb_per_second;        /* decode: packed weight bytes read per second */
-    double gops;                 /* 2 x weights x tokens per second / 1e9 */
+    char test[16];            /* "pp512", "tg128" */
+    double tokens_per_second; /* mean over repetitions */
+    double deviation;         /* standard deviation, tokens/s */
+    double gb_per_second;     /* decode: packed weight bytes read per second */
+    double gops;              /* 2 x weights x tokens per second / 1e9 */
     int reps;
 };
 /* *n results (at most 2) into out. */

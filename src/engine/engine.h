@@ -27,13 +27,12 @@ typedef struct engine engine;
 
 struct engine_opts {
     enum compute_mode compute;
-    int threads;            /* 0: all usable cores. Ignored when pool is given */
-    pool *pool;             /* shared with other engines (they take turns), or NULL */
-    int64_t max_context;    /* positions a request may use, prompt and answer; 0: the model's own */
-    int max_seqs;           /* requests running at once, default 16 */
-    int max_queue;          /* requests waiting, default 256; more: SP_EFULL */
-    int64_t step_rows;      /* rows of a step: prefill chunk plus decodes, default 256 */
-    uint64_t kv_bytes;      /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    int threads;         /* 0: all usable cores */
+    int64_t max_context; /* positions a request may use, prompt and answer; 0: the model's own */
+    int max_seqs;        /* requests running at once, default 16 */
+    int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
+    int64_t step_rows;   /* rows of a step: prefill chunk plus decodes, default 256 */
+    uint64_t kv_bytes;   /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
 };
@@ -50,7 +49,7 @@ const chat_format *engine_chat(const engine *e); /* NULL: the model has no templ
 int64_t engine_context(const engine *e);         /* positions a request may use */
 struct engine_info {
     const char *isa;
-    const char *compute;   /* "f32", "fast" */
+    const char *compute; /* "f32", "fast" */
     int threads;
     uint64_t weight_bytes, kv_bytes;
     double load_seconds;
@@ -64,7 +63,7 @@ struct logit_bias {
     float bias; /* -100 .. 100 */
 };
 
-/* Defaults from the model's generation_config. Order of application: bias, repetition, presence and
+/* Defaults from the model's generation_config; without one (GGUF) temperature 0.7, top_k 20, top_p 0.8. Order of application: bias, repetition, presence and
  * frequency penalties, temperature, top_k, top_p, min_p. */
 struct sampling {
     float temperature;        /* 0: greedy; 0 .. 100 */
@@ -72,8 +71,8 @@ struct sampling {
     float top_p, min_p;       /* 1 and 0: off */
     float repetition_penalty; /* 1: off; over prompt and answer, as transformers does */
     float presence_penalty, frequency_penalty; /* 0: off; over the answer, as OpenAI does */
-    uint64_t seed;            /* draws depend on (seed, position) only */
-    const struct logit_bias *bias; /* copied at submit */
+    uint64_t seed;                             /* draws depend on (seed, position) only */
+    const struct logit_bias *bias;             /* copied at submit */
     size_t n_bias;
 };
 
@@ -95,12 +94,12 @@ struct engine_event {
     void *user;
     /* PROMPT and TOKEN: the token (of the prompt: tokens[index]) */
     int32_t token;
-    int64_t index;            /* place in the prompt, or in the answer, from 0 */
-    bool has_logprob;         /* the first prompt token has none */
+    int64_t index;    /* place in the prompt, or in the answer, from 0 */
+    bool has_logprob; /* the first prompt token has none */
     float logprob;
     const struct token_logprob *top; /* [n_top], best first */
     int n_top;
-    const float *logits;      /* [vocab] raw logits, with prompt_logits; NULL otherwise */
+    const float *logits; /* [vocab] raw logits, with prompt_logits; NULL otherwise */
     int64_t vocab;
     /* TOKEN and DONE: answer text that is certain now: whole UTF-8 characters, nothing that may still
      * become a stop string. May be empty. */
@@ -108,8 +107,8 @@ struct engine_event {
     size_t n_text;
     /* DONE */
     enum finish_reason reason;
-    const char *stop;         /* the stop string that matched, or NULL */
-    sp_error error;           /* FINISH_ERROR */
+    const char *stop; /* the stop string that matched, or NULL */
+    sp_error error;   /* FINISH_ERROR */
     int64_t prompt_tokens, answer_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
 };
@@ -120,14 +119,16 @@ struct engine_request {
     const int32_t *prompt; /* copied at submit */
     size_t n_prompt;
     struct sampling sampling;
-    int64_t max_tokens;    /* of the answer; -1: until the context is full; 0 only with prompt_logprobs */
+    int64_t
+        max_tokens; /* of the answer; -1: until the context is full; 0 only with prompt_logprobs */
     const char *const *stop; /* copied; matched across token borders, never part of the text */
     size_t n_stop;
-    bool ignore_end;       /* go on past end tokens */
-    bool skip_special;     /* leave special tokens out of the text (default true) */
-    int logprobs;          /* -1: none; 0 .. 20: the token's own and so many alternatives */
-    bool prompt_logprobs;  /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
-    bool prompt_logits;    /* EVENT_PROMPT also carries the whole row of logits that foretold it */
+    bool ignore_end; /* go on past end tokens; without it an end token ends the answer: it counts in
+                              answer_tokens, gives no text and no TOKEN event */
+    bool skip_special;    /* leave special tokens out of the text (default true) */
+    int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
+    bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
+    bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
     engine_sink sink;
     void *user;
 };

@@ -5,10 +5,10 @@
 #include "engine/engine.h"
 
 struct perplexity_opts {
-    const char *text;      /* UTF-8 */
+    const char *text; /* UTF-8 */
     size_t n_text;
-    int64_t context;       /* tokens per window; windows do not overlap; each is scored from token 1 on */
-    int64_t max_tokens;    /* of the text; 0: all */
+    int64_t context; /* tokens per window; windows do not overlap; each is scored from token 1 on */
+    int64_t max_tokens; /* of the text; 0: all */
     void (*progress)(void *arg, int64_t done, int64_t total);
     void *arg;
 };
@@ -24,7 +24,7 @@ int eval_perplexity(engine *e, const struct perplexity_opts *o, struct perplexit
  * full logits of both: KL(reference || candidate). */
 struct kl_result {
     double mean, stderr_mean, p50, p90, p99, max; /* nats */
-    double top1;           /* share of positions where both have the same best token */
+    double top1; /* share of positions where both have the same best token */
     double perplexity_reference, perplexity_candidate;
     int64_t tokens;
 };

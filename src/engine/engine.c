@@ -1,0 +1,331 @@
+/* Opening and closing an engine, and its front door: submit and cancel. */
+#include "engine/engine.h"
+
+#include <string.h>
+#include "base/clock.h"
+#include "base/machine.h"
+#include "base/rng.h"
+#include "engine/engine_int.h"
+
+struct engine_opts engine_opts_default(void)
+{
+    return (struct engine_opts){.compute = COMPUTE_FAST,
+                                .max_context = 4096,
+                                .max_seqs = 16,
+                                .max_queue = 256,
+                                .step_rows = 256};
+}
+
+/* ---- memory ---- */
+
+static uint64_t context_bytes(const struct model_memory *m, int64_t context)
+{
+    return (uint64_t)((context + KV_PAGE - 1) / KV_PAGE) * m->kv_page;
+}
+
+static int too_little(const engine *e, const struct model_memory *m, uint64_t have, sp_error *err)
+{
+    uint64_t fixed = m->weights + m->scratch, need = fixed + context_bytes(m, e->context);
+    int64_t fits = have > fixed ? (int64_t)((have - fixed) / m->kv_page) * KV_PAGE : 0;
+    if (fits >= 256)
+        return sp_fail(err, SP_ENOMEM,
+                       "%.150s needs %.0f MB at a context of %lld tokens, %.0f MB are free: "
+                       "--max-context %lld fits",
+                       e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
+                       (long long)e->context, (double)have / 1e6, (long long)fits);
+    return sp_fail(err, SP_ENOMEM,
+                   "%.150s needs %.0f MB (%.0f of weights), %.0f MB are free: end other programs "
+                   "or take a smaller model (`sampan pull` lists what fits)",
+                   e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
+                   (double)m->weights / 1e6, (double)have / 1e6);
+}
+
+/* Pages of the pool: max_seqs contexts, but at most half of what the weights leave free, and one context. */
+static int plan_memory(engine *e, const struct model_memory *m, int32_t *pages, sp_error *err)
+{
+    uint64_t have = machine_memory_free(), fixed = m->weights + m->scratch,
+             one = context_bytes(m, e->context);
+    if (have < fixed + one)
+        return too_little(e, m, have, err);
+    uint64_t want = e->opts.kv_bytes ? e->opts.kv_bytes : one * (uint64_t)e->opts.max_seqs;
+    uint64_t most = e->opts.kv_bytes ? have - fixed : (have - fixed) / 2;
+    if (e->opts.kv_bytes && (want > most || want < one))
+        return sp_fail(
+            err, want < one ? SP_EINVAL : SP_ENOMEM,
+            "--kv-memory %.0f MB: one context of %lld tokens takes %.0f MB and %.0f MB are free",
+            (double)want / 1e6, (long long)e->context, (double)one / 1e6, (double)most / 1e6);
+    if (want > most)
+        want = most > one ? most : one;
+    uint64_t n = want / m->kv_page;
+    *pages = n > INT32_MAX ? INT32_MAX : (int32_t)n;
+    return 0;
+}
+
+/* ---- opening ---- */
+
+static int add_end(engine *e, int32_t token)
+{
+    for (size_t i = 0; i < e->n_ends; i++)
+        if (e->ends[i] == token)
+            return 0;
+    int32_t *grown = sp_realloc_array(e->ends, e->n_ends + 1, sizeof *grown);
+    if (!grown)
+        return SP_ENOMEM;
+    e->ends = grown;
+    e->ends[e->n_ends++] = token;
+    return 0;
+}
+
+static int collect_ends(engine *e, sp_error *err)
+{
+    const struct generation_config *g = checkpoint_generation(e->ckpt);
+    const int32_t *ids;
+    size_t n = tokenizer_ends(e->tok, &ids);
+    int code = 0;
+    for (size_t i = 0; i < n && code == 0; i++)
+        code = add_end(e, ids[i]);
+    for (size_t i = 0; i < g->n_eos && code == 0; i++)
+        code = add_end(e, g->eos[i]);
+    return code < 0 ? sp_fail(err, code, "out of memory") : 0;
+}
+
+static int open_text(engine *e, sp_error *err)
+{
+    sp_error chat_err = {0};
+    int code = tokenizer_load(e->ckpt, &e->tok, err);
+    if (code < 0)
+        return code;
+    if ((int64_t)tokenizer_vocab(e->tok) > checkpoint_config(e->ckpt)->vocab)
+        return sp_fail(
+            err, SP_EFORMAT,
+            "%.150s: the tokenizer has %zu tokens, the model %lld: they do not belong together",
+            checkpoint_path(e->ckpt), tokenizer_vocab(e->tok),
+            (long long)checkpoint_config(e->ckpt)->vocab);
+    code = chat_format_load(e->ckpt, e->tok, &e->chat, &chat_err);
+    if (code < 0 && code != SP_ENOTFOUND)
+        return sp_fail(err, code, "%s", chat_err.message);
+    return collect_ends(e, err);
+}
+
+static int open_model(engine *e, sp_error *err)
+{
+    struct model_opts mo = model_opts_default();
+    struct model_memory mem;
+    int32_t pages = 0;
+    int threads = e->opts.threads > 0 ? e->opts.threads : machine_cores();
+    int code = pool_new(threads, &e->pool, err);
+    mo.compute = e->opts.compute;
+    mo.max_rows = e->opts.step_rows;
+    mo.max_context = e->context;
+    mo.pool = e->pool;
+    mo.progress = e->opts.progress;
+    mo.progress_arg = e->opts.progress_arg;
+    if (code == 0)
+        code = model_memory_plan(e->ckpt, &mo, &mem, err);
+    if (code == 0)
+        code = plan_memory(e, &mem, &pages, err);
+    if (code == 0)
+        code = model_load(e->ckpt, &mo, &e->model, err);
+    if (code == 0)
+        code = kv_pool_new(e->model, pages, &e->kv, err);
+    if (code == 0 && pages_init(&e->pages, pages) < 0)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0) {
+        e->pages_free = pages;
+        e->info = (struct engine_info){.isa = model_isa(e->model),
+                                       .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
+                                       .threads = threads,
+                                       .weight_bytes = mem.weights,
+                                       .kv_bytes = mem.kv_page * (uint64_t)pages,
+                                       .kv_pages = pages};
+    }
+    return code;
+}
+
+static int make_buffers(engine *e, sp_error *err)
+{
+    size_t rows = (size_t)e->opts.step_rows, vocab = (size_t)e->vocab;
+    e->rows = sp_calloc(rows, sizeof *e->rows);
+    e->seqs = sp_calloc(rows, sizeof *e->seqs);
+    e->seq_owner = sp_calloc(rows, sizeof(struct request *));
+    e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
+    e->sampler.work = sp_alloc_aligned(64, vocab * sizeof(float));
+    e->sampler.cand = sp_calloc(vocab, sizeof *e->sampler.cand);
+    e->sampler.vocab = e->vocab;
+    if (!e->rows || !e->seqs || !e->seq_owner || !e->logits || !e->sampler.work || !e->sampler.cand)
+        return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
+    return 0;
+}
+
+static int check_opts(const struct engine_opts *o, sp_error *err)
+{
+    if (o->max_seqs < 1 || o->max_seqs > 4096)
+        return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
+    if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
+        o->threads < 0)
+        return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
+    return 0;
+}
+
+static int start(engine *e, sp_error *err)
+{
+    e->queue_end = &e->queue;
+    if (pthread_create(&e->thread, NULL, schedule_main, e) != 0)
+        return sp_fail(err, SP_ENOMEM, "the engine's thread could not be started");
+    e->thread_runs = true;
+    return 0;
+}
+
+int engine_open(const char *path, const struct engine_opts *opts, engine **out, sp_error *err)
+{
+    double begin = clock_seconds();
+    int code = check_opts(opts, err);
+    engine *e = code == 0 ? sp_calloc(1, sizeof *e) : NULL;
+    if (!e)
+        return code < 0 ? code : sp_fail(err, SP_ENOMEM, "out of memory");
+    e->opts = *opts;
+    if (e->opts.step_rows < e->opts.max_seqs)
+        e->opts.step_rows = e->opts.max_seqs;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->more, NULL);
+    code = checkpoint_open(path, &e->ckpt, err);
+    if (code == 0) {
+        const struct model_config *c = checkpoint_config(e->ckpt);
+        e->vocab = c->vocab;
+        e->context = opts->max_context == 0 || opts->max_context > c->context ? c->context
+                                                                              : opts->max_context;
+        code = open_text(e, err);
+    }
+    if (code == 0)
+        code = open_model(e, err);
+    if (code == 0)
+        code = make_buffers(e, err);
+    if (code == 0)
+        code = start(e, err);
+    if (code < 0) {
+        engine_close(e);
+        return code;
+    }
+    e->info.load_seconds = clock_seconds() - begin;
+    *out = e;
+    return 0;
+}
+
+void engine_close(engine *e)
+{
+    if (!e)
+        return;
+    if (e->thread_runs) {
+        pthread_mutex_lock(&e->lock);
+        e->stop = true;
+        pthread_cond_signal(&e->more);
+        pthread_mutex_unlock(&e->lock);
+        pthread_join(e->thread, NULL);
+    }
+    kv_pool_free(e->kv);
+    model_free(e->model);
+    pool_free(e->pool);
+    pages_done(&e->pages);
+    chat_format_free(e->chat);
+    tokenizer_free(e->tok);
+    checkpoint_close(e->ckpt);
+    sp_free(e->rows);
+    sp_free(e->seqs);
+    sp_free(e->seq_owner);
+    sp_free(e->logits);
+    sp_free(e->sampler.work);
+    sp_free(e->sampler.cand);
+    sp_free(e->ends);
+    pthread_cond_destroy(&e->more);
+    pthread_mutex_destroy(&e->lock);
+    sp_free(e);
+}
+
+/* ---- the front door ---- */
+
+const checkpoint *engine_checkpoint(const engine *e)
+{
+    return e->ckpt;
+}
+
+const tokenizer *engine_tokenizer(const engine *e)
+{
+    return e->tok;
+}
+
+const chat_format *engine_chat(const engine *e)
+{
+    return e->chat;
+}
+
+int64_t engine_context(const engine *e)
+{
+    return e->context;
+}
+
+void engine_get_info(engine *e, struct engine_info *out)
+{
+    pthread_mutex_lock(&e->lock);
+    *out = e->info;
+    out->kv_pages_free = e->pages_free;
+    out->running = e->n_running;
+    out->waiting = e->waiting;
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* GGUF files carry no generation_config: then what Qwen2.5 publishes in its own. */
+static struct sampling default_sampling(const struct generation_config *g)
+{
+    if (!g->has_temperature && !g->has_top_p && !g->has_top_k && !g->has_do_sample)
+        return (struct sampling){
+            .temperature = 0.7f, .top_k = 20, .top_p = 0.8f, .repetition_penalty = 1.0f};
+    bool greedy = g->has_do_sample && !g->do_sample;
+    return (struct sampling){.temperature = greedy ? 0.0f : (float)g->temperature,
+                             .top_k = (int32_t)g->top_k,
+                             .top_p = (float)g->top_p,
+                             .repetition_penalty = (float)g->repetition_penalty};
+}
+
+struct engine_request engine_request_default(const engine *e)
+{
+    struct engine_request r = {.max_tokens = -1, .logprobs = -1, .skip_special = true};
+    r.sampling = default_sampling(checkpoint_generation(e->ckpt));
+    r.sampling.seed = rng_seed();
+    return r;
+}
+
+int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err)
+{
+    struct request *q = NULL;
+    int code = request_new(e, r, &q, err);
+    if (code < 0)
+        return code;
+    pthread_mutex_lock(&e->lock);
+    if (e->waiting >= e->opts.max_queue && e->waiting > 0) {
+        pthread_mutex_unlock(&e->lock);
+        request_free(q);
+        return sp_fail(err, SP_EFULL, "the queue is full: %d requests wait: try again later",
+                       e->opts.max_queue);
+    }
+    *id = q->id = ++e->next_id;
+    q->live_next = e->live;
+    if (e->live)
+        e->live->live_prev = q;
+    e->live = q;
+    *e->queue_end = q;
+    e->queue_end = &q->next;
+    e->waiting++;
+    pthread_cond_signal(&e->more);
+    pthread_mutex_unlock(&e->lock);
+    return 0;
+}
+
+void engine_cancel(engine *e, uint64_t id)
+{
+    pthread_mutex_lock(&e->lock);
+    for (struct request *q = e->live; q; q = q->live_next)
+        if (q->id == id)
+            atomic_store(&q->cancelled, true);
+    pthread_cond_signal(&e->more);
+    pthread_mutex_unlock(&e->lock);
+}

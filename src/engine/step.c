@@ -1,0 +1,144 @@
+/* One step: a decode row for every request that has its prompt behind it, then prompt chunks in order of
+ * admission up to step_rows; forward; logits in blocks; one token for each finished context. */
+#include <math.h>
+#include <string.h>
+#include "engine/engine_int.h"
+
+struct batch {
+    int64_t n_rows, n_wanted;
+    int32_t n_seqs;
+};
+
+static bool wants_prompt(const struct request *q)
+{
+    return q->r.prompt_logprobs || q->r.prompt_logits;
+}
+
+/* Rows [from, from + n) of a request's tokens. The last token's logits give the next one; with prompt
+ * logprobs every prompt row's are wanted. */
+static void add_rows(engine *e, struct batch *b, struct request *q, int64_t n)
+{
+    int64_t known = (int64_t)q->tokens.n;
+    e->seqs[b->n_seqs] = (struct model_seq){q->pages, q->n_pages};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t pos = q->n_cached + i;
+        bool next = pos == known - 1 && q->n_max > 0;
+        bool prompt = wants_prompt(q) && pos + 1 < q->n_prompt;
+        e->rows[b->n_rows] = (struct model_row){.token = q->tokens.ids[pos],
+                                                .pos = (int32_t)pos,
+                                                .seq = b->n_seqs,
+                                                .want_logits = next || prompt};
+        b->n_wanted += next || prompt;
+        b->n_rows++;
+    }
+    q->n_next = q->n_cached + n;
+    e->seq_owner[b->n_seqs++] = q;
+}
+
+static int64_t rows_left(const struct request *q)
+{
+    return (int64_t)q->tokens.n - q->n_cached;
+}
+
+static void build(engine *e, struct batch *b)
+{
+    for (struct request *q = e->running; q; q = q->next)
+        if (rows_left(q) == 1 && q->n_cached > 0 && b->n_rows < e->opts.step_rows)
+            add_rows(e, b, q, 1);
+    for (struct request *q = e->running; q && b->n_rows < e->opts.step_rows; q = q->next) {
+        int64_t room = e->opts.step_rows - b->n_rows, left = rows_left(q);
+        if (left > 1 || q->n_cached == 0)
+            add_rows(e, b, q, left < room ? left : room);
+    }
+}
+
+static void fail_all(engine *e, const sp_error *err)
+{
+    struct request *q = e->running;
+    while (q) {
+        struct request *next = q->next;
+        emit_done(e, q, FINISH_ERROR, NULL, err);
+        schedule_retire(e, q);
+        q = next;
+    }
+}
+
+/* A wanted row's logits: the next prompt token's logprob, or a new token. True: the request is over. */
+static bool use_logits(engine *e, struct request *q, int64_t pos, const float *logits)
+{
+    float lse = q->r.logprobs >= 0 ? model_ops(e->model)->log_sum_exp(logits, e->vocab) : 0.0f;
+    if (pos + 1 < q->n_prompt) {
+        emit_prompt(e, q, pos + 1, logits, lse);
+        return false;
+    }
+    int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
+    if (token >= 0)
+        return emit_token(e, q, token, logits, lse);
+    sp_error err;
+    sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)pos);
+    emit_done(e, q, FINISH_ERROR, NULL, &err);
+    return true;
+}
+
+/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. */
+static void use_rows(engine *e, const struct batch *b)
+{
+    int64_t w = 0;
+    for (int64_t r = 0; r < b->n_rows; r++) {
+        if (!e->rows[r].want_logits)
+            continue;
+        if (w % MODEL_LOGIT_ROWS == 0) {
+            int64_t n = b->n_wanted - w < MODEL_LOGIT_ROWS ? b->n_wanted - w : MODEL_LOGIT_ROWS;
+            model_logits(e->model, w, n, e->logits);
+        }
+        struct request *q = e->seq_owner[e->rows[r].seq];
+        const float *logits = e->logits + w % MODEL_LOGIT_ROWS * e->vocab;
+        if (use_logits(e, q, e->rows[r].pos, logits))
+            schedule_retire(e, q);
+        w++;
+    }
+}
+
+/* The rows' positions are in the pages now. */
+static void advance(engine *e, const struct batch *b)
+{
+    for (int32_t i = 0; i < b->n_seqs; i++)
+        e->seq_owner[i]->n_cached = e->seq_owner[i]->n_next;
+}
+
+/* A request that asked for nothing but its prompt ends with it. */
+static void end_prompts(engine *e)
+{
+    struct request *q = e->running;
+    while (q) {
+        struct request *next = q->next;
+        if (q->n_max == 0 && q->n_cached == q->n_prompt) {
+            emit_done(e, q, FINISH_LENGTH, NULL, NULL);
+            schedule_retire(e, q);
+        }
+        q = next;
+    }
+}
+
+void step_run(engine *e)
+{
+    struct batch b = {0};
+    sp_error err = {0};
+    build(e, &b);
+    if (b.n_rows == 0)
+        return;
+    for (struct request *q = e->running; q; q = q->next)
+        if (!q->started && wants_prompt(q)) {
+            q->started = true;
+            emit_prompt(e, q, 0, NULL, 0);
+        }
+    struct model_batch mb = {
+        .rows = e->rows, .n_rows = b.n_rows, .seqs = e->seqs, .n_seqs = b.n_seqs};
+    if (model_forward(e->model, &mb, e->kv, &err) < 0) {
+        fail_all(e, &err);
+        return;
+    }
+    advance(e, &b);
+    use_rows(e, &b);
+    end_prompts(e);
+}
