@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
 #include "model/model.h"
@@ -86,16 +87,14 @@ struct bench_opts {
     int64_t max_rows;
 };
 
-/* False when the machine or the build has no such instruction set. */
+/* False when this machine or this build can't. */
 static inline bool isa_runs(enum cpu_isa isa)
 {
-    const cpu_features *f = cpu_get();
-    if (isa == ISA_AVX2 && !(f->avx2 && f->fma && f->f16c && f->bmi2))
-        return false;
-    if (isa == ISA_AVX512 && !(f->avx512f && f->avx512bw && f->avx512dq && f->avx512vl &&
-                               f->avx512_vnni && f->avx512_vbmi && f->avx512_bf16))
-        return false;
-    return kernel_get(isa) != NULL;
+    enum cpu_isa picked;
+    setenv("SAMPAN_ISA", cpu_isa_name(isa), 1);
+    bool runs = cpu_pick_isa(&picked, NULL) == 0 && kernel_get(isa) != NULL;
+    unsetenv("SAMPAN_ISA");
+    return runs;
 }
 
 static inline void bench_open(struct bench *b, const struct bench_opts *want)
