@@ -67,11 +67,6 @@ static void expand_bf16(const struct packed *w, const uint8_t *tile, int64_t s, 
     }
 }
 
-static void expand_f32(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    memcpy(dst, tile + 64 * MM_STEP * s, 64 * (size_t)step_lines(w->cols, s, MM_STEP));
-}
-
 static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t s, float *dst)
 {
     switch (kind) {
@@ -110,22 +105,23 @@ static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t 
     }
 }
 
-/* Expands step s of a tile to dst [32 columns][16 rows]. */
-static void expand(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+/* Step s of a tile as float32, [32 columns][16 rows]: expanded to dst, or where it lies. */
+static const float *expand(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
 {
+    if (w->cls == PACK_F32)
+        return (const float *)(const void *)(tile + 64 * MM_STEP * s);
     if (w->group > 1)
         expand_any_quant(mm_kind_of(w), tile, s, dst);
     else if (w->cls == PACK_F16)
         expand_f16(w, tile, s, dst);
-    else if (w->cls == PACK_BF16)
-        expand_bf16(w, tile, s, dst);
     else
-        expand_f32(w, tile, s, dst);
+        expand_bf16(w, tile, s, dst);
+    return dst;
 }
 
-/* acc[r][t] += x[r] w[t] over cols columns. wcols: [tiles][32][16], accs: [rows][tiles][16];
+/* acc[r][t] += x[r] w[t] over cols columns. w: [tiles] of [32][16], accs: [rows][tiles][16];
  * rows * tiles <= 4, constants. */
-MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+MM_INLINE void chains(const float *const *w, const float *x, int64_t ldx, int cols, float *accs,
                       const int tiles, const int rows)
 {
     __m256 acc[8];
@@ -138,9 +134,8 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
             __m256 v = _mm256_set1_ps(x[r * ldx + c]);
             MM_UNROLL
             for (int i = 0; i < 2 * tiles; i++) {
-                const float *w = wcols + (i / 2 * MM_STEP + c) * PACK_ROWS + 8 * (i % 2);
-                acc[2 * tiles * r + i] =
-                    _mm256_fmadd_ps(_mm256_load_ps(w), v, acc[2 * tiles * r + i]);
+                __m256 column = _mm256_load_ps(w[i / 2] + c * PACK_ROWS + 8 * (i % 2));
+                acc[2 * tiles * r + i] = _mm256_fmadd_ps(column, v, acc[2 * tiles * r + i]);
             }
         }
     }
@@ -149,15 +144,15 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
         _mm256_store_ps(accs + 8 * i, acc[i]);
 }
 
-MM_INLINE void step_rows(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+MM_INLINE void step_rows(const float *const *w, const float *x, int64_t ldx, int cols, float *accs,
                          const int tiles, int64_t rows)
 {
     const int most = 4 / tiles;
     int64_t r = 0;
     for (; r + most <= rows; r += most)
-        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
+        chains(w, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
     for (; r < rows; r++)
-        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
+        chains(w, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
 }
 
 /* Rows [row, row + rows) of `tiles` tiles from t on. Scratch: accumulators, then the expanded step. */
@@ -169,16 +164,17 @@ MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int
     const size_t step_bytes = m->w->tile_bytes * MM_STEP / (size_t)m->w->cols;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        const float *w[FEW_TILES];
         for (int j = 0; j < tiles; j++) {
             const uint8_t *tile = m->w->data + (size_t)(t + j) * m->w->tile_bytes;
-            expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);
+            w[j] = expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);
             size_t ahead = (size_t)s * step_bytes + MM_ONCE_AHEAD;
             if (ahead >= m->w->tile_bytes)
                 ahead += m->w->tile_bytes * (size_t)(tiles - 1);
             mm_prefetch_bytes(tile, ahead, step_bytes);
         }
-        step_rows(wcols, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs,
-                  tiles, rows);
+        step_rows(w, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs, tiles,
+                  rows);
     }
     mm_store_block(m, row, rows, t, tiles, accs);
 }

@@ -1,7 +1,8 @@
 /* Products with float32 arithmetic (every kind of weights, expanded exactly), and of BF16 pairs. */
 #include "kernel/cpu/avx512_matmul_int.h"
 
-#define FEW_TILES 4 /* tiles side by side when there are few rows: independent chains */
+#define FLOAT_AHEAD 2048 /* bytes between reading weights of a float class and asking for them */
+#define FEW_TILES 4      /* tiles side by side when there are few rows: independent chains */
 
 _Static_assert((MM_ROW_BLOCK + MM_STEP) * FEW_TILES * PACK_ROWS * sizeof(float) <=
                    MATMUL_SCRATCH_BASE,
@@ -61,11 +62,6 @@ static void expand_bf16(const struct packed *w, const uint8_t *tile, int64_t s, 
     }
 }
 
-static void expand_f32(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
-{
-    memcpy(dst, tile + 64 * MM_STEP * s, 64 * (size_t)step_lines(w->cols, s, MM_STEP));
-}
-
 static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t s, float *dst)
 {
     switch (kind) {
@@ -104,21 +100,22 @@ static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t 
     }
 }
 
-/* Expands step s of a tile to dst [32 columns][16 rows]. */
-static void expand(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+/* Step s of a tile as float32, [32 columns][16 rows]: expanded to dst, or where it lies. */
+static const float *expand(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
 {
+    if (w->cls == PACK_F32)
+        return (const float *)(const void *)(tile + 64 * MM_STEP * s);
     if (w->group > 1)
         expand_any_quant(mm_kind_of(w), tile, s, dst);
     else if (w->cls == PACK_F16)
         expand_f16(w, tile, s, dst);
-    else if (w->cls == PACK_BF16)
-        expand_bf16(w, tile, s, dst);
     else
-        expand_f32(w, tile, s, dst);
+        expand_bf16(w, tile, s, dst);
+    return dst;
 }
 
-/* acc[t][r] += w[t] x[r] over cols columns. wcols: [tiles][32][16], accs: [rows][tiles][16]. */
-MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+/* acc[t][r] += w[t] x[r] over cols columns. w: [tiles] of [32][16], accs: [rows][tiles][16]. */
+MM_INLINE void chains(const float *const *w, const float *x, int64_t ldx, int cols, float *accs,
                       const int tiles, const int rows)
 {
     __m512 acc[8];
@@ -128,11 +125,11 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
     for (int c = 0; c < cols; c++) {
         MM_UNROLL
         for (int t = 0; t < tiles; t++) {
-            __m512 w = _mm512_load_ps(wcols + (t * MM_STEP + c) * PACK_ROWS);
+            __m512 v = _mm512_load_ps(w[t] + c * PACK_ROWS);
             MM_UNROLL
             for (int r = 0; r < rows; r++)
                 acc[r * tiles + t] =
-                    _mm512_fmadd_ps(w, _mm512_set1_ps(x[r * ldx + c]), acc[r * tiles + t]);
+                    _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * ldx + c]), acc[r * tiles + t]);
         }
     }
     MM_UNROLL
@@ -140,15 +137,15 @@ MM_INLINE void chains(const float *wcols, const float *x, int64_t ldx, int cols,
         _mm512_store_ps(accs + i * PACK_ROWS, acc[i]);
 }
 
-MM_INLINE void step_rows(const float *wcols, const float *x, int64_t ldx, int cols, float *accs,
+MM_INLINE void step_rows(const float *const *w, const float *x, int64_t ldx, int cols, float *accs,
                          const int tiles, int64_t rows)
 {
     const int most = 8 / tiles;
     int64_t r = 0;
     for (; r + most <= rows; r += most)
-        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
+        chains(w, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, most);
     for (; r < rows; r++)
-        chains(wcols, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
+        chains(w, x + r * ldx, ldx, cols, accs + r * tiles * PACK_ROWS, tiles, 1);
 }
 
 /* Rows [row, row + rows) of `tiles` tiles from t on. Scratch: accumulators, then the expanded step. */
@@ -160,16 +157,17 @@ MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int
     const size_t step_bytes = m->w->tile_bytes * MM_STEP / (size_t)m->w->cols;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
+        const float *w[FEW_TILES];
         for (int j = 0; j < tiles; j++) {
             const uint8_t *tile = m->w->data + (size_t)(t + j) * m->w->tile_bytes;
-            expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);
+            w[j] = expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);
             size_t ahead = (size_t)s * step_bytes + MM_ONCE_AHEAD;
             if (ahead >= m->w->tile_bytes)
                 ahead += m->w->tile_bytes * (size_t)(tiles - 1);
             mm_prefetch_bytes(tile, ahead, step_bytes);
         }
-        step_rows(wcols, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs,
-                  tiles, rows);
+        step_rows(w, x + s * MM_STEP, m->a->ldf, step_lines(m->w->cols, s, MM_STEP), accs, tiles,
+                  rows);
     }
     for (int64_t r = 0; r < rows; r++) {
         for (int j = 0; j < tiles; j++)
@@ -179,6 +177,102 @@ MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int
     }
 }
 
+/* Columns 2 i and 2 i + 1 of a tile of a float class. */
+MM_INLINE void load_pair(const enum pack_class cls, const uint8_t *tile, int64_t i, __m512 *w)
+{
+    if (cls == PACK_F32) {
+        w[0] = _mm512_loadu_ps(tile + 128 * i);
+        w[1] = _mm512_loadu_ps(tile + 128 * i + 64);
+        return;
+    }
+    __m512i pair = _mm512_loadu_si512(tile + 64 * i);
+    if (cls == PACK_F16) {
+        w[0] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pair));
+        w[1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pair, 16)));
+    } else {
+        w[0] = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+        w[1] = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000u)));
+    }
+}
+
+/* A few rows (n <= 4) of `tiles` <= 2 tiles of a float class, straight from memory. */
+MM_INLINE void float_rows(const enum pack_class cls, const struct mm_args *m, int64_t row,
+                          int64_t t, const int tiles, const int n)
+{
+    const uint8_t *tile = m->w->data + (size_t)t * m->w->tile_bytes;
+    const float *x = m->a->f32 + row * m->a->ldf;
+    const int64_t cols = m->w->cols, line = cls == PACK_F32 ? 128 : 64; /* bytes of two columns */
+    __m512 acc[8], w[2];
+    MM_UNROLL
+    for (int i = 0; i < tiles * n; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (int64_t c = 0; c < cols; c += 2) {
+        const bool both = c + 1 < cols;
+        size_t ahead = (size_t)(line * c / 2) + FLOAT_AHEAD;
+        if (ahead >= m->w->tile_bytes) /* in the next pair of tiles */
+            ahead += m->w->tile_bytes * (size_t)(tiles - 1);
+        MM_UNROLL
+        for (int j = 0; j < tiles; j++) {
+            const uint8_t *at = tile + (size_t)j * m->w->tile_bytes;
+            if (cls == PACK_F32 && !both)
+                w[0] = _mm512_loadu_ps(at + 64 * c);
+            else
+                load_pair(cls, at, c / 2, w);
+            mm_prefetch_bytes(at, ahead, (size_t)line);
+            MM_UNROLL
+            for (int r = 0; r < n; r++) {
+                __m512 *sum = &acc[r * tiles + j];
+                *sum = _mm512_fmadd_ps(w[0], _mm512_set1_ps(x[r * m->a->ldf + c]), *sum);
+                if (both)
+                    *sum = _mm512_fmadd_ps(w[1], _mm512_set1_ps(x[r * m->a->ldf + c + 1]), *sum);
+            }
+        }
+    }
+    MM_UNROLL
+    for (int i = 0; i < tiles * n; i++)
+        mm_store(m->out + (row + i / tiles) * m->ldo + (t + i % tiles) * PACK_ROWS,
+                 m->w->rows - (t + i % tiles) * PACK_ROWS, acc[i]);
+}
+
+MM_INLINE void float_tiles(const enum pack_class cls, const struct mm_args *m, int64_t row,
+                           const int n)
+{
+    int64_t t = m->tile_begin;
+    for (; t + 2 <= m->tile_end; t += 2)
+        float_rows(cls, m, row, t, 2, n);
+    if (t < m->tile_end)
+        float_rows(cls, m, row, t, 1, n);
+}
+
+MM_INLINE void float_class(const enum pack_class cls, const struct mm_args *m, int64_t row)
+{
+    switch (m->rows - row) {
+    case 1:
+        float_tiles(cls, m, row, 1);
+        break;
+    case 2:
+        float_tiles(cls, m, row, 2);
+        break;
+    case 3:
+        float_tiles(cls, m, row, 3);
+        break;
+    default:
+        float_tiles(cls, m, row, 4);
+        break;
+    }
+}
+
+/* The last one to four rows, of a float class. */
+static void few_float_rows(const struct mm_args *m, int64_t row)
+{
+    if (m->w->cls == PACK_F16)
+        float_class(PACK_F16, m, row);
+    else if (m->w->cls == PACK_BF16)
+        float_class(PACK_BF16, m, row);
+    else
+        float_class(PACK_F32, m, row);
+}
+
 void avx512_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows,
                        float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
 {
@@ -186,6 +280,10 @@ void avx512_matmul_f32(const struct packed *w, const struct activations *a, int6
     for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
         int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
         int64_t t = tile_begin;
+        if (w->group == 1 && n <= 4) {
+            few_float_rows(&m, row);
+            break;
+        }
         for (; n < 4 && t + FEW_TILES <= tile_end; t += FEW_TILES)
             f32_tiles(&m, row, n, t, FEW_TILES);
         for (; n < 8 && t + 2 <= tile_end; t += 2)
