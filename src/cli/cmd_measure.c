@@ -91,7 +91,7 @@ static int kl(const options *o, const struct perplexity_opts *po, sp_error *err)
 
 int cmd_eval(const options *o, sp_error *err)
 {
-    const char *what, *file = options_str(o, "file");
+    const char *what = "", *file = options_str(o, "file");
     char *text = NULL;
     struct perplexity_opts po = {.progress = show_share};
     int code = one_word(o, "eval", "perplexity or kl", &what, err);
@@ -116,7 +116,7 @@ int cmd_eval(const options *o, sp_error *err)
 
 int cmd_bench(const options *o, sp_error *err)
 {
-    const char *what;
+    const char *what = "";
     engine *e = NULL;
     struct bench_result r[2];
     size_t n = 0;
@@ -145,7 +145,7 @@ int cmd_bench(const options *o, sp_error *err)
 
 int cmd_config(const options *o, sp_error *err)
 {
-    const char *what;
+    const char *what = "";
     buf out;
     int code = one_word(o, "config", "show", &what, err);
     if (code == 0 && strcmp(what, "show") != 0)

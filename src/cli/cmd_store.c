@@ -119,7 +119,7 @@ static void show_json(const char *path, const struct facts *f)
 
 int cmd_show(const options *o, sp_error *err)
 {
-    const char *name;
+    const char *name = "";
     hub *h = NULL;
     char *path = NULL;
     checkpoint *c = NULL;
@@ -159,7 +159,7 @@ static bool confirmed(const options *o, const char *name)
 
 int cmd_rm(const options *o, sp_error *err)
 {
-    const char *name;
+    const char *name = "";
     hub *h = NULL;
     uint64_t freed = 0;
     int code = one_argument(o, "rm", &name, err);

@@ -63,8 +63,8 @@ struct logit_bias {
     float bias; /* -100 .. 100 */
 };
 
-/* Defaults from the model's generation_config; without one (GGUF) temperature 0.7, top_k 20, top_p 0.8. Order of application: bias, repetition, presence and
- * frequency penalties, temperature, top_k, top_p, min_p. */
+/* Defaults from the model's generation_config; without one (GGUF): temperature 0.7, top_k 20, top_p 0.8.
+ * Order of application: bias, repetition, presence and frequency penalties, temperature, top_k, top_p, min_p. */
 struct sampling {
     float temperature;        /* 0: greedy; 0 .. 100 */
     int32_t top_k;            /* 0: off */

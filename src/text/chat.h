@@ -12,9 +12,9 @@ void chat_format_free(chat_format *f);
 
 struct chat_opts {
     bool add_generation_prompt;
-    bool allow_special;       /* message text may hold control tokens */
-    const json_t *tools;      /* array or NULL */
-    const json_t *extra;      /* object of further template variables (chat_template_kwargs) or NULL */
+    bool allow_special;  /* message text may hold control tokens */
+    const json_t *tools; /* array or NULL */
+    const json_t *extra; /* object of further template variables (chat_template_kwargs) or NULL */
 };
 
 /* messages: an array of {"role","content",...} as in OpenAI's API; content may be a string, null, or an

@@ -1,0 +1,340 @@
+/* Values: making, comparing, and turning JSON into them. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "text/template_int.h"
+
+struct value render_fail(struct render *r, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (r->code == 0)
+        r->code = sp_fail(r->err, SP_ETEMPLATE, "chat template: line %d: %s", r->line, text);
+    return (struct value){0};
+}
+
+struct value render_nomem(struct render *r)
+{
+    if (r->code == 0)
+        r->code = sp_fail(r->err, SP_ENOMEM, "chat template: line %d: out of memory", r->line);
+    return (struct value){0};
+}
+
+void *render_alloc(struct render *r, size_t n)
+{
+    void *p = arena_alloc(r->arena, n ? n : 1);
+    if (!p)
+        render_nomem(r);
+    return p;
+}
+
+struct value value_none(void)
+{
+    return (struct value){.kind = V_NONE};
+}
+
+struct value value_bool(bool b)
+{
+    return (struct value){.kind = V_BOOL, .u.b = b};
+}
+
+struct value value_int(int64_t i)
+{
+    return (struct value){.kind = V_INT, .u.i = i};
+}
+
+struct value value_float(double f)
+{
+    return (struct value){.kind = V_FLOAT, .u.f = f};
+}
+
+struct value value_string(struct tstr s)
+{
+    return (struct value){.kind = V_STRING, .u.s = s};
+}
+
+struct value value_undefined(str name)
+{
+    return (struct value){.kind = V_UNDEFINED, .name = name};
+}
+
+struct value value_list(struct render *r)
+{
+    struct list *l = render_alloc(r, sizeof *l);
+    return l ? (struct value){.kind = V_LIST, .u.list = l} : (struct value){0};
+}
+
+struct value value_dict(struct render *r)
+{
+    struct dict *d = render_alloc(r, sizeof *d);
+    return d ? (struct value){.kind = V_DICT, .u.dict = d} : (struct value){0};
+}
+
+struct tstr tstr_make(struct render *r, const char *p, size_t n, bool trusted)
+{
+    char *text = render_alloc(r, n + 1);
+    uint8_t *trust = render_alloc(r, n + 1);
+    if (!text || !trust)
+        return (struct tstr){"", (const uint8_t *)"", 0};
+    if (n)
+        memcpy(text, p, n);
+    memset(trust, trusted ? 1 : 0, n);
+    return (struct tstr){text, trust, n};
+}
+
+struct tstr tstr_slice(struct tstr s, size_t from, size_t to)
+{
+    return (struct tstr){s.p + from, s.trust + from, to - from};
+}
+
+struct tstr tstr_concat(struct render *r, struct tstr a, struct tstr b)
+{
+    char *text = render_alloc(r, a.n + b.n + 1);
+    uint8_t *trust = render_alloc(r, a.n + b.n + 1);
+    if (!text || !trust)
+        return a;
+    if (a.n) {
+        memcpy(text, a.p, a.n);
+        memcpy(trust, a.trust, a.n);
+    }
+    if (b.n) {
+        memcpy(text + a.n, b.p, b.n);
+        memcpy(trust + a.n, b.trust, b.n);
+    }
+    return (struct tstr){text, trust, a.n + b.n};
+}
+
+static bool grow(struct render *r, struct value **items, size_t n, size_t cap)
+{
+    struct value *grown = render_alloc(r, cap * sizeof *grown);
+    if (!grown)
+        return false;
+    if (n)
+        memcpy(grown, *items, n * sizeof *grown);
+    *items = grown;
+    return true;
+}
+
+bool list_push(struct render *r, struct list *l, struct value v)
+{
+    if (!l)
+        return false;
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 8;
+        if (!grow(r, &l->items, l->n, cap))
+            return false;
+        l->cap = cap;
+    }
+    l->items[l->n++] = v;
+    return true;
+}
+
+static struct value *dict_at(const struct dict *d, const struct value *key)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (value_equal(&d->keys[i], key))
+            return &d->values[i];
+    return NULL;
+}
+
+bool dict_put(struct render *r, struct dict *d, struct value key, struct value v)
+{
+    struct value *at = d ? dict_at(d, &key) : NULL;
+    if (!d)
+        return false;
+    if (at) {
+        *at = v;
+        return true;
+    }
+    if (d->n == d->cap) {
+        size_t cap = d->cap ? 2 * d->cap : 8;
+        if (!grow(r, &d->keys, d->n, cap) || !grow(r, &d->values, d->n, cap))
+            return false;
+        d->cap = cap;
+    }
+    d->keys[d->n] = key;
+    d->values[d->n++] = v;
+    return true;
+}
+
+const struct value *dict_get(const struct dict *d, struct value key)
+{
+    return dict_at(d, &key);
+}
+
+const struct value *dict_find(const struct dict *d, str key)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        const struct value *k = &d->keys[i];
+        if (k->kind == V_STRING && k->u.s.n == key.n &&
+            (key.n == 0 || memcmp(k->u.s.p, key.p, key.n) == 0))
+            return &d->values[i];
+    }
+    return NULL;
+}
+
+bool value_truth(const struct value *v)
+{
+    switch (v->kind) {
+    case V_UNDEFINED:
+    case V_NONE:
+        return false;
+    case V_BOOL:
+        return v->u.b;
+    case V_INT:
+        return v->u.i != 0;
+    case V_FLOAT:
+        return v->u.f < 0 || v->u.f > 0 || isnan(v->u.f);
+    case V_STRING:
+        return v->u.s.n > 0;
+    case V_LIST:
+        return v->u.list->n > 0;
+    case V_DICT:
+        return v->u.dict->n > 0;
+    default:
+        return true;
+    }
+}
+
+static bool is_number(const struct value *v)
+{
+    return v->kind == V_INT || v->kind == V_FLOAT || v->kind == V_BOOL;
+}
+
+static double number(const struct value *v)
+{
+    return v->kind == V_FLOAT ? v->u.f : v->kind == V_BOOL ? (double)v->u.b : (double)v->u.i;
+}
+
+static bool lists_equal(const struct list *a, const struct list *b)
+{
+    if (a->n != b->n || a->tuple != b->tuple)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (!value_equal(&a->items[i], &b->items[i]))
+            return false;
+    return true;
+}
+
+static bool dicts_equal(const struct dict *a, const struct dict *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        const struct value *other = dict_at(b, &a->keys[i]);
+        if (!other || !value_equal(&a->values[i], other))
+            return false;
+    }
+    return true;
+}
+
+bool value_equal(const struct value *a, const struct value *b)
+{
+    if (is_number(a) && is_number(b))
+        return a->kind == V_INT && b->kind == V_INT
+                   ? a->u.i == b->u.i
+                   : !(number(a) < number(b)) && !(number(a) > number(b));
+    if (a->kind != b->kind)
+        return false;
+    switch (a->kind) {
+    case V_UNDEFINED:
+    case V_NONE:
+        return true;
+    case V_STRING:
+        return a->u.s.n == b->u.s.n && (a->u.s.n == 0 || memcmp(a->u.s.p, b->u.s.p, a->u.s.n) == 0);
+    case V_LIST:
+        return lists_equal(a->u.list, b->u.list);
+    case V_DICT:
+        return dicts_equal(a->u.dict, b->u.dict);
+    default:
+        return a->u.dict == b->u.dict;
+    }
+}
+
+int value_order(struct render *r, const struct value *a, const struct value *b)
+{
+    if (is_number(a) && is_number(b))
+        return number(a) < number(b) ? -1 : number(a) > number(b);
+    if (a->kind == V_STRING && b->kind == V_STRING) {
+        size_t n = a->u.s.n < b->u.s.n ? a->u.s.n : b->u.s.n;
+        int c = n ? memcmp(a->u.s.p, b->u.s.p, n) : 0; /* UTF-8 keeps the order of code points */
+        return c ? (c < 0 ? -1 : 1) : a->u.s.n < b->u.s.n ? -1 : a->u.s.n > b->u.s.n;
+    }
+    if (a->kind == V_LIST && b->kind == V_LIST) {
+        const struct list *x = a->u.list, *y = b->u.list;
+        for (size_t i = 0; i < x->n && i < y->n; i++)
+            if (!value_equal(&x->items[i], &y->items[i]))
+                return value_order(r, &x->items[i], &y->items[i]);
+        return x->n < y->n ? -1 : x->n > y->n;
+    }
+    render_fail(r, "%s and %s have no order", value_type(a), value_type(b));
+    return 0;
+}
+
+const char *value_type(const struct value *v)
+{
+    static const char *const names[] = {"undefined", "none", "bool",  "int",       "float",
+                                        "str",       "list", "dict",  "namespace", "macro",
+                                        "function",  "loop", "method"};
+    return names[v->kind];
+}
+
+struct value value_from_json(struct render *r, const json_t *j, bool trusted)
+{
+    struct value v, item;
+    const char *key;
+    json_t *e;
+    size_t i;
+    switch (json_typeof(j)) {
+    case JSON_STRING:
+        return value_string(tstr_make(r, json_string_value(j), json_string_length(j), trusted));
+    case JSON_INTEGER:
+        return value_int(json_integer_value(j));
+    case JSON_REAL:
+        return value_float(json_real_value(j));
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return value_bool(json_is_true(j));
+    case JSON_NULL:
+        return value_none();
+    case JSON_ARRAY:
+        v = value_list(r);
+        json_array_foreach((json_t *)(uintptr_t)j, i, e)
+        {
+            if (r->code == 0)
+                list_push(r, v.u.list, value_from_json(r, e, trusted));
+        }
+        return v;
+    default:
+        v = value_dict(r);
+        json_object_foreach((json_t *)(uintptr_t)j, key, e)
+        {
+            if (r->code < 0)
+                break;
+            item = value_from_json(r, e, trusted);
+            dict_put(r, v.u.dict, value_string(tstr_make(r, key, strlen(key), trusted)), item);
+        }
+        return v;
+    }
+}
+
+size_t text_length(struct tstr s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
+size_t text_offset(struct tstr s, size_t code_points)
+{
+    size_t i = 0;
+    for (; i < s.n; i++)
+        if (((unsigned char)s.p[i] & 0xc0) != 0x80 && code_points-- == 0)
+            return i;
+    return i;
+}
