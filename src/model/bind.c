@@ -24,8 +24,11 @@ static int wrong_shape(const struct binder *b, const struct tensor_view *t, int6
         snprintf(wanted, sizeof wanted, "[%lld]", (long long)cols);
     else
         snprintf(wanted, sizeof wanted, "[%lld, %lld]", (long long)rows, (long long)cols);
-    return sp_fail(b->err, SP_EFORMAT, "%.150s: tensor %s: wanted shape %s, found %s",
-                   checkpoint_path(b->m->ckpt), t->name, wanted, tensor_shape_text(t, found));
+    return sp_fail(
+        b->err, SP_EFORMAT,
+        "%.150s: tensor %s: wanted shape %s, found %s: the weights and their configuration do "
+        "not belong together",
+        checkpoint_path(b->m->ckpt), t->name, wanted, tensor_shape_text(t, found));
 }
 
 static bool is_weight_type(enum dtype t)
@@ -45,12 +48,14 @@ static int bind_vector(const struct binder *b, enum tensor_role role, int64_t la
     if (t->n_dims != 1 || t->shape[0] != n)
         return wrong_shape(b, t, -1, n);
     if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
-        return sp_fail(b->err, SP_EUNSUPPORTED, "tensor %s: a vector of type %s", name,
-                       dtype_get(t->dtype)->name);
+        return sp_fail(b->err, SP_EUNSUPPORTED,
+                       "tensor %s: a vector of type %s is not supported: F32, F16 and BF16 "
+                       "are",
+                       name, dtype_get(t->dtype)->name);
     float *v = arena_array(b->m->arena, (size_t)n, sizeof *v);
     float *tmp = map ? arena_array(b->m->arena, (size_t)n, sizeof *tmp) : v;
     if (!v || !tmp)
-        return sp_fail(b->err, SP_ENOMEM, "out of memory");
+        return sp_fail(b->err, SP_ENOMEM, "out of memory for tensor %s", name);
     dtype_to_f32(t->dtype, t->data, n, tmp);
     for (int64_t i = 0; map && i < n; i++)
         v[i] = tmp[map[i]];
@@ -66,11 +71,15 @@ static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t la
     const struct tensor_view *t = checkpoint_find(b->m->ckpt, name);
     if (!t)
         return missing(b, name);
-    if (t->n_dims != 2 || t->shape[0] != rows || t->shape[1] != cols)
+    size_t row_bytes;
+    if (t->n_dims != 2 || t->shape[0] != rows || t->shape[1] != cols ||
+        dtype_row_bytes(t->dtype, cols, &row_bytes) < 0 || t->bytes / row_bytes < (size_t)rows)
         return wrong_shape(b, t, rows, cols);
     if (!is_weight_type(t->dtype))
-        return sp_fail(b->err, SP_EUNSUPPORTED, "tensor %s: weights of type %s are not done", name,
-                       dtype_get(t->dtype)->name);
+        return sp_fail(b->err, SP_EUNSUPPORTED,
+                       "tensor %s: weights of type %s are not supported: use another form "
+                       "of the model",
+                       name, dtype_get(t->dtype)->name);
     *out = t;
     return 0;
 }
@@ -150,14 +159,16 @@ int bind_model(model *m, sp_error *err)
     struct maps maps = {0};
     m->layers = arena_array(m->arena, (size_t)c->layers, sizeof *m->layers);
     if (!m->layers)
-        return sp_fail(err, SP_ENOMEM, "out of memory");
+        return sp_fail(err, SP_ENOMEM, "out of memory for the model's layers");
     if (b.gguf && c->arch->gguf_permuted) {
         maps.q = unpermute(&b, c->heads);
         maps.k = unpermute(&b, c->kv_heads);
         if (!maps.q || !maps.k)
-            return sp_fail(err, SP_ENOMEM, "out of memory");
+            return sp_fail(err, SP_ENOMEM, "out of memory for the model's layers");
     }
     int code = bind_matrix(&b, ROLE_EMBEDDING, 0, c->vocab, c->hidden, &m->embedding);
+    if (code == 0)
+        m->embedding_row_bytes = m->embedding->bytes / (size_t)c->vocab;
     if (code == 0)
         code = bind_vector(&b, ROLE_FINAL_NORM, 0, false, c->hidden, NULL, &m->final_norm);
     for (int64_t i = 0; code == 0 && i < c->layers; i++)

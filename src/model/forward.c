@@ -1,11 +1,14 @@
 /* The ragged forward step. Rows of any mix of sequences go through the layers together; only attention
  * knows sequences, through their page tables. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 #include "model/model_int.h"
 
-#define ATTENTION_ROWS 16 /* rows of one attention item */
-#define ROW_GRAIN 8 /* rows of a piece of row-wise work; fewer rows are done by the caller alone */
+/* Rows of one attention item: whole tiles of the kernels for groups of 1 to 8 query heads. */
+#define ATTENTION_ROWS 24
+/* Values of a piece of row-wise work: some 10 us, more than handing a piece out costs. */
+#define PIECE_VALUES 16384
 
 struct step {
     model *m;
@@ -14,8 +17,10 @@ struct step {
     const struct layer *layer;
     struct kv_layer layer_kv;
     int64_t layer_index, n_items;
+    int64_t rows;        /* that still go on: see keep_wanted() */
     struct readers next; /* whose activations the row work prepares; n = 0: nobody's */
     const float *norm_weight;
+    float *norm_out; /* [rows, hidden] */
 };
 
 /* ---- checking and setting up ---- */
@@ -37,42 +42,72 @@ static int check_row(const struct model *m, const struct model_batch *b, int64_t
     return 0;
 }
 
-static int check_pages(const struct model_batch *b, const kv_pool *kv, sp_error *err)
+/* The pages that the run of rows ending at `last` reads exist, and nobody else writes where it does. */
+static int check_pages(const struct model_batch *b, int64_t first, int64_t last, kv_pool *kv,
+                       sp_error *err)
 {
-    for (int32_t s = 0; s < b->n_seqs; s++)
-        for (int32_t p = 0; p < b->seqs[s].n_pages; p++)
-            if (b->seqs[s].pages[p] < 0 || b->seqs[s].pages[p] >= kv->pages)
-                return sp_fail(err, SP_EINVAL, "sequence %d: page %d is not in the pool", s,
-                               b->seqs[s].pages[p]);
+    int32_t id = b->rows[last].seq;
+    const struct model_seq *seq = &b->seqs[id];
+    for (int32_t p = 0; p <= b->rows[last].pos / KV_PAGE; p++) {
+        int32_t page = seq->pages[p];
+        if (page < 0 || page >= kv->pages)
+            return sp_fail(err, SP_EINVAL, "sequence %d: page %d is not in the pool of %d", id,
+                           page, kv->pages);
+        if (p < b->rows[first].pos / KV_PAGE)
+            continue;
+        if (kv->writer[page] == kv->step)
+            return sp_fail(err, SP_EINVAL, "sequence %d: page %d is written twice in one step", id,
+                           page);
+        kv->writer[page] = kv->step;
+    }
     return 0;
 }
 
-static int check_batch(const model *m, const struct model_batch *b, const kv_pool *kv,
-                       sp_error *err)
+static int check_run(const struct model_batch *b, int64_t first, int64_t last, kv_pool *kv,
+                     sp_error *err)
+{
+    for (int64_t i = 0; i < first; i++)
+        if (b->rows[i].seq == b->rows[first].seq)
+            return sp_fail(err, SP_EINVAL, "row %lld: the rows of sequence %d are not adjacent",
+                           (long long)first, b->rows[first].seq);
+    return check_pages(b, first, last, kv, err);
+}
+
+static int check_batch(const model *m, const struct model_batch *b, kv_pool *kv, sp_error *err)
 {
     if (b->n_rows < 1 || b->n_rows > m->opts.max_rows)
         return sp_fail(err, SP_EINVAL, "a step of %lld rows: from 1 to %lld are possible",
                        (long long)b->n_rows, (long long)m->opts.max_rows);
-    int code = check_pages(b, kv, err);
-    for (int64_t i = 0; i < b->n_rows && code == 0; i++)
-        code = check_row(m, b, i, err);
-    return code;
+    for (int64_t i = 0; i < b->n_rows; i++) {
+        int code = check_row(m, b, i, err);
+        if (code < 0)
+            return code;
+    }
+    kv->step++;
+    for (int64_t first = 0, last; first < b->n_rows; first = last + 1) {
+        last = first;
+        while (last + 1 < b->n_rows && b->rows[last + 1].seq == b->rows[first].seq)
+            last++;
+        int code = check_run(b, first, last, kv, err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
 }
 
 /* Adjacent rows of one sequence in blocks, one item for each KV head. */
-static int64_t make_items(model *m, const struct model_batch *b)
+static void make_items(struct step *s)
 {
-    int64_t n = 0, first = 0;
-    while (first < b->n_rows) {
-        int64_t rows = 1;
-        while (first + rows < b->n_rows && rows < ATTENTION_ROWS &&
-               b->rows[first + rows].seq == b->rows[first].seq)
+    const struct scratch *t = &s->m->s;
+    s->n_items = 0;
+    for (int64_t first = 0, rows; first < s->rows; first += rows) {
+        rows = 1;
+        while (first + rows < s->rows && rows < ATTENTION_ROWS &&
+               t->seq[first + rows] == t->seq[first])
             rows++;
-        for (int h = 0; h < (int)m->config.kv_heads; h++)
-            m->s.items[n++] = (struct attention_item){first, rows, b->rows[first].seq, h};
-        first += rows;
+        for (int h = 0; h < (int)s->m->config.kv_heads; h++)
+            t->items[s->n_items++] = (struct attention_item){first, rows, t->seq[first], h};
     }
-    return n;
 }
 
 /* ---- row-wise work ---- */
@@ -88,12 +123,12 @@ static bool all_finite(const float *x, int64_t n)
     return !bad;
 }
 
-/* Norm of the residual into s.norm, in the form that the next product reads. */
 static void norm_row(const struct step *s, int64_t r)
 {
-    model *m = s->m;
+    const model *m = s->m;
     int64_t n = m->config.hidden;
-    m->ops->rmsnorm(m->s.x + r * n, s->norm_weight, (float)m->config.rms_eps, n, m->s.norm + r * n);
+    m->ops->rmsnorm(m->s.x + r * n, s->norm_weight, (float)m->config.rms_eps, n,
+                    s->norm_out + r * n);
 }
 
 static void embed_rows(void *arg, int worker, size_t begin, size_t end)
@@ -101,12 +136,11 @@ static void embed_rows(void *arg, int worker, size_t begin, size_t end)
     const struct step *s = arg;
     model *m = s->m;
     int64_t n = m->config.hidden;
-    size_t row_bytes = m->embedding->bytes / (size_t)m->config.vocab;
     (void)worker;
     for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        dtype_to_f32(m->embedding->dtype,
-                     m->embedding->data + (size_t)s->b->rows[r].token * row_bytes, n,
-                     m->s.x + r * n);
+        const uint8_t *row =
+            m->embedding->data + (size_t)s->b->rows[r].token * m->embedding_row_bytes;
+        dtype_to_f32(m->embedding->dtype, row, n, m->s.x + r * n);
         norm_row(s, r);
     }
     products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
@@ -125,8 +159,7 @@ static void residual_rows(void *arg, int worker, size_t begin, size_t end)
             int none = -1;
             atomic_compare_exchange_strong(&m->bad_layer, &none, (int)s->layer_index);
         }
-        if (s->next.n)
-            norm_row(s, r);
+        norm_row(s, r);
     }
     products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
 }
@@ -205,36 +238,66 @@ static void gate_rows(void *arg, int worker, size_t begin, size_t end)
     model *m = s->m;
     int64_t n = m->config.ffn;
     (void)worker;
-    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
+    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++)
         m->ops->silu_mul(m->s.gate + r * n, m->s.up + r * n, n);
-        memcpy(m->s.norm + r * n, m->s.gate + r * n, (size_t)n * sizeof(float));
-    }
     products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
 }
 
-static void row_work(struct step *s, pool_fn fn, const struct readers *next)
+/* Runs fn over the rows, `width` values each; next reads what it leaves in `from`. */
+static void row_work(struct step *s, pool_fn fn, int64_t width, const struct readers *next,
+                     const float *from)
 {
+    int64_t grain = PIECE_VALUES / width;
     s->next = next ? *next : (struct readers){0};
     if (s->next.n)
-        products_begin(s->m, &s->next);
-    pool_run(s->m->opts.pool, (size_t)s->b->n_rows, ROW_GRAIN, fn, s);
+        products_begin(s->m, &s->next, from);
+    pool_run(s->m->opts.pool, (size_t)s->rows, (size_t)(grain < 1 ? 1 : grain), fn, s);
 }
 
 /* ---- the layers ---- */
 
-static void attention_block(struct step *s)
+/* Rows that want no logits have done their part once their K and V of the last layer are stored: the
+ * others move up and go on alone. */
+static void keep_wanted(struct step *s)
+{
+    const struct scratch *t = &s->m->s;
+    const struct model_config *c = &s->m->config;
+    size_t hidden = (size_t)c->hidden, nq = (size_t)(c->heads * c->head_dim), n = 0;
+    for (size_t r = 0; r < (size_t)s->rows; r++) {
+        if (!s->b->rows[r].want_logits)
+            continue;
+        if (n < r) {
+            memcpy(t->x + n * hidden, t->x + r * hidden, hidden * sizeof(float));
+            memcpy(t->q + n * nq, t->q + r * nq, nq * sizeof(float));
+            t->pos[n] = t->pos[r];
+            t->seq[n] = t->seq[r];
+        }
+        n++;
+    }
+    s->rows = (int64_t)n;
+    make_items(s);
+}
+
+static void store_kv(struct step *s)
 {
     model *m = s->m;
     const struct layer *l = s->layer;
     const struct model_config *c = &m->config;
-    int64_t rows = s->b->n_rows, nq = c->heads * c->head_dim, nkv = c->kv_heads * c->head_dim;
+    int64_t nq = c->heads * c->head_dim, nkv = c->kv_heads * c->head_dim;
     const struct product qkv[] = {{&l->q, m->s.q, nq}, {&l->k, m->s.k, nkv}, {&l->v, m->s.v, nkv}};
-    const struct product o[] = {{&l->o, m->s.out, c->hidden}};
-    products_run(m, qkv, 3, rows);
-    row_work(s, store_rows, NULL);
+    products_run(m, qkv, 3, s->rows);
+    row_work(s, store_rows, nq + nkv, NULL, NULL);
+}
+
+static void attention_block(struct step *s)
+{
+    model *m = s->m;
+    const struct model_config *c = &m->config;
+    const struct product o[] = {{&s->layer->o, m->s.out, c->hidden}};
     pool_run(m->opts.pool, (size_t)s->n_items, 1, attend, s);
-    row_work(s, prepare_rows, &(struct readers){{&l->o}, 1});
-    products_run(m, o, 1, rows);
+    row_work(s, prepare_rows, c->heads * c->head_dim, &(struct readers){{&s->layer->o}, 1},
+             m->s.norm);
+    products_run(m, o, 1, s->rows);
 }
 
 static void ffn_block(struct step *s)
@@ -244,78 +307,83 @@ static void ffn_block(struct step *s)
     const struct model_config *c = &m->config;
     const struct product in[] = {{&l->gate, m->s.gate, c->ffn}, {&l->up, m->s.up, c->ffn}};
     const struct product down[] = {{&l->down, m->s.out, c->hidden}};
-    products_run(m, in, 2, s->b->n_rows);
-    row_work(s, gate_rows, &(struct readers){{&l->down}, 1});
-    products_run(m, down, 1, s->b->n_rows);
+    products_run(m, in, 2, s->rows);
+    row_work(s, gate_rows, c->ffn, &(struct readers){{&l->down}, 1}, m->s.gate);
+    products_run(m, down, 1, s->rows);
 }
 
-static struct readers attention_readers(const struct layer *l)
+/* The residual, or at first the embedding, goes into the norm that layer `next` begins with. */
+static void enter_layer(struct step *s, pool_fn fn, int64_t next)
 {
-    return (struct readers){{&l->q, &l->k, &l->v}, 3};
+    model *m = s->m;
+    if (next == m->config.layers) {
+        s->norm_weight = m->final_norm;
+        s->norm_out = m->s.wanted;
+        row_work(s, fn, m->config.hidden, NULL, NULL);
+        return;
+    }
+    const struct layer *l = &m->layers[next];
+    s->norm_weight = l->attn_norm;
+    s->norm_out = m->s.norm;
+    row_work(s, fn, m->config.hidden, &(struct readers){{&l->q, &l->k, &l->v}, 3}, m->s.norm);
 }
 
 static void run_layers(struct step *s)
 {
     model *m = s->m;
-    struct readers readers = attention_readers(&m->layers[0]);
-    s->norm_weight = m->layers[0].attn_norm;
-    row_work(s, embed_rows, &readers);
+    enter_layer(s, embed_rows, 0);
     for (int64_t i = 0; i < m->config.layers; i++) {
-        const struct layer *next = i + 1 < m->config.layers ? &m->layers[i + 1] : NULL;
-        s->layer = &m->layers[i];
+        const struct layer *l = &m->layers[i];
+        s->layer = l;
         s->layer_index = i;
         s->layer_kv = kv_pool_layer(s->kv, &m->config, i);
+        store_kv(s);
+        if (i == m->config.layers - 1)
+            keep_wanted(s);
+        if (s->rows == 0)
+            return;
         attention_block(s);
-        s->norm_weight = s->layer->ffn_norm;
-        readers = (struct readers){{&s->layer->gate, &s->layer->up}, 2};
-        row_work(s, residual_rows, &readers);
+        s->norm_weight = l->ffn_norm;
+        row_work(s, residual_rows, m->config.hidden, &(struct readers){{&l->gate, &l->up}, 2},
+                 m->s.norm);
         ffn_block(s);
-        s->norm_weight = next ? next->attn_norm : NULL;
-        readers = next ? attention_readers(next) : (struct readers){0};
-        row_work(s, residual_rows, &readers);
+        enter_layer(s, residual_rows, i + 1);
     }
-}
-
-static void keep_wanted(struct step *s)
-{
-    model *m = s->m;
-    int64_t n = m->config.hidden;
-    m->n_wanted = 0;
-    for (int64_t r = 0; r < s->b->n_rows; r++)
-        if (s->b->rows[r].want_logits)
-            m->ops->rmsnorm(m->s.x + r * n, m->final_norm, (float)m->config.rms_eps, n,
-                            m->s.wanted + m->n_wanted++ * n);
 }
 
 int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *err)
 {
-    struct step s = {.m = m, .b = b, .kv = kv};
+    struct step s = {.m = m, .b = b, .kv = kv, .rows = b->n_rows};
     int code = check_batch(m, b, kv, err);
+    m->n_wanted = 0;
     if (code < 0)
         return code;
     sp_alloc_guard_begin();
     atomic_store(&m->bad_layer, -1);
-    for (int64_t r = 0; r < b->n_rows; r++)
+    for (int64_t r = 0; r < b->n_rows; r++) {
         m->s.pos[r] = b->rows[r].pos;
-    s.n_items = make_items(m, b);
+        m->s.seq[r] = b->rows[r].seq;
+    }
+    make_items(&s);
     run_layers(&s);
-    keep_wanted(&s);
     sp_alloc_guard_end();
     int bad = atomic_load(&m->bad_layer);
     if (bad >= 0)
         return sp_fail(err, SP_EINTERNAL,
-                       "a hidden state of layer %d is not finite: the file may be damaged", bad);
+                       "a hidden state of layer %d is not finite: the file may be damaged: check "
+                       "its checksum",
+                       bad);
+    m->n_wanted = s.rows;
     return 0;
 }
 
 void model_logits(model *m, int64_t first, int64_t n, float *out)
 {
-    int64_t hidden = m->config.hidden;
-    const struct product head[] = {{&m->head, out, m->config.vocab}};
-    sp_alloc_guard_begin();
-    memcpy(m->s.norm, m->s.wanted + first * hidden, (size_t)(n * hidden) * sizeof(float));
     const struct readers readers = {{&m->head}, 1};
-    products_begin(m, &readers);
+    const struct product head[] = {{&m->head, out, m->config.vocab}};
+    assert(first >= 0 && n >= 0 && n <= MODEL_LOGIT_ROWS && first + n <= m->n_wanted);
+    sp_alloc_guard_begin();
+    products_begin(m, &readers, m->s.wanted + first * m->config.hidden);
     products_prepare(m, &readers, 0, n);
     products_run(m, head, 1, n);
     sp_alloc_guard_end();

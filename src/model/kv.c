@@ -25,26 +25,28 @@ size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute)
 int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
 {
     const struct model_config *c = &m->config;
+    if (n_pages < 1)
+        return sp_fail(err, SP_EINVAL, "a KV cache of %d pages: it needs at least one", n_pages);
     kv_pool *kv = sp_calloc(1, sizeof *kv);
-    if (!kv || n_pages < 1) {
-        sp_free(kv);
-        return n_pages < 1 ? sp_fail(err, SP_EINVAL, "a KV cache of %d pages", n_pages)
-                           : sp_fail(err, SP_ENOMEM, "out of memory");
-    }
+    if (!kv)
+        return sp_fail(err, SP_ENOMEM, "out of memory for a KV cache");
     kv->type = type_for(m->opts.compute);
     kv->head_bytes = head_bytes(c, kv->type);
     kv->layer_bytes = kv->head_bytes * (size_t)c->kv_heads;
     kv->page_bytes = kv_page_bytes(c, m->opts.compute);
     kv->pages = n_pages;
-    kv->bytes = kv->page_bytes * (size_t)n_pages;
+    kv->writer = sp_calloc((size_t)n_pages, sizeof *kv->writer);
     /* Fresh anonymous pages are zero and take memory only once they are written. */
-    kv->memory = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (kv->memory == MAP_FAILED) {
-        int code = sp_fail(err, SP_ENOMEM, "no %.0f MB for a KV cache of %d pages",
-                           (double)kv->bytes / 1e6, n_pages);
-        sp_free(kv);
-        return code;
+    if (kv->writer && !__builtin_mul_overflow(kv->page_bytes, (size_t)n_pages, &kv->bytes))
+        kv->memory = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!kv->memory || kv->memory == MAP_FAILED) {
+        kv->memory = NULL;
+        kv_pool_free(kv);
+        return sp_fail(err, SP_ENOMEM,
+                       "no %.0f MB of memory for a KV cache of %d pages: use a shorter context or "
+                       "fewer sequences",
+                       (double)kv_page_bytes(c, m->opts.compute) * n_pages / 1e6, n_pages);
     }
     *out = kv;
     return 0;
@@ -52,8 +54,11 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
 
 void kv_pool_free(kv_pool *kv)
 {
-    if (kv)
+    if (!kv)
+        return;
+    if (kv->memory)
         munmap(kv->memory, kv->bytes);
+    sp_free(kv->writer);
     sp_free(kv);
 }
 

@@ -49,16 +49,30 @@ static void place_linear(void *arg, struct linear *l)
             (struct piece){l, t, t + PIECE_TILES < l->w.tiles ? t + PIECE_TILES : l->w.tiles};
 }
 
-/* The file's pages of these rows are not needed again (rows keep their place but for a map within heads). */
-static void give_back(const struct linear *l, const struct piece *p, size_t row_bytes)
+/* Rows [from, to) of the file are not needed again. */
+static void give_back(const struct linear *l, int64_t from, int64_t to, size_t row_bytes)
 {
     const struct tensor_view *t = l->source;
-    size_t from = (size_t)p->begin * PACK_ROWS * row_bytes,
-           to = (size_t)p->end * PACK_ROWS * row_bytes;
-    if (to > t->bytes)
-        to = t->bytes;
-    if (t->map && !l->map)
-        file_map_drop(t->map, (size_t)(t->data - t->map->data) + from, to - from);
+    if (to > l->w.rows)
+        to = l->w.rows;
+    file_map_drop(t->map, (size_t)(t->data - t->map->data) + (size_t)from * row_bytes,
+                  (size_t)(to - from) * row_bytes);
+}
+
+/* Where a map makes pieces read each other's rows, the file's pages go back at the end. */
+static void give_back_mapped(void *arg, struct linear *l)
+{
+    size_t row_bytes;
+    (void)arg;
+    if (l->map && dtype_row_bytes(l->source->dtype, l->w.cols, &row_bytes) == 0)
+        give_back(l, 0, l->w.rows, row_bytes);
+}
+
+/* False: the caller wants no more of it. */
+static bool tell(const struct packer *p, uint64_t done)
+{
+    const struct model_opts *o = &p->m->opts;
+    return !o->progress || o->progress(o->progress_arg, done, p->total) == 0;
 }
 
 static void pack_pieces(void *arg, int worker, size_t begin, size_t end)
@@ -68,13 +82,13 @@ static void pack_pieces(void *arg, int worker, size_t begin, size_t end)
         const struct piece *piece = &p->pieces[i];
         const struct linear *l = piece->l;
         struct pack_source src = {.src = l->source->data, .map = l->map};
-        dtype_row_bytes(l->source->dtype, l->w.cols, &src.row_bytes);
+        (void)dtype_row_bytes(l->source->dtype, l->w.cols, &src.row_bytes); /* checked by bind */
         pack_tiles(&l->w, &src, piece->begin, piece->end, (uint8_t *)(uintptr_t)l->w.data);
-        give_back(l, piece, src.row_bytes);
-        uint64_t done =
-            atomic_fetch_add(&p->done, (uint64_t)(piece->end - piece->begin) * l->w.tile_bytes);
-        if (worker == 0 && p->m->opts.progress &&
-            p->m->opts.progress(p->m->opts.progress_arg, done, p->total))
+        if (!l->map)
+            give_back(l, piece->begin * PACK_ROWS, piece->end * PACK_ROWS, src.row_bytes);
+        uint64_t bytes = (uint64_t)(piece->end - piece->begin) * l->w.tile_bytes;
+        uint64_t done = atomic_fetch_add(&p->done, bytes) + bytes;
+        if (worker == 0 && !tell(p, done))
             atomic_store(&p->stop, true);
     }
 }
@@ -87,32 +101,53 @@ static int pack_weights(model *m, sp_error *err)
     m->weights = mmap(NULL, p.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m->weights == MAP_FAILED) {
         m->weights = NULL;
-        return sp_fail(err, SP_ENOMEM, "no %.0f MB of memory for the weights",
+        return sp_fail(err, SP_ENOMEM,
+                       "no %.0f MB of memory for the weights: close other programs or choose a "
+                       "smaller model",
                        (double)p.bytes / 1e6);
     }
-    madvise(m->weights, p.bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
+    (void)madvise(m->weights, p.bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
     p.pieces = sp_calloc(p.cap, sizeof *p.pieces);
     if (!p.pieces)
-        return sp_fail(err, SP_ENOMEM, "out of memory");
+        return sp_fail(err, SP_ENOMEM, "out of memory for the list of weights");
     p.total = p.bytes;
     p.bytes = 0;
     bind_each(m, place_linear, &p);
     pool_run(m->opts.pool, p.n, 1, pack_pieces, &p);
     sp_free(p.pieces);
-    mprotect(m->weights, m->weight_bytes, PROT_READ);
-    return atomic_load(&p.stop) ? sp_fail(err, SP_ECANCELLED, "loading was stopped") : 0;
+    bind_each(m, give_back_mapped, NULL);
+    (void)mprotect(m->weights, m->weight_bytes, PROT_READ); /* only to find mistakes */
+    if (atomic_load(&p.stop) || !tell(&p, p.total))
+        return sp_fail(err, SP_ECANCELLED, "loading was stopped");
+    return 0;
 }
 
 /* ---- opening and closing ---- */
 
+#define ROWS_MOST (1 << 16)
+#define CONTEXT_MOST (1 << 24)
+
+static int check_opts(const struct model_opts *o, sp_error *err)
+{
+    if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
+        return sp_fail(err, SP_EINVAL, "steps of %lld rows: use 1 to %d", (long long)o->max_rows,
+                       ROWS_MOST);
+    if (o->max_context < 1 || o->max_context > CONTEXT_MOST)
+        return sp_fail(err, SP_EINVAL, "a context of %lld positions: use 1 to %d",
+                       (long long)o->max_context, CONTEXT_MOST);
+    return 0;
+}
+
 static int new_bound(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err)
 {
+    if (check_opts(opts, err) < 0)
+        return SP_EINVAL;
     model *m = sp_calloc(1, sizeof *m);
     if (m)
         m->arena = arena_new((size_t)1 << 30);
     if (!m || !m->arena) {
         model_free(m);
-        return sp_fail(err, SP_ENOMEM, "out of memory");
+        return sp_fail(err, SP_ENOMEM, "out of memory for a model");
     }
     m->ckpt = c;
     m->config = *checkpoint_config(c);

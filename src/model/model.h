@@ -33,17 +33,17 @@ struct model_opts {
     pool *pool;                /* not owned; must outlive the model */
     enum cpu_isa isa;          /* default: cpu_pick_isa() */
     bool isa_given;
-    /* Called while loading with bytes packed so far and in all; may be NULL. A non-zero answer stops
-     * the load with SP_ECANCELLED. */
+    /* Called by the loading thread with bytes packed so far and in all, at last with both the same; may
+     * be NULL. A non-zero answer stops the load with SP_ECANCELLED. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
 };
 struct model_opts model_opts_default(void);
 
-/* What it takes, known from the headers alone. Bytes. */
+/* What it takes, known from the headers alone. Bytes. (opts->pool may be NULL here.) */
 struct model_memory {
     uint64_t weights; /* packed */
-    uint64_t scratch;
+    uint64_t scratch; /* buffers of a step, RoPE tables, a block of logits */
     uint64_t kv_page; /* one page of 64 positions, all layers */
 };
 int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct model_memory *out,
@@ -83,8 +83,9 @@ struct model_batch {
 };
 
 /* Runs the layers, writes K and V, keeps the final-norm hidden state of the rows that want logits (in
- * row order) until the next call. SP_EINVAL for a batch that breaks the rules above; SP_EINTERNAL names
- * the layer when a hidden state is not finite. */
+ * row order) until the next call. SP_EINVAL for a batch that breaks the rules above, or in which two
+ * sequences would write the same page; SP_EINTERNAL names the layer when a hidden state is not finite (at
+ * the last layer only rows that want logits are looked at). */
 int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *err);
 /* Logits of wanted rows [first, first + n), n <= MODEL_LOGIT_ROWS, of the last model_forward. */
 void model_logits(model *m, int64_t first, int64_t n, float *out /* [n, vocab] */);

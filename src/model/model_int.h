@@ -24,16 +24,16 @@ struct layer {
 /* Buffers of a step, for max_rows rows. */
 struct scratch {
     float *x;               /* [rows, hidden] residual */
-    float *norm;            /* [rows, wide] input of the next products */
+    float *norm;            /* [rows, widest of hidden and q]: after a norm, or of attention */
     float *q;               /* [rows, heads * head_dim] */
     float *k, *v;           /* [rows, kv_heads * head_dim] */
     float *gate, *up;       /* [rows, ffn] */
     float *out;             /* [rows, hidden] */
-    float *wanted;          /* [rows, hidden] after the final norm */
-    struct activations act; /* the forms of `norm` that products read */
+    float *wanted;          /* [rows, hidden] after the final norm, until the next step */
+    struct activations act; /* what the next products read */
     uint8_t *worker;        /* per worker: worker_bytes */
     size_t worker_bytes;
-    int32_t *pos; /* [rows] */
+    int32_t *pos, *seq; /* [rows] */
     struct attention_item *items;
 };
 
@@ -51,6 +51,7 @@ struct model {
     const struct kernel_ops *ops;
     arena *arena; /* norms, biases, maps, layers */
     const struct tensor_view *embedding;
+    size_t embedding_row_bytes;
     struct layer *layers;
     struct linear head;
     float *final_norm;
@@ -59,7 +60,7 @@ struct model {
     float *rope_cos, *rope_sin; /* [max_context, head_dim / 2] */
     uint8_t *scratch_memory;    /* one allocation behind `s` */
     struct scratch s;
-    int64_t n_wanted;
+    int64_t n_wanted;     /* rows of s.wanted */
     atomic_int bad_layer; /* first layer with a value that is not finite; -1: none */
 };
 
@@ -68,6 +69,8 @@ struct kv_pool {
     size_t bytes, page_bytes, layer_bytes, head_bytes;
     int32_t pages;
     enum kv_type type;
+    uint64_t step;    /* number of this step, from 1 */
+    uint64_t *writer; /* [pages] last step that wrote it */
 };
 
 /* names.c: the tensors of a layer and of the whole, by what they are. */
@@ -97,7 +100,10 @@ int bind_model(model *m, sp_error *err);
 /* Calls visit for every matrix that is packed, in a fixed order. */
 void bind_each(model *m, void (*visit)(void *arg, struct linear *l), void *arg);
 
-/* rope.c */
+/* rope.c: the frequency of pair i < dim / 2 of a head, and what cos and sin are multiplied by. */
+float rope_frequency(const struct rope_config *r, int64_t dim, int64_t i);
+float rope_scaling(const struct rope_config *r);
+/* Makes m's tables. */
 int rope_tables(model *m, sp_error *err);
 
 /* scratch.c: bytes of all step buffers; with memory given, places them. */
@@ -121,9 +127,9 @@ struct readers {
     const struct linear *l[MOST_PRODUCTS];
     int n;
 };
-/* Says how wide the rows of s.norm are now; before any products_prepare for them. */
-void products_begin(model *m, const struct readers *r);
-/* Makes the forms that the readers' classes want out of rows [begin, end) of s.norm. Any thread. */
+/* Says what the readers will read: x [rows, their cols]. Before any products_prepare. */
+void products_begin(model *m, const struct readers *r, const float *x);
+/* Makes the forms that the readers' classes want out of rows [begin, end) of x. Any thread. */
 void products_prepare(model *m, const struct readers *r, int64_t begin, int64_t end);
 
 #endif

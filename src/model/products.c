@@ -9,8 +9,9 @@ struct run {
     int64_t first[MOST_PRODUCTS + 1]; /* first tile of each matrix in the common count */
 };
 
-void products_begin(model *m, const struct readers *r)
+void products_begin(model *m, const struct readers *r, const float *x)
 {
+    m->s.act.f32 = x;
     m->s.act.cols = r->l[0]->w.cols;
     m->s.act.ldf = r->l[0]->w.cols;
 }
@@ -26,9 +27,9 @@ void products_prepare(model *m, const struct readers *r, int64_t begin, int64_t 
         bf16 |= r->l[i]->w.cls == PACK_BF16;
     }
     if (q8)
-        m->ops->act_quantize(m->s.norm, a->ldf, a->cols, a, begin, end);
+        m->ops->act_quantize(a->f32, a->ldf, a->cols, a, begin, end);
     if (bf16 && m->ops->act_bf16)
-        m->ops->act_bf16(m->s.norm, a->ldf, a->cols, a, begin, end);
+        m->ops->act_bf16(a->f32, a->ldf, a->cols, a, begin, end);
 }
 
 static void add_bias(const struct product *p, int64_t rows, int64_t begin, int64_t end)

@@ -38,7 +38,7 @@ size_t scratch_layout(model *m, uint8_t *memory)
     bind_each(m, widen, &w);
     int64_t wide = (w.cols + 31) / 32 * 32;
     s->x = place(&p, rows * c->hidden, 4);
-    s->norm = place(&p, rows * wide, 4);
+    s->norm = place(&p, rows * (q > c->hidden ? q : c->hidden), 4);
     s->q = place(&p, rows * q, 4);
     s->k = place(&p, rows * kv, 4);
     s->v = place(&p, rows * kv, 4);
@@ -50,8 +50,8 @@ size_t scratch_layout(model *m, uint8_t *memory)
     s->act.d = place(&p, rows * wide / 32, 4);
     s->act.sum = place(&p, rows * wide / 16, 4);
     s->act.bf16 = place(&p, rows * wide, 2);
-    s->act.f32 = s->norm;
     s->pos = place(&p, rows, 4);
+    s->seq = place(&p, rows, 4);
     s->items = place(&p, rows * c->kv_heads, sizeof *s->items);
     size_t attention =
         attention_scratch((int)(c->heads / c->kv_heads), (int)c->head_dim) * sizeof(float);
