@@ -17,7 +17,6 @@
 #include "kernel/kernel.h"
 
 #define COLD_BYTES ((size_t)192 << 20) /* more than any cache here */
-#define GRAIN 4                        /* tiles a worker takes at a time */
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MAX_REPS 4096
 #define MAX_THREADS 64
@@ -229,12 +228,13 @@ static double measure(pool *threads, struct job *j, const uint8_t *data, size_t 
 {
     static double v[MAX_REPS];
     size_t bytes = (size_t)j->w.tiles * j->w.tile_bytes;
+    size_t grain = (size_t)j->w.tiles / (8 * (size_t)pool_threads(threads)); /* as a model does */
     double stop = clock_seconds() + j->setup->seconds;
     int n = 0;
     for (size_t i = 0; n < MAX_REPS && (n < 3 || clock_seconds() < stop); i++) {
         j->w.data = data + i % copies * bytes;
         double start = clock_seconds();
-        pool_run(threads, (size_t)j->w.tiles, GRAIN, work, j);
+        pool_run(threads, (size_t)j->w.tiles, grain, work, j);
         v[n++] = clock_seconds() - start;
     }
     return median(v, n);
