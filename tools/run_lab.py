@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Runs the labs of the learning path as a reader would: tools/run_lab.py LAB.md...
+
+Every ```sh block of a lab runs, in order, in one shell and an empty folder, with SAMPAN's folder and the check's
+Python first in PATH. A ```text block after it is what one should see: each of its lines must be in the block's
+output, with any numbers where it has numbers; a line "..." stands for any others.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+MARK = "@@block@@"
+LIMIT = 420  # seconds a lab may take
+
+
+def blocks(path):
+    """(shell, expected lines) in order."""
+    found, last = [], None
+    for language, body in re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), flags=re.S | re.M):
+        if language == "sh":
+            found.append([body, []])
+            last = found[-1]
+        elif language == "text" and last is not None:
+            last[1] = [line for line in body.splitlines() if line.strip() and line.strip() != "..."]
+    return found
+
+
+def pattern(line):
+    """A line with its numbers open and its white space loose."""
+    parts = re.split(r"\d[\d.,]*", line.strip())
+    return r"\d[\d.,]*".join(r"\s+".join(re.escape(w) for w in re.split(r"\s+", p)) for p in parts)
+
+
+def run(path, program, venv):
+    steps = blocks(path)
+    script = "set -euo pipefail\n" + "".join(f"{body}\necho '{MARK}'\n" for body, _ in steps)
+    env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()))
+    with tempfile.TemporaryDirectory(prefix="sampan-lab-") as folder:
+        done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    outputs = done.stdout.split(MARK)
+    problems = []
+    if done.returncode != 0:
+        problems.append(f"block {len(outputs)} ended with status {done.returncode}:\n{outputs[-1][-2000:]}")
+    for number, ((_, expected), output) in enumerate(zip(steps, outputs), 1):
+        for line in expected:
+            if not re.search(pattern(line), output):
+                problems.append(f"block {number}: not seen: {line}\nin:\n{output[-1500:]}")
+    print(f"{path}: {len(steps)} blocks, {len(problems)} problems")
+    for problem in problems:
+        print(problem)
+    return not problems and len(steps) > 0
+
+
+def main():
+    program = Path(os.environ.get("SAMPAN", "build/release/sampan")).resolve()
+    venv = Path("build/venv").resolve()
+    results = [run(Path(name), program, venv) for name in sys.argv[1:]]
+    return 0 if results and all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
