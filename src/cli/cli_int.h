@@ -8,6 +8,8 @@
 #include "engine/engine.h"
 #include "hub/hub.h"
 
+extern const char *cli_program; /* how the program was called: "sampan", "build/release/sampan" */
+
 int cmd_run(const options *o, sp_error *err);
 int cmd_chat(const options *o, sp_error *err);
 int cmd_serve(const options *o, sp_error *err);

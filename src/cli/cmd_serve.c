@@ -77,10 +77,10 @@ static void greet(void *arg, const char *host, int port)
            "\"你好！\"}]}'\n\n",
            v6 ? "[" : "", host, v6 ? "]" : "", port,
            w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", w->name);
-    printf("  sampan chat --model %s\n", w->name);
+    printf("  %s chat --model %s\n", cli_program, w->name);
     if (strcmp(best->name, w->name) != 0)
-        printf("\nThe best model of the catalogue for this machine's memory:\n  sampan pull %s\n",
-               best->name);
+        printf("\nThe best model of the catalogue for this machine's memory:\n  %s pull %s\n",
+               cli_program, best->name);
     printf("\nCtrl-C ends it.\n");
     fflush(stdout);
 }

@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "cli/cli_int.h"
 
+const char *cli_program = "sampan";
+
 struct verb {
     const char *name;
     enum option_verb bit;
@@ -120,6 +122,8 @@ static bool wants_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 0)
+        cli_program = argv[0];
     if (argc < 2) {
         print_usage(stderr);
         return 2;

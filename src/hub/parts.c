@@ -55,8 +55,8 @@ static int stop_child(pid_t pid, sp_error *err)
                    "stopped: what came is kept, and the same command goes on from there");
 }
 
-/* The last line that pip wrote: its reason. */
-static void last_line(const char *log, char *out, size_t n)
+/* Why pip gave up: the line on the connection if there is one, else its last. */
+static void pip_reason(const char *log, char *out, size_t n)
 {
     char *text = NULL;
     size_t len = 0;
@@ -64,9 +64,12 @@ static void last_line(const char *log, char *out, size_t n)
     if (file_read(log, 1 << 20, &text, &len, NULL) == 0) {
         while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
             text[--len] = '\0';
-        const char *line = strrchr(text, '\n');
-        if (len > 0)
-            snprintf(out, n, "%.300s", line ? line + 1 : text);
+        const char *line = strstr(text, "Could not fetch URL");
+        const char *last = strrchr(text, '\n');
+        if (!line)
+            line = last ? last + 1 : text;
+        if (*line)
+            snprintf(out, n, "%.*s", (int)strcspn(line, "\n"), line);
     }
     sp_free(text);
 }
@@ -118,7 +121,7 @@ static int run_pip(struct parts *p, int number, sp_error *err)
             code = stop_child(pid, err);
     }
     if (code == 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-        last_line(log, reason, sizeof reason);
+        pip_reason(log, reason, sizeof reason);
         code = sp_fail(err, SP_ENETWORK, "pip could not get %s: %s", package, reason);
     }
     sp_free(log);
