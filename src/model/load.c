@@ -1,5 +1,5 @@
 /* From an open checkpoint to packed weights and everything a step needs. */
-#include <string.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include "model/model_int.h"
 
@@ -187,6 +187,7 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
     return code;
 }
 
+/* The best that the machine and the build have, unless somebody asked for another. */
 static int pick_kernels(model *m, sp_error *err)
 {
     enum cpu_isa isa = m->opts.isa;
@@ -194,8 +195,12 @@ static int pick_kernels(model *m, sp_error *err)
     if (code < 0)
         return code;
     m->ops = kernel_get(isa);
+    bool asked = m->opts.isa_given || getenv("SAMPAN_ISA");
+    for (int lower = (int)isa - 1; !m->ops && !asked && lower >= ISA_REF; lower--)
+        m->ops = kernel_get((enum cpu_isa)lower);
     return m->ops ? 0
-                  : sp_fail(err, SP_EUNSUPPORTED, "this build has no kernels for %s",
+                  : sp_fail(err, SP_EUNSUPPORTED,
+                            "this build has no kernels for %s: unset SAMPAN_ISA or build with them",
                             cpu_isa_name(isa));
 }
 

@@ -31,8 +31,8 @@ struct model_opts {
     int64_t max_rows;          /* rows of a step, default 256 */
     int64_t max_context;       /* positions that RoPE tables must reach, default 4096 */
     pool *pool;                /* not owned; must outlive the model */
-    enum cpu_isa isa;          /* default: cpu_pick_isa() */
-    bool isa_given;
+    enum cpu_isa isa;          /* default: the best of the machine and the build, or SAMPAN_ISA's */
+    bool isa_given;            /* isa counts: no other is taken */
     /* Called by the loading thread with bytes packed so far and in all, at last with both the same; may
      * be NULL. A non-zero answer stops the load with SP_ECANCELLED. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);

@@ -82,7 +82,7 @@ static inline void golden_close(struct golden *g)
 struct bench_opts {
     const char *name;
     enum compute_mode compute;
-    enum cpu_isa isa;
+    const enum cpu_isa *isa; /* NULL: the best */
     int threads;
     int64_t max_rows;
 };
@@ -110,8 +110,8 @@ static inline void bench_open(struct bench *b, const struct bench_opts *want)
     o.max_rows = want->max_rows;
     o.max_context = SEQ_PAGES * KV_PAGE;
     o.pool = b->pool;
-    o.isa = want->isa;
-    o.isa_given = true;
+    o.isa_given = want->isa != NULL;
+    o.isa = want->isa ? *want->isa : ISA_REF;
     expect_ok(model_load(b->ckpt, &o, &b->m, &err), &err);
     expect_ok(kv_pool_new(b->m, 4 * SEQ_PAGES, &b->kv, &err), &err);
 }

@@ -175,6 +175,24 @@ static void test_options_out_of_range(void **state)
     checkpoint_close(c);
 }
 
+static void test_instruction_set(void **state)
+{
+    struct fixture *f = *state;
+    struct model_opts o = opts_for(f);
+    sp_error err = {0};
+    o.isa_given = true;
+    for (int isa = ISA_REF; isa <= ISA_AVX512; isa++) {
+        o.isa = (enum cpu_isa)isa;
+        int code = load(MODELS "/llama", &o, &err);
+        assert_int_equal(code, kernel_get(o.isa) ? 0 : SP_EUNSUPPORTED);
+    }
+    o.isa_given = false;
+    setenv("SAMPAN_ISA", "mmx", 1);
+    assert_true(load(MODELS "/llama", &o, &err) < 0);
+    assert_non_null(strstr(err.message, "mmx"));
+    unsetenv("SAMPAN_ISA");
+}
+
 static void test_plan_is_what_is_taken(void **state)
 {
     struct fixture *f = *state;
@@ -266,8 +284,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOAD_TEST(test_shapes_that_do_not_fit),  LOAD_TEST(test_types_that_hold_no_weights),
         LOAD_TEST(test_vectors_of_wrong_length), LOAD_TEST(test_divisors_that_make_no_sense),
-        LOAD_TEST(test_options_out_of_range),    LOAD_TEST(test_plan_is_what_is_taken),
-        LOAD_TEST(test_progress_and_stopping),   LOAD_TEST(test_failing_allocations),
+        LOAD_TEST(test_options_out_of_range),    LOAD_TEST(test_instruction_set),
+        LOAD_TEST(test_plan_is_what_is_taken),   LOAD_TEST(test_progress_and_stopping),
+        LOAD_TEST(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
