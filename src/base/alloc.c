@@ -59,20 +59,24 @@ static bool allowed(void)
 
 void *sp_malloc(size_t n)
 {
-    if (!allowed()) return NULL;
+    if (!allowed())
+        return NULL;
     return malloc(n ? n : 1);
 }
 
 void *sp_calloc(size_t count, size_t size)
 {
-    if (!allowed()) return NULL;
-    if (count == 0 || size == 0) return calloc(1, 1);
+    if (!allowed())
+        return NULL;
+    if (count == 0 || size == 0)
+        return calloc(1, 1);
     return calloc(count, size);
 }
 
 void *sp_realloc(void *p, size_t n)
 {
-    if (!allowed()) return NULL;
+    if (!allowed())
+        return NULL;
     return realloc(p, n ? n : 1);
 }
 
@@ -88,19 +92,25 @@ void *sp_realloc_array(void *p, size_t count, size_t size)
 
 void *sp_alloc_aligned(size_t align, size_t n)
 {
-    if (!allowed()) return NULL;
+    if (!allowed())
+        return NULL;
     void *p = NULL;
-    if (align < 16) align = 16;
-    if (posix_memalign(&p, align, n ? n : 1) != 0) return NULL;
+    if (align < 16)
+        align = 16;
+    if (posix_memalign(&p, align, n ? n : 1) != 0)
+        return NULL;
     return p;
 }
 
 char *sp_strndup(const char *s, size_t n)
 {
-    if (n == SIZE_MAX) return NULL;
+    if (n == SIZE_MAX)
+        return NULL;
     char *copy = sp_malloc(n + 1);
-    if (!copy) return NULL;
-    if (n) memcpy(copy, s, n);
+    if (!copy)
+        return NULL;
+    if (n)
+        memcpy(copy, s, n);
     copy[n] = '\0';
     return copy;
 }

@@ -23,7 +23,8 @@ struct arena {
 arena *arena_new(size_t max_bytes)
 {
     arena *a = sp_calloc(1, sizeof *a);
-    if (!a) return NULL;
+    if (!a)
+        return NULL;
     a->max = max_bytes;
     a->next_size = FIRST_BLOCK;
     return a;
@@ -31,7 +32,8 @@ arena *arena_new(size_t max_bytes)
 
 void arena_free(arena *a)
 {
-    if (!a) return;
+    if (!a)
+        return;
     struct block *b = a->current;
     while (b) {
         struct block *next = b->next;
@@ -46,9 +48,11 @@ void arena_free(arena *a)
 static struct block *add_block(arena *a, size_t n)
 {
     size_t size = n > a->next_size ? n : a->next_size;
-    if (size > SIZE_MAX - sizeof(struct block)) return NULL;
+    if (size > SIZE_MAX - sizeof(struct block))
+        return NULL;
     struct block *b = sp_calloc(1, sizeof *b + size);
-    if (!b) return NULL;
+    if (!b)
+        return NULL;
     b->size = size;
     if (n > a->next_size && a->current) {
         b->next = a->current->next;
@@ -56,20 +60,24 @@ static struct block *add_block(arena *a, size_t n)
     } else {
         b->next = a->current;
         a->current = b;
-        if (a->next_size < LARGEST_BLOCK) a->next_size *= 2;
+        if (a->next_size < LARGEST_BLOCK)
+            a->next_size *= 2;
     }
     return b;
 }
 
 void *arena_alloc(arena *a, size_t n)
 {
-    if (n > SIZE_MAX - ALIGN) return NULL;
+    if (n > SIZE_MAX - ALIGN)
+        return NULL;
     size_t room = n ? (n + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
-    if (a->used > a->max || room > a->max - a->used) return NULL;
+    if (a->used > a->max || room > a->max - a->used)
+        return NULL;
     struct block *b = a->current;
     if (!b || room > b->size - b->used) {
         b = add_block(a, room);
-        if (!b) return NULL;
+        if (!b)
+            return NULL;
     }
     void *p = b->data + b->used;
     b->used += room;
@@ -80,15 +88,18 @@ void *arena_alloc(arena *a, size_t n)
 void *arena_array(arena *a, size_t count, size_t size)
 {
     size_t n = 0;
-    if (__builtin_mul_overflow(count, size, &n)) return NULL;
+    if (__builtin_mul_overflow(count, size, &n))
+        return NULL;
     return arena_alloc(a, n);
 }
 
 char *arena_strndup(arena *a, const char *s, size_t n)
 {
-    if (n == SIZE_MAX) return NULL;
+    if (n == SIZE_MAX)
+        return NULL;
     char *copy = arena_alloc(a, n + 1);
-    if (copy && n) memcpy(copy, s, n);
+    if (copy && n)
+        memcpy(copy, s, n);
     return copy;
 }
 

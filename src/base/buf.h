@@ -17,12 +17,12 @@ typedef struct buf {
 
 void buf_init(buf *b, size_t max);
 void buf_free(buf *b);
-void buf_clear(buf *b);                         /* keeps the memory, clears `failed` */
-int buf_add(buf *b, const void *p, size_t n);   /* 0 or b->code; p is not part of b */
+void buf_clear(buf *b);                       /* keeps the memory, clears `failed` */
+int buf_add(buf *b, const void *p, size_t n); /* 0 or b->code; p is not part of b */
 int buf_puts(buf *b, const char *s);
 int buf_putc(buf *b, char c);
 int buf_printf(buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int buf_reserve(buf *b, size_t extra);          /* room for `extra` more bytes */
-char *buf_steal(buf *b);                        /* the caller owns it (sp_free) and b is empty; NULL if failed */
+int buf_reserve(buf *b, size_t extra); /* room for `extra` more bytes */
+char *buf_steal(buf *b); /* the caller owns it (sp_free) and b is empty; NULL if failed */
 
 #endif

@@ -20,8 +20,10 @@ int64_t clock_unix(void)
 
 void clock_sleep(double seconds)
 {
-    if (!(seconds > 0)) return;
-    if (seconds > SLEEP_MAX) seconds = SLEEP_MAX;
+    if (!(seconds > 0))
+        return;
+    if (seconds > SLEEP_MAX)
+        seconds = SLEEP_MAX;
     struct timespec t = {.tv_sec = (time_t)seconds};
     t.tv_nsec = (long)((seconds - (double)t.tv_sec) * NS);
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR) {

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-double clock_seconds(void);   /* monotonic, from an unspecified start */
-int64_t clock_unix(void);     /* seconds since 1970 */
+double clock_seconds(void); /* monotonic, from an unspecified start */
+int64_t clock_unix(void);   /* seconds since 1970 */
 void clock_sleep(double seconds);
 
 #endif

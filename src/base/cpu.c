@@ -33,13 +33,16 @@ static uint64_t read_xcr0(void)
 static void detect(void)
 {
     unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !bit(c, 27) || !bit(c, 28)) return;
+    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !bit(c, 27) || !bit(c, 28))
+        return;
     uint64_t xcr0 = read_xcr0();
-    if ((xcr0 & XCR0_AVX) != XCR0_AVX) return;
+    if ((xcr0 & XCR0_AVX) != XCR0_AVX)
+        return;
     cpu_features *f = &features;
     f->fma = bit(c, 12);
     f->f16c = bit(c, 29);
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return;
     unsigned subleaves = a;
     bool zmm = (xcr0 & XCR0_AVX512) == XCR0_AVX512;
     f->avx2 = bit(b, 5);
@@ -50,7 +53,8 @@ static void detect(void)
     f->avx512vl = zmm && bit(b, 31);
     f->avx512_vbmi = zmm && bit(c, 1);
     f->avx512_vnni = zmm && bit(c, 11);
-    if (subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
+    if (subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d))
+        return;
     f->avx_vnni = bit(a, 4);
     f->avx512_bf16 = zmm && bit(a, 5);
 }
@@ -85,9 +89,12 @@ const char *cpu_isa_name(enum cpu_isa isa)
 static enum cpu_isa best_isa(void)
 {
     const cpu_features *f = cpu_get();
-    if (!f->avx2 || !f->fma || !f->f16c || !f->bmi2) return ISA_REF;
-    if (!f->avx512f || !f->avx512bw || !f->avx512dq || !f->avx512vl) return ISA_AVX2;
-    if (!f->avx512_vnni || !f->avx512_vbmi || !f->avx512_bf16) return ISA_AVX2;
+    if (!f->avx2 || !f->fma || !f->f16c || !f->bmi2)
+        return ISA_REF;
+    if (!f->avx512f || !f->avx512bw || !f->avx512dq || !f->avx512vl)
+        return ISA_AVX2;
+    if (!f->avx512_vnni || !f->avx512_vbmi || !f->avx512_bf16)
+        return ISA_AVX2;
     return ISA_AVX512;
 }
 
@@ -100,7 +107,8 @@ int cpu_pick_isa(enum cpu_isa *out, sp_error *err)
         return 0;
     }
     for (enum cpu_isa isa = ISA_REF; isa <= ISA_AVX512; isa++) {
-        if (strcmp(wanted, cpu_isa_name(isa)) != 0) continue;
+        if (strcmp(wanted, cpu_isa_name(isa)) != 0)
+            continue;
         if (isa > best)
             return sp_fail(err, SP_EUNSUPPORTED,
                            "SAMPAN_ISA=%s: this processor can't run it: the best here is %s",

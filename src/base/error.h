@@ -40,7 +40,15 @@ typedef struct sp_error {
 
 /* Sets *err (when not NULL) and returns code, so that `return sp_fail(err, SP_EIO, ...)` reads well.
  * Invalid UTF-8 and control characters in the formatted text are replaced by '?'. */
-int sp_fail(sp_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define sp_fail(err, code, ...) sp_pass(sp_fail_set((err), (code), __VA_ARGS__), (code))
+int sp_fail_set(sp_error *err, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Lets compilers and analyzers see which code comes back. */
+static inline int sp_pass(int set, int code)
+{
+    (void)set;
+    return code;
+}
 
 /* Puts "prefix: " before the message that is already in *err and returns err->code, which becomes
  * `code` when it was still 0. With err NULL it only returns code. */

@@ -56,7 +56,8 @@ int file_map_open(const char *path, file_map *out, sp_error *err)
     int rc = 0;
     *out = (file_map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return file_fail(err, "can't open", path);
+    if (fd < 0)
+        return file_fail(err, "can't open", path);
     if (fstat(fd, &st) != 0) {
         rc = file_fail(err, "can't read", path);
     } else if (!S_ISREG(st.st_mode)) {
@@ -76,15 +77,19 @@ int file_map_open(const char *path, file_map *out, sp_error *err)
 
 void file_map_close(file_map *m)
 {
-    if (!m) return;
-    if (m->size) (void)munmap((void *)(uintptr_t)m->data, m->size);
+    if (!m)
+        return;
+    if (m->size)
+        (void)munmap((void *)(uintptr_t)m->data, m->size);
     *m = (file_map){0};
 }
 
 void file_map_drop(const file_map *m, size_t offset, size_t n)
 {
-    if (offset >= m->size) return;
-    if (n > m->size - offset) n = m->size - offset;
+    if (offset >= m->size)
+        return;
+    if (n > m->size - offset)
+        n = m->size - offset;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t first = (offset + page - 1) / page * page;
     size_t last = (offset + n) / page * page; /* whole pages only: the borders may be in use */
@@ -99,14 +104,17 @@ int file_read(const char *path, size_t max, char **data, size_t *size, sp_error 
     buf b;
     buf_init(&b, max);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return file_fail(err, "can't open", path);
+    if (fd < 0)
+        return file_fail(err, "can't open", path);
     size_t expect = 0;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) expect = (size_t)st.st_size;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        expect = (size_t)st.st_size;
     rc = expect <= max ? buf_reserve(&b, expect) : SP_EFULL;
     while (!rc) {
         char chunk[READ_CHUNK];
         ssize_t got = read(fd, chunk, sizeof chunk);
-        if (got == 0) break;
+        if (got == 0)
+            break;
         if (got > 0) {
             rc = buf_add(&b, chunk, (size_t)got);
         } else if (errno != EINTR) {
@@ -122,12 +130,14 @@ int file_read(const char *path, size_t max, char **data, size_t *size, sp_error 
         char *text = buf_steal(&b);
         if (text) {
             *data = text;
-            if (size) *size = n;
+            if (size)
+                *size = n;
         } else {
             rc = SP_ENOMEM;
         }
     }
-    if (rc == SP_ENOMEM) rc = no_memory(err, "can't read", path);
+    if (rc == SP_ENOMEM)
+        rc = no_memory(err, "can't read", path);
 cleanup:
     (void)close(fd);
     buf_free(&b);
@@ -139,7 +149,8 @@ static int write_all(int fd, const char *p, size_t n)
     while (n) {
         ssize_t put = write(fd, p, n);
         if (put < 0) {
-            if (errno == EINTR) continue;
+            if (errno == EINTR)
+                continue;
             return -1;
         }
         p += put;
@@ -164,7 +175,8 @@ static int open_beside(const char *path, char **name)
     }
     int fd = open(*name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     struct stat st;
-    if (fd >= 0 && stat(path, &st) == 0) (void)fchmod(fd, st.st_mode & 07777);
+    if (fd >= 0 && stat(path, &st) == 0)
+        (void)fchmod(fd, st.st_mode & 07777);
     return fd;
 }
 
@@ -173,7 +185,8 @@ static void sync_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? sp_strndup(path, (size_t)(slash - path) + 1) : sp_strdup(".");
-    if (!dir) return;
+    if (!dir)
+        return;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd);
@@ -192,9 +205,12 @@ int file_write_atomic(const char *path, const void *data, size_t size, sp_error 
         sp_free(name);
         return rc;
     }
-    if (write_all(fd, data, size) != 0 || fsync(fd) != 0) rc = file_fail(err, "can't write", path);
-    if (close(fd) != 0 && !rc) rc = file_fail(err, "can't write", path);
-    if (!rc && rename(name, path) != 0) rc = file_fail(err, "can't write", path);
+    if (write_all(fd, data, size) != 0 || fsync(fd) != 0)
+        rc = file_fail(err, "can't write", path);
+    if (close(fd) != 0 && !rc)
+        rc = file_fail(err, "can't write", path);
+    if (!rc && rename(name, path) != 0)
+        rc = file_fail(err, "can't write", path);
     if (rc)
         (void)unlink(name);
     else
@@ -218,7 +234,8 @@ bool file_is_dir(const char *path)
 int64_t file_size(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return -1;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return -1;
     return (int64_t)st.st_size;
 }
 
@@ -226,17 +243,20 @@ int file_mkdirs(const char *path, sp_error *err)
 {
     int rc = 0;
     char *dir = sp_strdup(path);
-    if (!dir) return no_memory(err, "can't make folder", path);
+    if (!dir)
+        return no_memory(err, "can't make folder", path);
     size_t n = strlen(dir);
     for (size_t i = 1; i <= n && !rc; i++) {
-        if (dir[i] != '/' && dir[i] != '\0') continue;
+        if (dir[i] != '/' && dir[i] != '\0')
+            continue;
         char end = dir[i];
         dir[i] = '\0';
         if (mkdir(dir, 0777) != 0 && !file_is_dir(dir))
             rc = file_fail(err, "can't make folder", dir);
         dir[i] = end;
     }
-    if (n == 0) rc = sp_fail(err, SP_EINVAL, "can't make folder: its name is empty: give a name");
+    if (n == 0)
+        rc = sp_fail(err, SP_EINVAL, "can't make folder: its name is empty: give a name");
     sp_free(dir);
     return rc;
 }
@@ -244,7 +264,8 @@ int file_mkdirs(const char *path, sp_error *err)
 uint64_t file_space_free(const char *path)
 {
     struct statvfs st;
-    if (statvfs(path, &st) != 0) return UINT64_MAX;
+    if (statvfs(path, &st) != 0)
+        return UINT64_MAX;
     uint64_t bytes = 0;
     if (__builtin_mul_overflow((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, &bytes))
         return UINT64_MAX;
@@ -257,7 +278,8 @@ char *path_join(const char *dir, const char *name)
     buf_init(&b, SIZE_MAX);
     size_t n = strlen(dir);
     (void)buf_puts(&b, dir);
-    if (n && dir[n - 1] != '/') (void)buf_putc(&b, '/');
+    if (n && dir[n - 1] != '/')
+        (void)buf_putc(&b, '/');
     (void)buf_puts(&b, name);
     char *path = buf_steal(&b);
     buf_free(&b);

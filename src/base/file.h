@@ -25,11 +25,11 @@ int file_write_atomic(const char *path, const void *data, size_t size, sp_error 
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-int64_t file_size(const char *path);               /* -1 when it can't be told */
-int file_mkdirs(const char *path, sp_error *err);   /* like mkdir -p */
+int64_t file_size(const char *path);              /* -1 when it can't be told */
+int file_mkdirs(const char *path, sp_error *err); /* like mkdir -p */
 /* A folder and all in it, or one file or link; follows no links. SP_ENOTFOUND when there is none. */
 int file_remove_tree(const char *path, sp_error *err);
-uint64_t file_space_free(const char *path);         /* bytes for this user; UINT64_MAX if unknown */
+uint64_t file_space_free(const char *path); /* bytes for this user; UINT64_MAX if unknown */
 /* "dir/name" in a new string (sp_free); NULL when out of memory. */
 char *path_join(const char *dir, const char *name);
 const char *path_base(const char *path); /* the part after the last '/' */

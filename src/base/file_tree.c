@@ -27,12 +27,15 @@ static int empty(int fd, int depth)
         errno = 0;
         struct dirent *d = readdir(dir);
         if (!d) {
-            if (errno) rc = -1;
+            if (errno)
+                rc = -1;
             break;
         }
-        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0) continue;
+        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+            continue;
         rc = remove_at(dirfd(dir), d->d_name, depth + 1);
-        if (rc) break;
+        if (rc)
+            break;
     }
     int e = errno;
     (void)closedir(dir);
@@ -43,8 +46,10 @@ static int empty(int fd, int depth)
 /* Removes name in the folder parent. 0 or -1 with errno. */
 static int remove_at(int parent, const char *name, int depth)
 {
-    if (unlinkat(parent, name, 0) == 0) return 0;
-    if (errno != EISDIR && errno != EPERM) return -1;
+    if (unlinkat(parent, name, 0) == 0)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -1;
     int unlink_error = errno;
     if (depth > DEPTH_MAX) {
         errno = ELOOP;
@@ -52,15 +57,18 @@ static int remove_at(int parent, const char *name, int depth)
     }
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        if (errno == ENOTDIR || errno == ELOOP) errno = unlink_error;
+        if (errno == ENOTDIR || errno == ELOOP)
+            errno = unlink_error;
         return -1;
     }
-    if (empty(fd, depth) != 0) return -1;
+    if (empty(fd, depth) != 0)
+        return -1;
     return unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 int file_remove_tree(const char *path, sp_error *err)
 {
-    if (remove_at(AT_FDCWD, path, 0) != 0) return file_fail(err, "can't remove", path);
+    if (remove_at(AT_FDCWD, path, 0) != 0)
+        return file_fail(err, "can't remove", path);
     return 0;
 }

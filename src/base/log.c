@@ -45,7 +45,8 @@ static const char *level_name(enum log_level level)
 static void put(struct line *l, const char *s, size_t n)
 {
     size_t room = sizeof l->text - l->n;
-    if (n > room) n = room;
+    if (n > room)
+        n = room;
     memcpy(l->text + l->n, s, n);
     l->n += n;
 }
@@ -93,11 +94,13 @@ static void make_text(struct line *l, enum log_level level, const char *room, co
     (void)localtime_r(&now->tv_sec, &tm);
     (void)strftime(stamp, sizeof stamp, "%H:%M:%S ", &tm);
     puts_line(l, stamp);
-    if (color) puts_line(l, colors[level]);
+    if (color)
+        puts_line(l, colors[level]);
     char name[8];
     (void)snprintf(name, sizeof name, "%-5s", level_name(level));
     puts_line(l, name);
-    if (color) puts_line(l, "\x1b[0m");
+    if (color)
+        puts_line(l, "\x1b[0m");
     put(l, " ", 1);
     put_plain(l, room);
     put(l, ": ", 2);
@@ -139,14 +142,16 @@ static void write_line(const struct line *l)
 
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
 {
-    if (level >= LOG_OFF || (int)level < atomic_load(&level_now)) return;
+    if (level >= LOG_OFF || (int)level < atomic_load(&level_now))
+        return;
     int saved = errno;
     char msg[MESSAGE_MAX];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    if (n < 0) n = 0, msg[0] = '\0';
+    if (n < 0)
+        n = 0, msg[0] = '\0';
     if ((size_t)n >= sizeof msg) {
         size_t whole = utf8_complete(msg, sizeof msg - 4);
         memcpy(msg + whole, "...", 4);

@@ -27,14 +27,18 @@ static bool read_text(const char *dir, const char *name, char text[TEXT_MAX])
 {
     char path[PATH_MAX];
     int len = snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (len < 0 || (size_t)len >= sizeof path) return false;
+    if (len < 0 || (size_t)len >= sizeof path)
+        return false;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
+    if (fd < 0)
+        return false;
     size_t n = 0;
     while (n < TEXT_MAX - 1) {
         ssize_t got = read(fd, text + n, TEXT_MAX - 1 - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
         n += (size_t)got;
     }
     (void)close(fd);
@@ -47,7 +51,8 @@ static bool leading_number(const char *text, uint64_t *out)
 {
     size_t n = strspn(text, "0123456789");
     int64_t v = 0;
-    if (!str_to_i64((str){text, n}, &v)) return false;
+    if (!str_to_i64((str){text, n}, &v))
+        return false;
     *out = (uint64_t)v;
     return true;
 }
@@ -57,7 +62,8 @@ static bool keyed_number(const char *text, const char *key, uint64_t *out)
 {
     size_t n = strlen(key);
     for (const char *line = text; line; line = strchr(line, '\n')) {
-        if (*line == '\n') line++;
+        if (*line == '\n')
+            line++;
         if (strncmp(line, key, n) == 0) {
             const char *value = line + n;
             return leading_number(value + strspn(value, ": \t"), out);
@@ -68,14 +74,17 @@ static bool keyed_number(const char *text, const char *key, uint64_t *out)
 
 static void lower(uint64_t *to, uint64_t v)
 {
-    if (v < *to) *to = v;
+    if (v < *to)
+        *to = v;
 }
 
 static void limit_cores(struct limits *l, uint64_t quota, uint64_t period)
 {
-    if (period == 0 || quota == 0) return;
+    if (period == 0 || quota == 0)
+        return;
     uint64_t cores = quota / period + (quota % period != 0);
-    if (cores < (uint64_t)l->cores) l->cores = (int)cores;
+    if (cores < (uint64_t)l->cores)
+        l->cores = (int)cores;
 }
 
 /* What may still be had under `limit`: page cache counts as used but goes when it must. */
@@ -92,11 +101,14 @@ static void read_v2(const char *dir, struct limits *l)
     uint64_t quota = 0, period = 0;
     if (read_text(dir, "cpu.max", text) && leading_number(text, &quota)) {
         const char *space = strchr(text, ' ');
-        if (space && leading_number(space + 1, &period)) limit_cores(l, quota, period);
+        if (space && leading_number(space + 1, &period))
+            limit_cores(l, quota, period);
     }
     uint64_t limit = 0, used = 0, active = 0, inactive = 0;
-    if (!read_text(dir, "memory.max", text) || !leading_number(text, &limit)) return;
-    if (read_text(dir, "memory.current", text)) (void)leading_number(text, &used);
+    if (!read_text(dir, "memory.max", text) || !leading_number(text, &limit))
+        return;
+    if (read_text(dir, "memory.current", text))
+        (void)leading_number(text, &used);
     if (read_text(dir, "memory.stat", text)) {
         (void)keyed_number(text, "active_file ", &active);
         (void)keyed_number(text, "inactive_file ", &inactive);
@@ -108,8 +120,10 @@ static void read_v1_cpu(const char *dir, struct limits *l)
 {
     char text[TEXT_MAX];
     uint64_t quota = 0, period = 0;
-    if (!read_text(dir, "cpu.cfs_quota_us", text) || !leading_number(text, &quota)) return;
-    if (!read_text(dir, "cpu.cfs_period_us", text) || !leading_number(text, &period)) return;
+    if (!read_text(dir, "cpu.cfs_quota_us", text) || !leading_number(text, &quota))
+        return;
+    if (!read_text(dir, "cpu.cfs_period_us", text) || !leading_number(text, &period))
+        return;
     limit_cores(l, quota, period);
 }
 
@@ -117,8 +131,10 @@ static void read_v1_memory(const char *dir, struct limits *l)
 {
     char text[TEXT_MAX];
     uint64_t limit = 0, used = 0, active = 0, inactive = 0;
-    if (!read_text(dir, "memory.limit_in_bytes", text) || !leading_number(text, &limit)) return;
-    if (read_text(dir, "memory.usage_in_bytes", text)) (void)leading_number(text, &used);
+    if (!read_text(dir, "memory.limit_in_bytes", text) || !leading_number(text, &limit))
+        return;
+    if (read_text(dir, "memory.usage_in_bytes", text))
+        (void)leading_number(text, &used);
     if (read_text(dir, "memory.stat", text)) {
         (void)keyed_number(text, "total_active_file ", &active);
         (void)keyed_number(text, "total_inactive_file ", &inactive);
@@ -132,14 +148,17 @@ static void walk(const char *root, const char *mount, str path, read_group visit
 {
     char dir[PATH_MAX];
     int base = snprintf(dir, sizeof dir, "%s%s", root, mount);
-    if (base < 0 || (size_t)base + path.n >= sizeof dir) return;
+    if (base < 0 || (size_t)base + path.n >= sizeof dir)
+        return;
     memcpy(dir + base, path.p, path.n);
     dir[(size_t)base + path.n] = '\0';
-    if (strstr(dir + base, "/..")) dir[base] = '\0'; /* outside of the cgroup namespace */
+    if (strstr(dir + base, "/.."))
+        dir[base] = '\0'; /* outside of the cgroup namespace */
     for (;;) {
         visit(dir, l);
         char *slash = strrchr(dir + base, '/');
-        if (!slash) return;
+        if (!slash)
+            return;
         *slash = '\0';
     }
 }
@@ -148,8 +167,10 @@ static bool in_list(str list, const char *name)
 {
     size_t from = 0;
     for (size_t i = 0; i <= list.n; i++) {
-        if (i < list.n && list.p[i] != ',') continue;
-        if (str_eqz((str){list.p + from, i - from}, name)) return true;
+        if (i < list.n && list.p[i] != ',')
+            continue;
+        if (str_eqz((str){list.p + from, i - from}, name))
+            return true;
         from = i + 1;
     }
     return false;
@@ -159,10 +180,12 @@ static bool in_list(str list, const char *name)
 static void read_line(const char *root, str line, struct limits *l)
 {
     const char *first = memchr(line.p, ':', line.n);
-    if (!first) return;
+    if (!first)
+        return;
     size_t rest = line.n - (size_t)(first + 1 - line.p);
     const char *second = memchr(first + 1, ':', rest);
-    if (!second) return;
+    if (!second)
+        return;
     str controllers = {first + 1, (size_t)(second - first - 1)};
     str path = {second + 1, rest - controllers.n - 1};
     if (controllers.n == 0) {
@@ -181,7 +204,8 @@ static struct limits read_limits(const char *root)
 {
     struct limits l = {INT_MAX, UINT64_MAX, UINT64_MAX};
     char text[TEXT_MAX];
-    if (!read_text(root, "proc/self/cgroup", text)) return l;
+    if (!read_text(root, "proc/self/cgroup", text))
+        return l;
     const char *line = text;
     while (*line) {
         size_t n = strcspn(line, "\n");
@@ -197,13 +221,16 @@ static int count_list(const char *text)
     uint64_t total = 0;
     while (*text >= '0' && *text <= '9') {
         uint64_t from = 0, to = 0;
-        if (!leading_number(text, &from)) break;
+        if (!leading_number(text, &from))
+            break;
         to = from;
         text += strspn(text, "0123456789");
         if (*text == '-' && leading_number(text + 1, &to))
             text += 1 + strspn(text + 1, "0123456789");
-        if (to >= from && to < CPUS_MAX) total += to - from + 1;
-        if (*text == ',') text++;
+        if (to >= from && to < CPUS_MAX)
+            total += to - from + 1;
+        if (*text == ',')
+            text++;
     }
     return total < CPUS_MAX ? (int)total : CPUS_MAX;
 }
@@ -228,7 +255,8 @@ int machine_cores_at(const char *root)
 {
     int cores = cores_present(root);
     struct limits l = read_limits(root);
-    if (l.cores < cores) cores = l.cores;
+    if (l.cores < cores)
+        cores = l.cores;
     return cores < 1 ? 1 : cores;
 }
 
@@ -237,7 +265,8 @@ static uint64_t meminfo(const char *root, const char *key)
 {
     char text[TEXT_MAX];
     uint64_t kib = 0;
-    if (!read_text(root, "proc/meminfo", text) || !keyed_number(text, key, &kib)) return 0;
+    if (!read_text(root, "proc/meminfo", text) || !keyed_number(text, key, &kib))
+        return 0;
     return kib < UINT64_MAX / 1024 ? kib * 1024 : UINT64_MAX;
 }
 
@@ -274,8 +303,10 @@ uint64_t machine_rss(void)
 {
     char text[TEXT_MAX];
     uint64_t pages = 0;
-    if (!read_text("/proc/self", "statm", text)) return 0;
+    if (!read_text("/proc/self", "statm", text))
+        return 0;
     const char *space = strchr(text, ' ');
-    if (!space || !leading_number(space + 1, &pages)) return 0;
+    if (!space || !leading_number(space + 1, &pages))
+        return 0;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

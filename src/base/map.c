@@ -74,7 +74,8 @@ static uint32_t hash_of(const void *key, size_t n)
         v[0] ^= word;
     }
     uint64_t last = 0;
-    if (left) memcpy(&last, p, left);
+    if (left)
+        memcpy(&last, p, left);
     last ^= (uint64_t)n << 56;
     v[3] ^= last;
     sip_round(v);
@@ -94,9 +95,11 @@ static size_t find(const map *m, const void *key, size_t n, uint32_t hash, bool 
     *found = false;
     for (;; i = (i + 1) & mask) {
         uint32_t at = m->slots[i];
-        if (at == EMPTY) return place != SIZE_MAX ? place : i;
+        if (at == EMPTY)
+            return place != SIZE_MAX ? place : i;
         if (at == GONE) {
-            if (place == SIZE_MAX) place = i;
+            if (place == SIZE_MAX)
+                place = i;
             continue;
         }
         const struct entry *e = &m->entries[at];
@@ -111,13 +114,16 @@ static size_t find(const map *m, const void *key, size_t n, uint32_t hash, bool 
 static int rehash(map *m, size_t slots_n)
 {
     uint32_t *slots = sp_realloc_array(NULL, slots_n, sizeof *slots);
-    if (!slots) return SP_ENOMEM;
+    if (!slots)
+        return SP_ENOMEM;
     memset(slots, 0xff, slots_n * sizeof *slots); /* EMPTY */
     size_t to = 0, keys_n = 0;
     for (size_t i = 0; i < m->entries_n; i++) {
         struct entry e = m->entries[i];
-        if (e.offset == DEAD) continue;
-        if (e.n) memmove(m->keys + keys_n, m->keys + e.offset, e.n);
+        if (e.offset == DEAD)
+            continue;
+        if (e.n)
+            memmove(m->keys + keys_n, m->keys + e.offset, e.n);
         e.offset = keys_n;
         keys_n += e.n;
         size_t s = e.hash & (slots_n - 1);
@@ -146,7 +152,8 @@ map *map_new(size_t expected)
 {
     (void)pthread_once(&seed_once, draw_seed);
     map *m = sp_calloc(1, sizeof *m);
-    if (!m) return NULL;
+    if (!m)
+        return NULL;
     if (rehash(m, slots_for(expected < ENTRIES_MAX ? expected : ENTRIES_MAX)) != 0) {
         sp_free(m);
         return NULL;
@@ -156,7 +163,8 @@ map *map_new(size_t expected)
 
 void map_free(map *m)
 {
-    if (!m) return;
+    if (!m)
+        return;
     sp_free(m->slots);
     sp_free(m->entries);
     sp_free(m->keys);
@@ -174,21 +182,26 @@ static int make_room(map *m, size_t n)
     if (m->taken + 1 > m->slots_n / 4 * 3) {
         size_t wanted = slots_for(m->live + m->live / 2 + 1);
         int rc = rehash(m, wanted > m->slots_n ? wanted : m->slots_n);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     if (m->entries_n == m->entries_cap) {
         size_t cap = m->entries_cap ? m->entries_cap * 2 : FIRST_SLOTS;
         struct entry *entries = sp_realloc_array(m->entries, cap, sizeof *entries);
-        if (!entries) return SP_ENOMEM;
+        if (!entries)
+            return SP_ENOMEM;
         m->entries = entries;
         m->entries_cap = cap;
     }
     if (n > m->keys_cap - m->keys_n) {
         size_t cap = m->keys_cap < SIZE_MAX / 2 ? m->keys_cap * 2 : SIZE_MAX;
-        if (cap < 256) cap = 256;
-        if (cap - m->keys_n < n) cap = m->keys_n + n;
+        if (cap < 256)
+            cap = 256;
+        if (cap - m->keys_n < n)
+            cap = m->keys_n + n;
         char *keys = sp_realloc(m->keys, cap);
-        if (!keys) return SP_ENOMEM;
+        if (!keys)
+            return SP_ENOMEM;
         m->keys = keys;
         m->keys_cap = cap;
     }
@@ -204,15 +217,19 @@ int map_set(map *m, const void *key, size_t n, int64_t value)
         m->entries[m->slots[s]].value = value;
         return 0;
     }
-    if (n > UINT32_MAX || m->live >= ENTRIES_MAX) return SP_ENOMEM;
+    if (n > UINT32_MAX || m->live >= ENTRIES_MAX)
+        return SP_ENOMEM;
     int rc = make_room(m, n);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     s = find(m, key, n, hash, &found); /* rehash may have moved it */
-    if (m->slots[s] == EMPTY) m->taken++;
+    if (m->slots[s] == EMPTY)
+        m->taken++;
     m->slots[s] = (uint32_t)m->entries_n;
     m->entries[m->entries_n++] =
         (struct entry){.value = value, .offset = m->keys_n, .n = (uint32_t)n, .hash = hash};
-    if (n) memcpy(m->keys + m->keys_n, key, n);
+    if (n)
+        memcpy(m->keys + m->keys_n, key, n);
     m->keys_n += n;
     m->live++;
     return 0;
@@ -222,7 +239,8 @@ bool map_get(const map *m, const void *key, size_t n, int64_t *value)
 {
     bool found = false;
     size_t s = find(m, key, n, hash_of(key, n), &found);
-    if (found && value) *value = m->entries[m->slots[s]].value;
+    if (found && value)
+        *value = m->entries[m->slots[s]].value;
     return found;
 }
 
@@ -230,7 +248,8 @@ bool map_remove(map *m, const void *key, size_t n)
 {
     bool found = false;
     size_t s = find(m, key, n, hash_of(key, n), &found);
-    if (!found) return false;
+    if (!found)
+        return false;
     m->entries[m->slots[s]].offset = DEAD;
     m->slots[s] = GONE;
     m->live--;
@@ -241,10 +260,14 @@ bool map_next(const map *m, size_t *cursor, const void **key, size_t *n, int64_t
 {
     while (*cursor < m->entries_n) {
         const struct entry *e = &m->entries[(*cursor)++];
-        if (e->offset == DEAD) continue;
-        if (key) *key = m->keys ? m->keys + e->offset : "";
-        if (n) *n = e->n;
-        if (value) *value = e->value;
+        if (e->offset == DEAD)
+            continue;
+        if (key)
+            *key = m->keys ? m->keys + e->offset : "";
+        if (n)
+            *n = e->n;
+        if (value)
+            *value = e->value;
         return true;
     }
     return false;

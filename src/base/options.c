@@ -91,8 +91,10 @@ static bool is_choice(const char *choices, str text)
     const char *at = choices;
     for (;;) {
         size_t n = strcspn(at, "|");
-        if (str_eq((str){at, n}, text)) return true;
-        if (!at[n]) return false;
+        if (str_eq((str){at, n}, text))
+            return true;
+        if (!at[n])
+            return false;
         at += n + 1;
     }
 }
@@ -131,7 +133,8 @@ static bool parse_value(const struct option_spec *s, struct option_value *v, cha
     }
     (void)snprintf(why, 128, "%s", want);
     bool ranged = (s->type == OPT_INT || s->type == OPT_FLOAT) && s->min < s->max;
-    if (!ok || !ranged || (v->f >= s->min && v->f <= s->max)) return ok;
+    if (!ok || !ranged || (v->f >= s->min && v->f <= s->max))
+        return ok;
     (void)snprintf(why, 128, "out of range: use %.10g to %.10g", s->min, s->max);
     return false;
 }
@@ -141,8 +144,10 @@ static int append_item(struct options *o, struct option_value *v, const char *it
     if (v->n_items == v->cap_items) {
         size_t cap = v->cap_items ? v->cap_items * 2 : 4;
         const char **items = arena_array(o->memory, cap, sizeof *items);
-        if (!items) return out_of_memory(err);
-        if (v->n_items) memcpy(items, v->items, v->n_items * sizeof *items);
+        if (!items)
+            return out_of_memory(err);
+        if (v->n_items)
+            memcpy(items, v->items, v->n_items * sizeof *items);
         v->items = items;
         v->cap_items = cap;
     }
@@ -159,11 +164,14 @@ int options_assign(struct options *o, size_t at, enum option_origin origin, cons
     if (text.n && memchr(text.p, '\0', text.n))
         return bad_value(s, origin, where, str_of(""), "holds a NUL byte: leave it out", err);
     const char *copy = arena_strndup(o->memory, text.p, text.n);
-    if (!copy) return out_of_memory(err);
+    if (!copy)
+        return out_of_memory(err);
     v.text = copy;
-    if (!parse_value(s, &v, why)) return bad_value(s, origin, where, text, why, err);
+    if (!parse_value(s, &v, why))
+        return bad_value(s, origin, where, text, why, err);
     struct option_value *old = &o->values[at];
-    if (old->set && old->origin > origin) return 0;
+    if (old->set && old->origin > origin)
+        return 0;
     if (s->type == OPT_LIST) {
         v.text = NULL;
         if (old->set && old->origin == origin) {
@@ -172,7 +180,8 @@ int options_assign(struct options *o, size_t at, enum option_origin origin, cons
             v.cap_items = old->cap_items;
         }
         int rc = append_item(o, &v, copy, err);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     *old = v;
     return 0;
@@ -200,10 +209,12 @@ static int foreign_flag(const struct options *o, const struct option_spec *s, sp
     size_t n = 0;
     verbs[0] = '\0';
     for (unsigned bit = 1; bit < VERB_ALL; bit <<= 1) {
-        if (!(s->verbs & bit)) continue;
+        if (!(s->verbs & bit))
+            continue;
         int put =
             snprintf(verbs + n, sizeof verbs - n, "%s%s", n ? ", " : "", options_verb_name(bit));
-        if (put > 0) n += (size_t)put;
+        if (put > 0)
+            n += (size_t)put;
     }
     return sp_fail(err, SP_EUSAGE, "--%s: `sampan %s` does not take it: it belongs to %s", s->name,
                    options_verb_name(o->verb), verbs);
@@ -221,16 +232,20 @@ static int find_flag(const struct options *o, const char *arg, struct flag *f, s
 {
     str name = {arg + 2, strcspn(arg + 2, "=")};
     f->joined = name.p[name.n] == '=';
-    if (f->joined) f->value = str_of(name.p + name.n + 1);
+    if (f->joined)
+        f->value = str_of(name.p + name.n + 1);
     f->at = options_find(o, name);
     if (f->at == o->n && str_starts(name, "no-")) {
         f->at = options_find(o, (str){name.p + 3, name.n - 3});
         f->negated = f->at < o->n && o->specs[f->at].type == OPT_BOOL;
-        if (!f->negated) f->at = o->n;
+        if (!f->negated)
+            f->at = o->n;
     }
-    if (f->at == o->n) return unknown_flag(o, name, err);
+    if (f->at == o->n)
+        return unknown_flag(o, name, err);
     const struct option_spec *s = &o->specs[f->at];
-    if (!(s->verbs & o->verb)) return foreign_flag(o, s, err);
+    if (!(s->verbs & o->verb))
+        return foreign_flag(o, s, err);
     return 0;
 }
 
@@ -239,13 +254,15 @@ static int take_flag(struct options *o, int argc, char **argv, int *i, sp_error 
 {
     struct flag f = {0};
     int rc = find_flag(o, argv[*i], &f, err);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const struct option_spec *s = &o->specs[f.at];
     if (s->type == OPT_BOOL) {
         if (f.negated && f.joined)
             return sp_fail(err, SP_EUSAGE, "%s: --no-%s takes no value: leave it out", argv[*i],
                            s->name);
-        if (!f.joined) f.value = str_of(f.negated ? "false" : "true");
+        if (!f.joined)
+            f.value = str_of(f.negated ? "false" : "true");
     } else if (!f.joined) {
         const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
         if (!next || strncmp(next, "--", 2) == 0)
@@ -257,7 +274,8 @@ static int take_flag(struct options *o, int argc, char **argv, int *i, sp_error 
     char where[64];
     (void)snprintf(where, sizeof where, "--%s", s->name);
     const char *kept = arena_strdup(o->memory, where);
-    if (!kept) return out_of_memory(err);
+    if (!kept)
+        return out_of_memory(err);
     return options_assign(o, f.at, ORIGIN_FLAG, kept, f.value, err);
 }
 
@@ -265,13 +283,15 @@ static int parse_flags(struct options *o, int argc, char **argv, sp_error *err)
 {
     bool ended = false;
     o->args = arena_array(o->memory, argc > 0 ? (size_t)argc : 1, sizeof *o->args);
-    if (!o->args) return out_of_memory(err);
+    if (!o->args)
+        return out_of_memory(err);
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i];
         int rc = 0;
         if (ended || arg[0] != '-' || arg[1] == '\0') {
             const char *copy = arena_strdup(o->memory, arg);
-            if (!copy) return out_of_memory(err);
+            if (!copy)
+                return out_of_memory(err);
             o->args[o->n_args++] = copy;
         } else if (strcmp(arg, "--") == 0) {
             ended = true;
@@ -287,7 +307,8 @@ static int parse_flags(struct options *o, int argc, char **argv, sp_error *err)
         } else {
             rc = take_flag(o, argc, argv, &i, err);
         }
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     return 0;
 }
@@ -298,8 +319,10 @@ static void env_name(const char *name, char out[64])
 {
     int n = snprintf(out, 64, ENV_PREFIX "%s", name);
     for (int i = (int)sizeof ENV_PREFIX - 1; i < n && i < 63; i++) {
-        if (out[i] == '-') out[i] = '_';
-        if (out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
+        if (out[i] == '-')
+            out[i] = '_';
+        if (out[i] >= 'a' && out[i] <= 'z')
+            out[i] = (char)(out[i] - 'a' + 'A');
     }
 }
 
@@ -309,16 +332,20 @@ static int read_variable(struct options *o, size_t at, sp_error *err)
     char name[64];
     env_name(o->specs[at].name, name);
     const char *text = getenv(name);
-    if (!text || !*text) return 0;
+    if (!text || !*text)
+        return 0;
     const char *where = arena_strdup(o->memory, name);
-    if (!where) return out_of_memory(err);
+    if (!where)
+        return out_of_memory(err);
     if (o->specs[at].type != OPT_LIST)
         return options_assign(o, at, ORIGIN_ENV, where, str_of(text), err);
     int rc = 0;
     while (!rc) {
         size_t n = strcspn(text, ",");
-        if (n) rc = options_assign(o, at, ORIGIN_ENV, where, (str){text, n}, err);
-        if (!text[n]) break;
+        if (n)
+            rc = options_assign(o, at, ORIGIN_ENV, where, (str){text, n}, err);
+        if (!text[n])
+            break;
         text += n + 1;
     }
     return rc;
@@ -329,17 +356,21 @@ static int check_variable(const struct options *o, const char *entry, sp_error *
 {
     const size_t prefix = sizeof ENV_PREFIX - 1;
     char name[64], full[64];
-    if (strncmp(entry, ENV_PREFIX, prefix) != 0) return 0;
+    if (strncmp(entry, ENV_PREFIX, prefix) != 0)
+        return 0;
     size_t n = strcspn(entry + prefix, "=");
-    if (n == 0 || n >= sizeof name) return 0;
+    if (n == 0 || n >= sizeof name)
+        return 0;
     for (size_t i = 0; i < n; i++) {
         char c = entry[prefix + i];
         name[i] = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
     }
     str wanted = {name, n};
-    if (options_find(o, wanted) < o->n || str_eqz(wanted, "isa")) return 0;
+    if (options_find(o, wanted) < o->n || str_eqz(wanted, "isa"))
+        return 0;
     const char *near = options_nearest(o, VERB_ALL, wanted, n < 8 ? 1 : 2);
-    if (!near) return 0;
+    if (!near)
+        return 0;
     env_name(near, full);
     return sp_fail(err, SP_EUSAGE, "unknown setting %.*s: did you mean %s?", (int)(prefix + n),
                    entry, full);
@@ -351,7 +382,8 @@ static int read_environment(struct options *o, sp_error *err)
     for (char **e = environ; e && *e && !rc; e++)
         rc = check_variable(o, *e, err);
     for (size_t i = 0; i < o->n && !rc; i++) {
-        if (strcmp(o->specs[i].name, "help") != 0) rc = read_variable(o, i, err);
+        if (strcmp(o->specs[i].name, "help") != 0)
+            rc = read_variable(o, i, err);
     }
     return rc;
 }
@@ -375,10 +407,12 @@ static int default_file(char **path, sp_error *err)
 static int read_config(struct options *o, sp_error *err)
 {
     const char *given = options_str(o, "config");
-    if (given) return options_read_file(o, given, err);
+    if (given)
+        return options_read_file(o, given, err);
     char *path = NULL;
     int rc = default_file(&path, err);
-    if (!rc && path && file_exists(path)) rc = options_read_file(o, path, err);
+    if (!rc && path && file_exists(path))
+        rc = options_read_file(o, path, err);
     sp_free(path);
     return rc;
 }
@@ -400,7 +434,8 @@ int options_parse(enum option_verb verb, int argc, char **argv, options **out, s
     *out = NULL;
     int rc = 0;
     options *o = sp_calloc(1, sizeof *o);
-    if (!o) return out_of_memory(err);
+    if (!o)
+        return out_of_memory(err);
     o->verb = verb;
     o->specs = options_table(&o->n);
     o->memory = arena_new(MEMORY_MAX);
@@ -410,9 +445,12 @@ int options_parse(enum option_verb verb, int argc, char **argv, options **out, s
         goto cleanup;
     }
     rc = parse_flags(o, argc, argv, err);
-    if (!rc) rc = read_environment(o, err);
-    if (!rc) rc = read_config(o, err);
-    if (!rc) rc = set_defaults(o, err);
+    if (!rc)
+        rc = read_environment(o, err);
+    if (!rc)
+        rc = read_config(o, err);
+    if (!rc)
+        rc = set_defaults(o, err);
     if (!rc) {
         *out = o;
         o = NULL;
@@ -424,7 +462,8 @@ cleanup:
 
 void options_free(options *o)
 {
-    if (!o) return;
+    if (!o)
+        return;
     arena_free(o->memory);
     sp_free(o->values);
     sp_free(o);
@@ -481,7 +520,8 @@ size_t options_list(const options *o, const char *name, const char *const **item
 enum option_origin options_origin(const options *o, const char *name, const char **where)
 {
     const struct option_value *v = value_of(o, name);
-    if (where) *where = v->where;
+    if (where)
+        *where = v->where;
     return v->origin;
 }
 

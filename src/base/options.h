@@ -29,7 +29,8 @@ enum option_verb {
 };
 
 struct option_spec {
-    const char *name; /* "max-seqs": flag --max-seqs, environment SAMPAN_MAX_SEQS, YAML key max-seqs */
+    const char
+        *name; /* "max-seqs": flag --max-seqs, environment SAMPAN_MAX_SEQS, YAML key max-seqs */
     enum option_type type;
     const char *value;   /* default as text; NULL: unset */
     const char *choices; /* OPT_CHOICE: "f32|fast" */
@@ -56,7 +57,7 @@ void options_free(options *o);
 
 /* The name must be in the table and of the type asked for. A number that is unset reads as 0. Strings
  * and lists live as long as o. options_str also gives numbers, as the text they came in. */
-bool options_has(const options *o, const char *name); /* set anywhere or having a default */
+bool options_has(const options *o, const char *name);        /* set anywhere or having a default */
 const char *options_str(const options *o, const char *name); /* NULL: unset */
 int64_t options_int(const options *o, const char *name);
 double options_float(const options *o, const char *name);

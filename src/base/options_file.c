@@ -27,7 +27,8 @@ static size_t line_of(const struct reader *r)
 /* The next event into r->event. */
 static int next(struct reader *r)
 {
-    if (r->has_event) yaml_event_delete(&r->event);
+    if (r->has_event)
+        yaml_event_delete(&r->event);
     r->has_event = false;
     if (yaml_parser_parse(&r->parser, &r->event)) {
         r->has_event = true;
@@ -49,7 +50,8 @@ static str scalar(const struct reader *r)
 /* An unquoted nothing ("port:") or null. */
 static bool is_null(const struct reader *r)
 {
-    if (r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return false;
+    if (r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+        return false;
     str s = scalar(r);
     return s.n == 0 || str_eqz(s, "~") || str_eqz(s, "null");
 }
@@ -82,17 +84,21 @@ static int take_value(struct reader *r, size_t at)
 {
     const struct option_spec *s = &r->o->specs[at];
     int rc = next(r);
-    if (rc) return rc;
-    if (r->event.type == YAML_SCALAR_EVENT) return take_scalar(r, at);
+    if (rc)
+        return rc;
+    if (r->event.type == YAML_SCALAR_EVENT)
+        return take_scalar(r, at);
     if (r->event.type != YAML_SEQUENCE_START_EVENT || s->type != OPT_LIST)
         return wrong_shape(r, s->name, s->type == OPT_LIST ? "value or list" : "single value");
     for (;;) {
         rc = next(r);
-        if (rc || r->event.type == YAML_SEQUENCE_END_EVENT) return rc;
+        if (rc || r->event.type == YAML_SEQUENCE_END_EVENT)
+            return rc;
         if (r->event.type != YAML_SCALAR_EVENT)
             return wrong_shape(r, s->name, "list of plain values");
         rc = take_scalar(r, at);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
 }
 
@@ -128,10 +134,13 @@ static int take_mapping(struct reader *r)
     for (;;) {
         size_t at = 0;
         int rc = next(r);
-        if (rc || r->event.type == YAML_MAPPING_END_EVENT) return rc;
+        if (rc || r->event.type == YAML_MAPPING_END_EVENT)
+            return rc;
         rc = find_key(r, &at);
-        if (!rc) rc = take_value(r, at);
-        if (rc) return rc;
+        if (!rc)
+            rc = take_value(r, at);
+        if (rc)
+            return rc;
     }
 }
 
@@ -141,7 +150,8 @@ static int take_stream(struct reader *r)
     bool had_one = false;
     for (;;) {
         int rc = next(r);
-        if (rc) return rc;
+        if (rc)
+            return rc;
         switch (r->event.type) {
         case YAML_STREAM_END_EVENT:
             return 0;
@@ -156,10 +166,12 @@ static int take_stream(struct reader *r)
             continue;
         case YAML_MAPPING_START_EVENT:
             rc = take_mapping(r);
-            if (rc) return rc;
+            if (rc)
+                return rc;
             continue;
         case YAML_SCALAR_EVENT:
-            if (is_null(r)) continue;
+            if (is_null(r))
+                continue;
             break;
         default:
             break;
@@ -176,7 +188,8 @@ int options_read_file(struct options *o, const char *path, sp_error *err)
     size_t n = 0;
     bool parser = false;
     int rc = file_read(path, FILE_MAX, &text, &n, err);
-    if (rc) return sp_fail_within(err, rc, "settings");
+    if (rc)
+        return sp_fail_within(err, rc, "settings");
     r.seen = sp_calloc(o->n, sizeof *r.seen);
     parser = r.seen && yaml_parser_initialize(&r.parser);
     if (!parser) {
@@ -186,8 +199,10 @@ int options_read_file(struct options *o, const char *path, sp_error *err)
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
     rc = take_stream(&r);
 cleanup:
-    if (r.has_event) yaml_event_delete(&r.event);
-    if (parser) yaml_parser_delete(&r.parser);
+    if (r.has_event)
+        yaml_event_delete(&r.event);
+    if (parser)
+        yaml_parser_delete(&r.parser);
     sp_free(r.seen);
     sp_free(text);
     return rc;

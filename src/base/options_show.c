@@ -41,7 +41,8 @@ static void put_option(buf *out, const struct option_spec *s)
     size_t start = out->len;
     (void)buf_printf(out, "  --%s", s->name);
     const char *arg = s->type == OPT_CHOICE ? s->choices : s->arg;
-    if (arg) (void)buf_printf(out, " %s", arg);
+    if (arg)
+        (void)buf_printf(out, " %s", arg);
     size_t used = out->len - start;
     if (used + 2 > LEFT) {
         (void)buf_putc(out, '\n');
@@ -65,7 +66,8 @@ void options_help(enum option_verb verb, buf *out)
     }
     (void)buf_puts(out, "\noptions of every verb:\n");
     for (size_t i = 0; i < n; i++) {
-        if (specs[i].verbs == VERB_ALL) put_option(out, &specs[i]);
+        if (specs[i].verbs == VERB_ALL)
+            put_option(out, &specs[i]);
     }
 }
 
@@ -74,7 +76,8 @@ static void put_string(buf *out, const char *text, bool json)
 {
     char c[JSON_CHAR_MAX];
     bool special = false;
-    if (json) (void)buf_putc(out, '"');
+    if (json)
+        (void)buf_putc(out, '"');
     for (size_t n = strlen(text); n;) {
         size_t took = json_char(text, n, c, &special);
         bool quote = !json && (*text == '"' || *text == '\\');
@@ -85,17 +88,21 @@ static void put_string(buf *out, const char *text, bool json)
         text += took;
         n -= took;
     }
-    if (json) (void)buf_putc(out, '"');
+    if (json)
+        (void)buf_putc(out, '"');
 }
 
 static void put_list(buf *out, const struct option_value *v, bool secret, bool json)
 {
-    if (json) (void)buf_putc(out, '[');
+    if (json)
+        (void)buf_putc(out, '[');
     for (size_t i = 0; i < v->n_items; i++) {
-        if (i) (void)buf_puts(out, ", ");
+        if (i)
+            (void)buf_puts(out, ", ");
         put_string(out, secret ? "***" : v->items[i], json);
     }
-    if (json) (void)buf_putc(out, ']');
+    if (json)
+        (void)buf_putc(out, ']');
 }
 
 /* A double in the shortest form that reads back the same. */
@@ -105,7 +112,8 @@ static void put_float(buf *out, double f)
     for (int digits = 1; digits <= 17; digits++) {
         double back = 0;
         (void)snprintf(text, sizeof text, "%.*g", digits, f);
-        if (str_to_f64(str_of(text), &back) && !(back < f) && !(back > f)) break;
+        if (str_to_f64(str_of(text), &back) && !(back < f) && !(back > f))
+            break;
     }
     (void)buf_puts(out, text);
 }
@@ -152,7 +160,8 @@ static void show_json(const options *o, buf *out)
     const char *gap = "\n";
     for (size_t i = 0; i < o->n; i++) {
         const struct option_value *v = &o->values[i];
-        if (strcmp(o->specs[i].name, "help") == 0) continue;
+        if (strcmp(o->specs[i].name, "help") == 0)
+            continue;
         (void)buf_printf(out, "%s  {\"name\": \"%s\", \"value\": ", gap, o->specs[i].name);
         put_value(out, &o->specs[i], v, true);
         (void)buf_printf(out, ", \"origin\": \"%s\", \"where\": ", origin_name(v->origin));
@@ -168,7 +177,8 @@ static void show_text(const options *o, buf *out)
 {
     for (size_t i = 0; i < o->n; i++) {
         const struct option_value *v = &o->values[i];
-        if (strcmp(o->specs[i].name, "help") == 0) continue;
+        if (strcmp(o->specs[i].name, "help") == 0)
+            continue;
         (void)buf_printf(out, "%-20s ", o->specs[i].name);
         size_t start = out->len;
         put_value(out, &o->specs[i], v, false);

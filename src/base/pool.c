@@ -88,7 +88,8 @@ static void work(pool *p, int worker)
 {
     for (;;) {
         size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->pieces) return;
+        if (i >= p->pieces)
+            return;
         size_t begin = i * p->grain;
         size_t end = p->n - begin > p->grain ? begin + p->grain : p->n;
         p->fn(p->arg, worker, begin, end);
@@ -99,7 +100,8 @@ static bool join(pool *p, unsigned generation)
 {
     unsigned s = atomic_load_explicit(&p->state, memory_order_relaxed);
     do {
-        if (generation_of(s) != generation || !(s & OPEN)) return false;
+        if (generation_of(s) != generation || !(s & OPEN))
+            return false;
     } while (!atomic_compare_exchange_weak_explicit(&p->state, &s, s + 1, memory_order_acquire,
                                                     memory_order_relaxed));
     return true;
@@ -124,8 +126,10 @@ static unsigned wait_for_job(pool *p, unsigned seen)
     double until = clock_seconds() + SPIN_SECONDS;
     for (unsigned looks = 1;; looks++) {
         unsigned s = atomic_load_explicit(&p->state, memory_order_acquire);
-        if (generation_of(s) != seen) return generation_of(s);
-        if (looks % LOOKS_A_CLOCK == 0 && clock_seconds() > until) break;
+        if (generation_of(s) != seen)
+            return generation_of(s);
+        if (looks % LOOKS_A_CLOCK == 0 && clock_seconds() > until)
+            break;
         back_off(p, looks);
     }
     park(p, seen);
@@ -141,8 +145,10 @@ static void *worker_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "sampan-pool");
     for (;;) {
         seen = wait_for_job(p, seen);
-        if (atomic_load_explicit(&p->stop, memory_order_relaxed)) return NULL;
-        if (!join(p, seen)) continue;
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+            return NULL;
+        if (!join(p, seen))
+            continue;
         work(p, w->id);
         (void)atomic_fetch_sub_explicit(&p->state, 1, memory_order_release);
     }
@@ -164,7 +170,8 @@ static void close_job(pool *p)
     (void)atomic_fetch_and_explicit(&p->state, ~OPEN, memory_order_relaxed);
     for (unsigned looks = 1;; looks++) {
         unsigned s = atomic_load_explicit(&p->state, memory_order_acquire);
-        if ((s & INSIDE) == 0) return;
+        if ((s & INSIDE) == 0)
+            return;
         back_off(p, looks);
     }
 }
@@ -192,7 +199,8 @@ static void run_job(pool *p)
 
 void pool_run(pool *p, size_t n, size_t grain, pool_fn fn, void *arg)
 {
-    if (n == 0) return;
+    if (n == 0)
+        return;
     assert(!p->busy && "pool_run inside pool_run");
     p->busy = true;
     p->fn = fn;
@@ -220,7 +228,8 @@ int pool_threads(const pool *p)
 
 void pool_free(pool *p)
 {
-    if (!p) return;
+    if (!p)
+        return;
     atomic_store_explicit(&p->stop, true, memory_order_relaxed);
     publish(p, 0, INT_MAX);
     for (int i = 0; i < p->started; i++)
@@ -239,7 +248,8 @@ static int start_workers(pool *p)
     for (int i = 0; i < p->n_threads - 1 && rc == 0; i++) {
         p->workers[i] = (struct worker){.p = p, .id = i + 1};
         rc = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
-        if (rc == 0) p->started++;
+        if (rc == 0)
+            p->started++;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
@@ -252,12 +262,14 @@ int pool_new(int n_threads, pool **out, sp_error *err)
         return sp_fail(err, SP_EINVAL, "can't start %d threads: out of range: use 1 to %d",
                        n_threads, THREADS_MAX);
     pool *p = sp_alloc_aligned(CACHE_LINE, sizeof *p);
-    if (!p) goto no_memory;
+    if (!p)
+        goto no_memory;
     memset(p, 0, sizeof *p);
     p->n_threads = n_threads;
     p->crowded = n_threads > machine_cores();
     p->workers = sp_calloc((size_t)n_threads, sizeof *p->workers);
-    if (!p->workers) goto no_memory;
+    if (!p->workers)
+        goto no_memory;
     int rc = start_workers(p);
     if (rc) {
         rc = sp_fail(err, SP_EFULL, "can't start thread %d of %d: %s: use fewer with --threads",

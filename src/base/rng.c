@@ -47,7 +47,8 @@ uint64_t rng_seed(void)
     do {
         got = getrandom(&seed, sizeof seed, 0);
     } while (got < 0 && errno == EINTR);
-    if (got == (ssize_t)sizeof seed) return seed;
+    if (got == (ssize_t)sizeof seed)
+        return seed;
     /* No getrandom (a seccomp filter): seeds need to differ, not to be secret. */
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);

@@ -20,7 +20,8 @@ struct sha256 {
 sha256 *sha256_new(void)
 {
     sha256 *h = sp_calloc(1, sizeof *h);
-    if (!h) return NULL;
+    if (!h)
+        return NULL;
     h->ctx = EVP_MD_CTX_new();
     h->ok = h->ctx && EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) == 1;
     if (!h->ok) {
@@ -32,14 +33,16 @@ sha256 *sha256_new(void)
 
 void sha256_free(sha256 *h)
 {
-    if (!h) return;
+    if (!h)
+        return;
     EVP_MD_CTX_free(h->ctx);
     sp_free(h);
 }
 
 void sha256_add(sha256 *h, const void *p, size_t n)
 {
-    if (n) h->ok = EVP_DigestUpdate(h->ctx, p, n) == 1 && h->ok;
+    if (n)
+        h->ok = EVP_DigestUpdate(h->ctx, p, n) == 1 && h->ok;
 }
 
 void sha256_hex(sha256 *h, char out[65])
@@ -63,7 +66,8 @@ int sha256_file(const char *path, char out[65], sp_error *err)
     unsigned char *chunk = NULL;
     sha256 *h = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return file_fail(err, "can't open", path);
+    if (fd < 0)
+        return file_fail(err, "can't open", path);
     chunk = sp_malloc(CHUNK);
     h = sha256_new();
     if (!chunk || !h) {
@@ -73,7 +77,8 @@ int sha256_file(const char *path, char out[65], sp_error *err)
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     for (;;) {
         ssize_t got = read(fd, chunk, CHUNK);
-        if (got == 0) break;
+        if (got == 0)
+            break;
         if (got > 0) {
             sha256_add(h, chunk, (size_t)got);
         } else if (errno != EINTR) {

@@ -45,8 +45,10 @@ static bool digits_u64(str s, size_t *i, uint64_t *value)
     size_t start = *i;
     uint64_t v = 0;
     for (; *i < s.n && is_digit(s.p[*i]); ++*i) {
-        if (__builtin_mul_overflow(v, 10, &v)) return false;
-        if (__builtin_add_overflow(v, (uint64_t)(s.p[*i] - '0'), &v)) return false;
+        if (__builtin_mul_overflow(v, 10, &v))
+            return false;
+        if (__builtin_add_overflow(v, (uint64_t)(s.p[*i] - '0'), &v))
+            return false;
     }
     *value = v;
     return *i > start;
@@ -57,9 +59,11 @@ bool str_to_i64(str s, int64_t *out)
     size_t i = s.n && s.p[0] == '-';
     bool negative = i == 1;
     uint64_t v = 0;
-    if (!digits_u64(s, &i, &v) || i != s.n) return false;
+    if (!digits_u64(s, &i, &v) || i != s.n)
+        return false;
     uint64_t limit = (uint64_t)INT64_MAX + negative;
-    if (v > limit) return false;
+    if (v > limit)
+        return false;
     *out = negative ? (int64_t)(0 - v) : (int64_t)v;
     return true;
 }
@@ -83,13 +87,16 @@ static bool is_decimal(str s)
         i = skip_digits(s, i);
         digits += i - fraction;
     }
-    if (digits == 0) return false;
+    if (digits == 0)
+        return false;
     if (i < s.n && (s.p[i] == 'e' || s.p[i] == 'E')) {
         i++;
-        if (i < s.n && (s.p[i] == '-' || s.p[i] == '+')) i++;
+        if (i < s.n && (s.p[i] == '-' || s.p[i] == '+'))
+            i++;
         size_t exponent = i;
         i = skip_digits(s, i);
-        if (i == exponent) return false;
+        if (i == exponent)
+            return false;
     }
     return i == s.n;
 }
@@ -97,11 +104,13 @@ static bool is_decimal(str s)
 bool str_to_f64(str s, double *out)
 {
     char text[NUMBER_MAX + 1];
-    if (s.n > NUMBER_MAX || !is_decimal(s)) return false;
+    if (s.n > NUMBER_MAX || !is_decimal(s))
+        return false;
     memcpy(text, s.p, s.n);
     text[s.n] = '\0';
     double v = strtod(text, NULL); /* LC_NUMERIC stays "C" in this program */
-    if (!isfinite(v)) return false;
+    if (!isfinite(v))
+        return false;
     *out = v;
     return true;
 }
@@ -110,12 +119,16 @@ bool str_to_f64(str s, double *out)
 static int unit_power(str unit)
 {
     static const char letters[] = "KMGT";
-    if (unit.n == 0) return 0;
+    if (unit.n == 0)
+        return 0;
     char c = unit.p[0];
-    if (c >= 'a' && c <= 'z') c = (char)(c - 'a' + 'A');
-    if (c == 'B') return unit.n == 1 ? 0 : -1;
+    if (c >= 'a' && c <= 'z')
+        c = (char)(c - 'a' + 'A');
+    if (c == 'B')
+        return unit.n == 1 ? 0 : -1;
     const char *at = strchr(letters, c);
-    if (!at || c == '\0') return -1;
+    if (!at || c == '\0')
+        return -1;
     str rest = {unit.p + 1, unit.n - 1};
     if (rest.n && !str_eqz(rest, "B") && !str_eqz(rest, "b") && !str_eqz(rest, "iB") &&
         !str_eqz(rest, "ib"))
@@ -128,20 +141,25 @@ bool str_to_bytes(str s, uint64_t *out)
     size_t i = 0;
     uint64_t whole = 0;
     double fraction = 0, place = 0.1;
-    if (!digits_u64(s, &i, &whole)) return false;
+    if (!digits_u64(s, &i, &whole))
+        return false;
     bool point = i < s.n && s.p[i] == '.';
     if (point) {
         size_t start = ++i;
         for (; i < s.n && is_digit(s.p[i]); i++, place /= 10)
             fraction += place * (s.p[i] - '0');
-        if (i == start) return false;
+        if (i == start)
+            return false;
     }
     int power = unit_power((str){s.p + i, s.n - i});
-    if (power < 0 || (point && power == 0)) return false;
+    if (power < 0 || (point && power == 0))
+        return false;
     uint64_t unit = (uint64_t)1 << (10 * power);
     uint64_t v = 0;
-    if (__builtin_mul_overflow(whole, unit, &v)) return false;
-    if (__builtin_add_overflow(v, (uint64_t)(fraction * (double)unit + 0.5), &v)) return false;
+    if (__builtin_mul_overflow(whole, unit, &v))
+        return false;
+    if (__builtin_add_overflow(v, (uint64_t)(fraction * (double)unit + 0.5), &v))
+        return false;
     *out = v;
     return true;
 }
@@ -149,10 +167,14 @@ bool str_to_bytes(str s, uint64_t *out)
 /* Length that the first byte announces; 0 when no code point starts with it. */
 static size_t utf8_length(unsigned char c)
 {
-    if (c < 0x80) return 1;
-    if (c >= 0xc2 && c <= 0xdf) return 2;
-    if (c >= 0xe0 && c <= 0xef) return 3;
-    if (c >= 0xf0 && c <= 0xf4) return 4;
+    if (c < 0x80)
+        return 1;
+    if (c >= 0xc2 && c <= 0xdf)
+        return 2;
+    if (c >= 0xe0 && c <= 0xef)
+        return 3;
+    if (c >= 0xf0 && c <= 0xf4)
+        return 4;
     return 0;
 }
 
@@ -160,10 +182,14 @@ static size_t utf8_length(unsigned char c)
 static bool utf8_follows(unsigned char first, size_t i, unsigned char c)
 {
     if (i == 1) {
-        if (first == 0xe0) return c >= 0xa0 && c <= 0xbf;
-        if (first == 0xed) return c >= 0x80 && c <= 0x9f;
-        if (first == 0xf0) return c >= 0x90 && c <= 0xbf;
-        if (first == 0xf4) return c >= 0x80 && c <= 0x8f;
+        if (first == 0xe0)
+            return c >= 0xa0 && c <= 0xbf;
+        if (first == 0xed)
+            return c >= 0x80 && c <= 0x9f;
+        if (first == 0xf0)
+            return c >= 0x90 && c <= 0xbf;
+        if (first == 0xf4)
+            return c >= 0x80 && c <= 0x8f;
     }
     return c >= 0x80 && c <= 0xbf;
 }
@@ -171,13 +197,16 @@ static bool utf8_follows(unsigned char first, size_t i, unsigned char c)
 size_t utf8_decode(const char *p, size_t n, uint32_t *cp)
 {
     static const unsigned char mask[5] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    if (n == 0) return 0;
+    if (n == 0)
+        return 0;
     const unsigned char *u = (const unsigned char *)p;
     size_t len = utf8_length(u[0]);
-    if (len == 0 || len > n) return 0;
+    if (len == 0 || len > n)
+        return 0;
     uint32_t v = u[0] & mask[len];
     for (size_t i = 1; i < len; i++) {
-        if (!utf8_follows(u[0], i, u[i])) return 0;
+        if (!utf8_follows(u[0], i, u[i]))
+            return 0;
         v = v << 6 | (u[i] & 0x3f);
     }
     *cp = v;
@@ -196,13 +225,15 @@ size_t utf8_encode(uint32_t cp, char out[4])
         return 2;
     }
     if (cp < 0x10000) {
-        if (cp >= 0xd800 && cp <= 0xdfff) return 0;
+        if (cp >= 0xd800 && cp <= 0xdfff)
+            return 0;
         out[0] = (char)(0xe0 | cp >> 12);
         out[1] = (char)(0x80 | (cp >> 6 & 0x3f));
         out[2] = (char)(0x80 | (cp & 0x3f));
         return 3;
     }
-    if (cp > 0x10ffff) return 0;
+    if (cp > 0x10ffff)
+        return 0;
     out[0] = (char)(0xf0 | cp >> 18);
     out[1] = (char)(0x80 | (cp >> 12 & 0x3f));
     out[2] = (char)(0x80 | (cp >> 6 & 0x3f));
@@ -215,7 +246,8 @@ bool utf8_valid(const char *p, size_t n)
     uint32_t cp = 0;
     for (size_t i = 0; i < n;) {
         size_t len = utf8_decode(p + i, n - i, &cp);
-        if (len == 0) return false;
+        if (len == 0)
+            return false;
         i += len;
     }
     return true;
@@ -226,10 +258,13 @@ size_t utf8_complete(const char *p, size_t n)
     const unsigned char *u = (const unsigned char *)p;
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         unsigned char first = u[n - back];
-        if (first >= 0x80 && first <= 0xbf) continue;
-        if (utf8_length(first) <= back) return n;
+        if (first >= 0x80 && first <= 0xbf)
+            continue;
+        if (utf8_length(first) <= back)
+            return n;
         for (size_t i = 1; i < back; i++) {
-            if (!utf8_follows(first, i, u[n - back + i])) return n;
+            if (!utf8_follows(first, i, u[n - back + i]))
+                return n;
         }
         return n - back;
     }
@@ -245,7 +280,8 @@ static size_t least(size_t a, size_t b)
 size_t str_distance(str a, str b)
 {
     size_t rows[3][DISTANCE_MAX + 1];
-    if (a.n > DISTANCE_MAX || b.n > DISTANCE_MAX) return a.n > b.n ? a.n : b.n;
+    if (a.n > DISTANCE_MAX || b.n > DISTANCE_MAX)
+        return a.n > b.n ? a.n : b.n;
     for (size_t j = 0; j <= b.n; j++)
         rows[0][j] = j;
     for (size_t i = 1; i <= a.n; i++) {
@@ -255,7 +291,8 @@ size_t str_distance(str a, str b)
             size_t change = above[j - 1] + (a.p[i - 1] != b.p[j - 1]);
             row[j] = least(change, least(above[j], row[j - 1]) + 1);
             bool swap = i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1];
-            if (swap) row[j] = least(row[j], rows[(i - 2) % 3][j - 2] + 1);
+            if (swap)
+                row[j] = least(row[j], rows[(i - 2) % 3][j - 2] + 1);
         }
     }
     return rows[a.n % 3][b.n];

@@ -105,7 +105,7 @@ static void summarize(engine *e, const double *rates, int n, bool decode, struct
 static int measure(engine *e, const struct bench_opts *o, bool decode, struct bench_result *out,
                    sp_error *err)
 {
-    double rates[1000];
+    double rates[1000] = {0};
     struct engine_event end;
     int64_t prompt = decode ? 1 : o->prompt, answer = decode ? o->gen + 1 : 1;
     int code = 0;

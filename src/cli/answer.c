@@ -22,7 +22,8 @@ void cli_catch_interrupt(bool on)
     sa.sa_handler = on ? on_interrupt : SIG_DFL;
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
-    if (on) cli_interrupted = 0;
+    if (on)
+        cli_interrupted = 0;
 }
 
 /* Events come on the engine's thread and are handed over here, so that a slow pipe never holds a step. */
@@ -38,7 +39,8 @@ static void on_event(const struct engine_event *ev)
 {
     struct mailbox *m = ev->user;
     pthread_mutex_lock(&m->lock);
-    if (ev->n_text) buf_add(&m->fresh, ev->text, ev->n_text);
+    if (ev->n_text)
+        buf_add(&m->fresh, ev->text, ev->n_text);
     if (ev->kind == EVENT_DONE) {
         m->done = true;
         m->a->reason = ev->reason;
@@ -57,7 +59,8 @@ static int write_all(const char *p, size_t n, sp_error *err)
 {
     while (n > 0) {
         ssize_t put = write(STDOUT_FILENO, p, n);
-        if (put < 0 && errno == EINTR) continue;
+        if (put < 0 && errno == EINTR)
+            continue;
         if (put < 0)
             return sp_fail(
                 err, SP_EIO,
@@ -80,8 +83,10 @@ static bool take(struct mailbox *m, buf *chunk)
     }
     buf_clear(chunk);
     pthread_mutex_lock(&m->lock);
-    if (m->fresh.len == 0 && !m->done) pthread_cond_timedwait(&m->more, &m->lock, &until);
-    if (m->fresh.len) buf_add(chunk, m->fresh.data, m->fresh.len);
+    if (m->fresh.len == 0 && !m->done)
+        pthread_cond_timedwait(&m->more, &m->lock, &until);
+    if (m->fresh.len)
+        buf_add(chunk, m->fresh.data, m->fresh.len);
     buf_clear(&m->fresh);
     bool done = m->done;
     pthread_mutex_unlock(&m->lock);
@@ -98,7 +103,8 @@ static int pump(engine *e, uint64_t id, struct mailbox *m, bool to_stdout, sp_er
         done = take(m, &chunk);
         if (chunk.len) {
             buf_add(&m->a->text, chunk.data, chunk.len);
-            if (to_stdout && code == 0) code = write_all(chunk.data, chunk.len, err);
+            if (to_stdout && code == 0)
+                code = write_all(chunk.data, chunk.len, err);
         }
         if ((cli_interrupted || code < 0) && !cancelled) {
             engine_cancel(e, id);
@@ -124,13 +130,16 @@ int answer_get(engine *e, struct engine_request *r, bool to_stdout, struct answe
     r->user = &m;
     cli_catch_interrupt(true);
     int code = engine_submit(e, r, &id, err);
-    if (code == 0) code = pump(e, id, &m, to_stdout, err);
+    if (code == 0)
+        code = pump(e, id, &m, to_stdout, err);
     cli_catch_interrupt(false);
     if (code == 0 && a->reason == FINISH_ERROR) {
-        if (err) *err = a->error;
+        if (err)
+            *err = a->error;
         code = a->error.code;
     }
-    if (code == 0 && a->reason == FINISH_CANCELLED) code = sp_fail(err, SP_ECANCELLED, "stopped");
+    if (code == 0 && a->reason == FINISH_CANCELLED)
+        code = sp_fail(err, SP_ECANCELLED, "stopped");
     buf_free(&m.fresh);
     pthread_cond_destroy(&m.more);
     pthread_mutex_destroy(&m.lock);

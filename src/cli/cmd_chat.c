@@ -74,7 +74,8 @@ static int do_model(struct chat *c, const char *arg, sp_error *err)
     }
     engine *next = NULL;
     char *name = sp_strdup(arg);
-    if (!name) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!name)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     int code = cli_engine(c->options, arg, cli_compute(c->options), &next, err);
     if (code == 0 && !engine_chat(next)) {
         code =
@@ -96,12 +97,15 @@ static int do_model(struct chat *c, const char *arg, sp_error *err)
 
 static int do_save(struct chat *c, const char *arg, sp_error *err)
 {
-    if (!*arg) return sp_fail(err, SP_EUSAGE, "/save needs a file name");
+    if (!*arg)
+        return sp_fail(err, SP_EUSAGE, "/save needs a file name");
     char *text = json_dumps(c->messages, JSON_INDENT(2));
-    if (!text) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!text)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     int code = file_write_atomic(arg, text, strlen(text), err);
     free(text); /* lib-owned: jansson's */
-    if (code == 0) printf("Saved %zu messages to %s.\n", json_array_size(c->messages), arg);
+    if (code == 0)
+        printf("Saved %zu messages to %s.\n", json_array_size(c->messages), arg);
     return code;
 }
 
@@ -109,7 +113,8 @@ static bool is_conversation(const json_t *j)
 {
     size_t i;
     const json_t *m;
-    if (!json_is_array(j)) return false;
+    if (!json_is_array(j))
+        return false;
     json_array_foreach((json_t *)(uintptr_t)j, i, m)
     {
         if (!json_is_string(json_object_get(m, "role")) ||
@@ -122,9 +127,11 @@ static bool is_conversation(const json_t *j)
 static int do_load(struct chat *c, const char *arg, sp_error *err)
 {
     json_error_t je;
-    if (!*arg) return sp_fail(err, SP_EUSAGE, "/load needs a file name");
+    if (!*arg)
+        return sp_fail(err, SP_EUSAGE, "/load needs a file name");
     json_t *j = json_load_file(arg, JSON_REJECT_DUPLICATES, &je);
-    if (!j) return sp_fail(err, SP_EFORMAT, "%s: line %d: %s", arg, je.line, je.text);
+    if (!j)
+        return sp_fail(err, SP_EFORMAT, "%s: line %d: %s", arg, je.line, je.text);
     if (!is_conversation(j)) {
         json_decref(j);
         return sp_fail(err, SP_EFORMAT, "%s: not a list of messages with role and content", arg);
@@ -138,24 +145,30 @@ static int do_load(struct chat *c, const char *arg, sp_error *err)
 struct knob {
     const char *name;
     double min, max;
-    size_t offset;
-    bool whole;
 };
 
 static const struct knob knobs[] = {
-    {"temperature", 0, 100, offsetof(struct sampling, temperature), false},
-    {"top-p", 0, 1, offsetof(struct sampling, top_p), false},
-    {"min-p", 0, 1, offsetof(struct sampling, min_p), false},
-    {"repetition-penalty", 0.01, 100, offsetof(struct sampling, repetition_penalty), false},
-    {"presence-penalty", -2, 2, offsetof(struct sampling, presence_penalty), false},
-    {"frequency-penalty", -2, 2, offsetof(struct sampling, frequency_penalty), false},
+    {"temperature", 0, 100},
+    {"top-p", 0, 1},
+    {"min-p", 0, 1},
+    {"repetition-penalty", 0.01, 100},
+    {"presence-penalty", -2, 2},
+    {"frequency-penalty", -2, 2},
 };
 
-static void show_knobs(const struct chat *c)
+static float *knob_at(struct chat *c, size_t i)
+{
+    struct sampling *s = &c->sampling;
+    float *const all[] = {
+        &s->temperature,      &s->top_p, &s->min_p, &s->repetition_penalty, &s->presence_penalty,
+        &s->frequency_penalty};
+    return all[i];
+}
+
+static void show_knobs(struct chat *c)
 {
     for (size_t i = 0; i < SP_COUNT(knobs); i++)
-        printf("  %-20s %g\n", knobs[i].name,
-               (double)*(const float *)((const char *)&c->sampling + knobs[i].offset));
+        printf("  %-20s %g\n", knobs[i].name, (double)*knob_at(c, i));
     printf("  %-20s %d\n  %-20s %llu\n  %-20s %lld\n", "top-k", c->sampling.top_k, "seed",
            (unsigned long long)c->sampling.seed, "max-tokens", (long long)c->max_tokens);
 }
@@ -189,11 +202,12 @@ static int do_set(struct chat *c, const char *arg, sp_error *err)
     if (strcmp(name, "top-k") == 0 || strcmp(name, "seed") == 0 || strcmp(name, "max-tokens") == 0)
         return set_whole(c, name, value, err);
     for (size_t i = 0; i < SP_COUNT(knobs); i++) {
-        if (strcmp(name, knobs[i].name) != 0) continue;
+        if (strcmp(name, knobs[i].name) != 0)
+            continue;
         if (!str_to_f64(value, &v) || v < knobs[i].min || v > knobs[i].max)
             return sp_fail(err, SP_EUSAGE, "/set %s: a number from %g to %g is needed", name,
                            knobs[i].min, knobs[i].max);
-        *(float *)((char *)&c->sampling + knobs[i].offset) = (float)v;
+        *knob_at(c, i) = (float)v;
         return 0;
     }
     return sp_fail(err, SP_EUSAGE, "/set: no '%s': /set alone shows them all", name);
@@ -238,10 +252,13 @@ static int run_command(struct chat *c, const char *line)
     size_t n = strcspn(line, " \n");
     const char *arg = line + n + strspn(line + n, " \n");
     for (size_t i = 0; i < SP_COUNT(commands); i++) {
-        if (strlen(commands[i].name) != n || strncmp(line, commands[i].name, n) != 0) continue;
-        if (!commands[i].run) return 1;
+        if (strlen(commands[i].name) != n || strncmp(line, commands[i].name, n) != 0)
+            continue;
+        if (!commands[i].run)
+            return 1;
         sp_error err = {0};
-        if (commands[i].run(c, arg, &err) < 0) fprintf(stderr, "sampan: %s\n", err.message);
+        if (commands[i].run(c, arg, &err) < 0)
+            fprintf(stderr, "sampan: %s\n", err.message);
         return 0;
     }
     fprintf(stderr, "sampan: no command %.*s: /help lists them\n", (int)n, line);
@@ -261,7 +278,8 @@ static int say(struct chat *c, const char *text, sp_error *err)
     struct token_list ids = {0};
     struct answer a = {0};
     json_t *user = json_string(text);
-    if (!user) return sp_fail(err, SP_EINVAL, "that is not UTF-8 text");
+    if (!user)
+        return sp_fail(err, SP_EINVAL, "that is not UTF-8 text");
     json_array_append_new(c->messages, json_pack("{s:s,s:o}", "role", "user", "content", user));
     struct engine_request r = engine_request_default(c->engine);
     int code = encode_messages(c, &ids, err);
@@ -300,16 +318,19 @@ static int talk(struct chat *c, lineedit *l, sp_error *err)
             fprintf(stderr, "(Ctrl-D or /bye leaves)\n");
             continue;
         }
-        if (got <= 0) return got;
+        if (got <= 0)
+            return got;
         int leave = 0;
         if (line[0] == '/') {
             leave = run_command(c, line);
         } else if (line[strspn(line, " \t\n")]) {
             sp_error said = {0};
-            if (say(c, line, &said) < 0) fprintf(stderr, "sampan: %s\n", said.message);
+            if (say(c, line, &said) < 0)
+                fprintf(stderr, "sampan: %s\n", said.message);
         }
         sp_free(line);
-        if (leave) return 0;
+        if (leave)
+            return 0;
     }
 }
 
@@ -334,13 +355,15 @@ int cmd_chat(const options *o, sp_error *err)
             "this system has no UTF-8 locale: install the package libc-bin or set LANG=C.UTF-8");
     buf_init(&c.last_stats, 4096);
     int code = cli_model_name(o, &c.model, err);
-    if (code == 0) code = cli_engine(o, c.model, cli_compute(o), &c.engine, err);
+    if (code == 0)
+        code = cli_engine(o, c.model, cli_compute(o), &c.engine, err);
     if (code == 0 && !engine_chat(c.engine))
         code = sp_fail(err, SP_EINVAL, "%s has no chat template: use `sampan run --raw` with it",
                        c.model);
     if (code == 0) {
         c.sampling = engine_request_default(c.engine).sampling;
-        if (options_has(o, "max-tokens")) c.max_tokens = options_int(o, "max-tokens");
+        if (options_has(o, "max-tokens"))
+            c.max_tokens = options_int(o, "max-tokens");
         code = cli_sampling(o, &c.sampling, err);
     }
     if (code == 0)

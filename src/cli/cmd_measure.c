@@ -38,7 +38,8 @@ static int perplexity(const options *o, const struct perplexity_opts *po, sp_err
     engine *e = NULL;
     struct perplexity_result r;
     int code = cli_engine(o, NULL, cli_compute(o), &e, err);
-    if (code == 0) code = eval_perplexity(e, po, &r, err);
+    if (code == 0)
+        code = eval_perplexity(e, po, &r, err);
     term_status(NULL);
     if (code == 0 && options_bool(o, "json"))
         print_object(json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:f,s:s}", "eval", "perplexity",
@@ -80,10 +81,13 @@ static int kl(const options *o, const struct perplexity_opts *po, sp_error *err)
     engine *reference = NULL, *candidate = NULL;
     struct kl_result r;
     int code = cli_engine(o, options_str(o, "reference"), COMPUTE_F32, &reference, err);
-    if (code == 0) code = cli_engine(o, NULL, cli_compute(o), &candidate, err);
-    if (code == 0) code = eval_kl(reference, candidate, po, &r, err);
+    if (code == 0)
+        code = cli_engine(o, NULL, cli_compute(o), &candidate, err);
+    if (code == 0)
+        code = eval_kl(reference, candidate, po, &r, err);
     term_status(NULL);
-    if (code == 0) print_kl(o, &r);
+    if (code == 0)
+        print_kl(o, &r);
     engine_close(candidate);
     engine_close(reference);
     return code;
@@ -98,7 +102,8 @@ int cmd_eval(const options *o, sp_error *err)
     if (code == 0 && !file)
         code =
             sp_fail(err, SP_EUSAGE, "eval %s needs --file PATH, a UTF-8 text to measure on", what);
-    if (code == 0) code = file_read(file, TEXT_MAX, &text, &po.n_text, err);
+    if (code == 0)
+        code = file_read(file, TEXT_MAX, &text, &po.n_text, err);
     po.text = text;
     po.context = options_has(o, "context") ? options_int(o, "context") : 512;
     po.max_tokens = options_has(o, "max-tokens") ? options_int(o, "max-tokens") : 0;
@@ -123,12 +128,14 @@ int cmd_bench(const options *o, sp_error *err)
     int code = one_word(o, "bench", "model", &what, err);
     if (code == 0 && strcmp(what, "model") != 0)
         code = sp_fail(err, SP_EUSAGE, "bench: unknown subject '%s': there is model", what);
-    if (code == 0) code = cli_engine(o, NULL, cli_compute(o), &e, err);
+    if (code == 0)
+        code = cli_engine(o, NULL, cli_compute(o), &e, err);
     struct bench_opts bo = {.prompt = options_int(o, "prompt"),
                             .gen = options_int(o, "gen"),
                             .reps = (int)options_int(o, "reps"),
                             .seed = 1};
-    if (code == 0) code = bench_model(e, &bo, r, &n, err);
+    if (code == 0)
+        code = bench_model(e, &bo, r, &n, err);
     for (size_t i = 0; code == 0 && i < n; i++) {
         if (options_bool(o, "json"))
             print_object(json_pack("{s:s,s:f,s:f,s:f,s:f,s:i}", "test", r[i].test,
@@ -150,10 +157,12 @@ int cmd_config(const options *o, sp_error *err)
     int code = one_word(o, "config", "show", &what, err);
     if (code == 0 && strcmp(what, "show") != 0)
         code = sp_fail(err, SP_EUSAGE, "config: unknown word '%s': there is show", what);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     buf_init(&out, 1 << 20);
     options_show(o, options_bool(o, "json"), &out);
-    if (out.len) fwrite(out.data, 1, out.len, stdout);
+    if (out.len)
+        fwrite(out.data, 1, out.len, stdout);
     buf_free(&out);
     return 0;
 }

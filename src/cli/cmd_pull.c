@@ -13,7 +13,8 @@ static void on_progress(void *arg, const struct pull_progress *p)
 {
     struct view *v = arg;
     char done[24], total[24], speed[24], left[24], line[256];
-    if (v->quiet) return;
+    if (v->quiet)
+        return;
     term_bytes(p->done, done);
     term_bytes(p->total, total);
     term_bytes((uint64_t)p->bytes_per_second, speed);
@@ -35,7 +36,8 @@ static void on_progress(void *arg, const struct pull_progress *p)
 static void on_note(void *arg, const char *line)
 {
     struct view *v = arg;
-    if (v->tty && !v->quiet) term_status(NULL);
+    if (v->tty && !v->quiet)
+        term_status(NULL);
     fprintf(stderr, "%s\n", line);
 }
 
@@ -74,7 +76,8 @@ int cmd_pull(const options *o, sp_error *err)
         print_catalogue();
         return 0;
     }
-    if (n > 1) return sp_fail(err, SP_EUSAGE, "pull takes one model, %zu were given", n);
+    if (n > 1)
+        return sp_fail(err, SP_EUSAGE, "pull takes one model, %zu were given", n);
     struct view v = {
         .quiet = options_bool(o, "quiet"), .tty = term_is_tty(STDERR_FILENO), .last_percent = -1};
     struct pull_opts po = {.spec = args[0],
@@ -93,7 +96,8 @@ int cmd_pull(const options *o, sp_error *err)
         cli_catch_interrupt(false);
         term_status(NULL);
     }
-    if (code == 0 && !v.quiet) printf("%s\n", path);
+    if (code == 0 && !v.quiet)
+        printf("%s\n", path);
     sp_free(path);
     hub_close(h);
     return code;

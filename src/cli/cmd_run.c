@@ -11,9 +11,12 @@ static int read_stdin(buf *out, sp_error *err)
     char chunk[65536];
     for (;;) {
         ssize_t got = read(STDIN_FILENO, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return sp_fail(err, SP_EIO, "standard input: %s", strerror(errno));
-        if (got == 0) return 0;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return sp_fail(err, SP_EIO, "standard input: %s", strerror(errno));
+        if (got == 0)
+            return 0;
         if (buf_add(out, chunk, (size_t)got) < 0)
             return sp_fail(err, SP_EFULL, "standard input: more than %zu MB: give a shorter prompt",
                            PROMPT_MAX >> 20);
@@ -26,7 +29,8 @@ static int read_prompt(const options *o, buf *out, sp_error *err)
     const char *const *args;
     size_t n = options_args(o, &args);
     for (size_t i = 0; i < n; i++) {
-        if (i) buf_putc(out, ' ');
+        if (i)
+            buf_putc(out, ' ');
         buf_puts(out, args[i]);
     }
     if (n == 0) {
@@ -34,9 +38,11 @@ static int read_prompt(const options *o, buf *out, sp_error *err)
             return sp_fail(err, SP_EUSAGE,
                            "no prompt: give one as an argument or on standard input");
         int code = read_stdin(out, err);
-        if (code < 0) return code;
+        if (code < 0)
+            return code;
     }
-    if (out->failed) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (out->failed)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     if (out->len == 0)
         return sp_fail(err, SP_EUSAGE,
                        "the prompt is empty: give one as an argument or on standard input");
@@ -66,7 +72,8 @@ static int encode_chat(engine *e, const options *o, const buf *prompt, struct to
                        "the prompt is not UTF-8 text: convert it first, for example with iconv");
     else
         json_array_append_new(messages, json_pack("{s:s,s:o}", "role", "user", "content", text));
-    if (code == 0) code = chat_encode(engine_chat(e), messages, &co, ids, err);
+    if (code == 0)
+        code = chat_encode(engine_chat(e), messages, &co, ids, err);
     json_decref(messages);
     return code;
 }
@@ -74,8 +81,10 @@ static int encode_chat(engine *e, const options *o, const buf *prompt, struct to
 static int encode(engine *e, const options *o, const buf *prompt, struct token_list *ids,
                   sp_error *err)
 {
-    if (options_bool(o, "raw")) return encode_raw(e, prompt, ids, err);
-    if (engine_chat(e)) return encode_chat(e, o, prompt, ids, err);
+    if (options_bool(o, "raw"))
+        return encode_raw(e, prompt, ids, err);
+    if (engine_chat(e))
+        return encode_chat(e, o, prompt, ids, err);
     return sp_fail(err, SP_EUSAGE,
                    "this model has no chat template: use --raw to let it continue the text");
 }
@@ -90,7 +99,8 @@ static int answer(engine *e, const options *o, const struct token_list *ids, sp_
     r.n_stop = options_list(o, "stop", &stops);
     r.stop = stops;
     int code = cli_sampling(o, &r.sampling, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     struct answer a;
     code = answer_get(e, &r, true, &a, err);
     if (code == 0 && term_is_tty(STDOUT_FILENO) &&
@@ -117,9 +127,12 @@ int cmd_run(const options *o, sp_error *err)
     struct token_list ids = {0};
     buf_init(&prompt, PROMPT_MAX);
     int code = read_prompt(o, &prompt, err);
-    if (code == 0) code = cli_engine(o, NULL, cli_compute(o), &e, err);
-    if (code == 0) code = encode(e, o, &prompt, &ids, err);
-    if (code == 0) code = answer(e, o, &ids, err);
+    if (code == 0)
+        code = cli_engine(o, NULL, cli_compute(o), &e, err);
+    if (code == 0)
+        code = encode(e, o, &prompt, &ids, err);
+    if (code == 0)
+        code = answer(e, o, &ids, err);
     engine_close(e);
     token_list_free(&ids);
     buf_free(&prompt);

@@ -26,15 +26,18 @@ static char *stem_of(const char *path)
     size_t from = n;
     while (from > 0 && path[from - 1] != '/')
         from--;
-    if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0) n -= 5;
+    if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0)
+        n -= 5;
     return sp_strndup(path + from, n - from);
 }
 
 static void add_name(struct served *s, const char *name)
 {
     for (size_t i = 0; i < s->n_names; i++)
-        if (strcmp(s->names[i], name) == 0) return;
-    if (s->n_names < MAX_NAMES) s->names[s->n_names++] = name;
+        if (strcmp(s->names[i], name) == 0)
+            return;
+    if (s->n_names < MAX_NAMES)
+        s->names[s->n_names++] = name;
 }
 
 /* Opens a model; it answers to its catalogue or store name, its file's stem and, the first, --alias. */
@@ -44,11 +47,14 @@ static int open_served(const options *o, const char *name, bool first, struct se
     const char *const *aliases;
     size_t n = options_list(o, "alias", &aliases);
     int code = cli_engine(o, name, cli_compute(o), &s->engine, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     const char *path = checkpoint_path(engine_checkpoint(s->engine));
     s->stem = stem_of(path);
-    if (!s->stem) return sp_fail(err, SP_ENOMEM, "out of memory");
-    if (!strchr(name, '/')) add_name(s, name);
+    if (!s->stem)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!strchr(name, '/'))
+        add_name(s, name);
     add_name(s, s->stem);
     for (size_t i = 0; first && i < n; i++)
         add_name(s, aliases[i]);
@@ -104,7 +110,8 @@ static int serve(const options *o, const struct served *s, size_t n, sp_error *e
     w.auth = so.n_api_keys > 0;
     server *running = NULL;
     int code = server_new(&so, &running, err);
-    if (code == 0) code = server_run(running, err);
+    if (code == 0)
+        code = server_run(running, err);
     server_free(running);
     return code;
 }
@@ -134,7 +141,8 @@ int cmd_serve(const options *o, sp_error *err)
     }
     for (; code == 0 && opened < n; opened++)
         code = open_served(o, models[opened], opened == 0, &s[opened], err);
-    if (code == 0) code = serve(o, s, n, err);
+    if (code == 0)
+        code = serve(o, s, n, err);
     for (size_t i = 0; i < opened; i++) {
         engine_close(s[i].engine);
         sp_free(s[i].stem);

@@ -26,7 +26,8 @@ int cmd_list(const options *o, sp_error *err)
     struct stored_model *m = NULL;
     size_t n = 0;
     int code = cli_hub(o, &h, err);
-    if (code == 0) code = hub_list(h, &m, &n, err);
+    if (code == 0)
+        code = hub_list(h, &m, &n, err);
     if (code == 0 && options_bool(o, "json")) {
         list_json(m, n);
     } else if (code == 0 && n == 0) {
@@ -37,7 +38,8 @@ int cmd_list(const options *o, sp_error *err)
             char size[24], when[32] = "";
             time_t t = (time_t)m[i].pulled;
             struct tm tm;
-            if (t && localtime_r(&t, &tm)) strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
+            if (t && localtime_r(&t, &tm))
+                strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
             term_bytes(m[i].bytes, size);
             printf("%-28s %10s  %-16s %s\n", m[i].name, size, when, m[i].source ? m[i].source : "");
         }
@@ -124,9 +126,12 @@ int cmd_show(const options *o, sp_error *err)
     char *path = NULL;
     checkpoint *c = NULL;
     int code = one_argument(o, "show", &name, err);
-    if (code == 0) code = cli_hub(o, &h, err);
-    if (code == 0) code = hub_resolve(h, name, &path, err);
-    if (code == 0) code = checkpoint_open(path, &c, err);
+    if (code == 0)
+        code = cli_hub(o, &h, err);
+    if (code == 0)
+        code = hub_resolve(h, name, &path, err);
+    if (code == 0)
+        code = checkpoint_open(path, &c, err);
     if (code == 0) {
         struct facts f = {.config = checkpoint_config(c)};
         f.context = context_wanted(o, f.config);
@@ -151,7 +156,8 @@ int cmd_show(const options *o, sp_error *err)
 
 static bool confirmed(const options *o, const char *name)
 {
-    if (options_bool(o, "yes")) return true;
+    if (options_bool(o, "yes"))
+        return true;
     char line[16];
     fprintf(stderr, "Delete %s from this machine? [y/N] ", name);
     return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
@@ -166,13 +172,15 @@ int cmd_rm(const options *o, sp_error *err)
     if (code == 0 && !options_bool(o, "yes") && !term_is_tty(STDIN_FILENO))
         code = sp_fail(err, SP_EUSAGE,
                        "rm asks before it deletes, and standard input is no terminal: say --yes");
-    if (code == 0) code = cli_hub(o, &h, err);
+    if (code == 0)
+        code = cli_hub(o, &h, err);
     if (code == 0 && !confirmed(o, name)) {
         printf("Nothing deleted.\n");
         hub_close(h);
         return 0;
     }
-    if (code == 0) code = hub_remove(h, name, &freed, err);
+    if (code == 0)
+        code = hub_remove(h, name, &freed, err);
     if (code == 0) {
         char size[24];
         term_bytes(freed, size);

@@ -50,9 +50,12 @@ static int read_byte(unsigned char *out)
 {
     for (;;) {
         ssize_t got = read(STDIN_FILENO, out, 1);
-        if (got == 1) return 1;
-        if (got == 0) return 0;
-        if (errno != EINTR || got_sigint) return -1;
+        if (got == 1)
+            return 1;
+        if (got == 0)
+            return 0;
+        if (errno != EINTR || got_sigint)
+            return -1;
     }
 }
 
@@ -70,9 +73,11 @@ static void queue_put(lineedit *l, const char *text)
 
 static bool queue_take(lineedit *l, wchar_t *out)
 {
-    if (l->queue_head == l->queue_len) return false;
+    if (l->queue_head == l->queue_len)
+        return false;
     *out = l->queue[l->queue_head++];
-    if (l->queue_head == l->queue_len) l->queue_head = l->queue_len = 0;
+    if (l->queue_head == l->queue_len)
+        l->queue_head = l->queue_len = 0;
     return true;
 }
 
@@ -83,7 +88,8 @@ static int read_paste(buf *b)
     unsigned char c;
     for (;;) {
         int got = read_byte(&c);
-        if (got <= 0) return got;
+        if (got <= 0)
+            return got;
         buf_putc(b, c == '\r' ? '\n' : (char)c);
         if (b->len >= sizeof end - 1 &&
             memcmp(b->data + b->len - (sizeof end - 1), end, sizeof end - 1) == 0) {
@@ -110,7 +116,8 @@ static wchar_t read_rest(unsigned char first)
     uint32_t cp;
     for (size_t i = 1; i < want; i++) {
         unsigned char c;
-        if (read_byte(&c) != 1) return 0xfffd;
+        if (read_byte(&c) != 1)
+            return 0xfffd;
         seq[i] = (char)c;
     }
     return utf8_decode(seq, want, &cp) == want ? (wchar_t)cp : (wchar_t)0xfffd;
@@ -140,9 +147,11 @@ static void after_escape(lineedit *l)
     size_t n = 0;
     while (n < sizeof begin - 1 && byte_follows_soon()) {
         unsigned char c;
-        if (read_byte(&c) != 1) break;
+        if (read_byte(&c) != 1)
+            break;
         seen[n++] = (char)c;
-        if (seen[n - 1] != begin[n - 1]) break;
+        if (seen[n - 1] != begin[n - 1])
+            break;
     }
     if (n == sizeof begin - 1 && memcmp(seen, begin, n) == 0) {
         take_paste(l);
@@ -159,7 +168,8 @@ static int next_char(EditLine *el, wchar_t *out)
     unsigned char c;
     el_wget(el, EL_CLIENTDATA, &l);
     for (;;) {
-        if (queue_take(l, out)) return 1;
+        if (queue_take(l, out))
+            return 1;
         int got = read_byte(&c);
         if (got <= 0) {
             l->interrupted = got < 0;
@@ -177,7 +187,8 @@ int lineedit_new(const char *history_file, lineedit **out, sp_error *err)
 {
     HistEventW ev;
     lineedit *l = sp_calloc(1, sizeof *l);
-    if (!l) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!l)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     l->tty = term_is_tty(STDIN_FILENO) && term_is_tty(STDOUT_FILENO);
     if (!l->tty) {
         *out = l;
@@ -197,7 +208,8 @@ int lineedit_new(const char *history_file, lineedit **out, sp_error *err)
     el_wset(l->el, EL_GETCFN, next_char);
     history_w(l->history, &ev, H_SETSIZE, 1000);
     history_w(l->history, &ev, H_SETUNIQUE, 1);
-    if (l->history_file) history_w(l->history, &ev, H_LOAD, l->history_file);
+    if (l->history_file)
+        history_w(l->history, &ev, H_LOAD, l->history_file);
     el_wset(l->el, EL_HIST, history_w, l->history);
     fputs("\033[?2004h", stdout); /* bracketed paste on */
     fflush(stdout);
@@ -214,15 +226,18 @@ static void drop_pastes(lineedit *l)
 
 void lineedit_free(lineedit *l)
 {
-    if (!l) return;
+    if (!l)
+        return;
     HistEventW ev;
-    if (l->history && l->history_file) history_w(l->history, &ev, H_SAVE, l->history_file);
+    if (l->history && l->history_file)
+        history_w(l->history, &ev, H_SAVE, l->history_file);
     if (l->el) {
         fputs("\033[?2004l", stdout);
         fflush(stdout);
         el_end(l->el);
     }
-    if (l->history) history_wend(l->history);
+    if (l->history)
+        history_wend(l->history);
     drop_pastes(l);
     sp_free(l->history_file);
     sp_free(l);
@@ -235,9 +250,11 @@ static void add_line(lineedit *l, const char *line, buf *out)
         char mark[64];
         snprintf(mark, sizeof mark, "[paste %zu: %zu lines]", i + 1, count_lines(&l->pastes[i]));
         const char *at = strstr(line, mark);
-        if (!at) continue;
+        if (!at)
+            continue;
         buf_add(out, line, (size_t)(at - line));
-        if (l->pastes[i].len) buf_add(out, l->pastes[i].data, l->pastes[i].len);
+        if (l->pastes[i].len)
+            buf_add(out, l->pastes[i].data, l->pastes[i].len);
         line = at + strlen(mark);
     }
     buf_puts(out, line);
@@ -277,10 +294,13 @@ static int read_edited(lineedit *l, const char *prompt, buf *line, sp_error *err
         fputs("\n", stdout);
         return sp_fail(err, SP_ECANCELLED, "stopped");
     }
-    if (!w || n <= 0) return 0;
+    if (!w || n <= 0)
+        return 0;
     HistEventW ev;
-    if (n > 1) history_w(l->history, &ev, H_ENTER, w);
-    if (w[n - 1] == L'\n') n--;
+    if (n > 1)
+        history_w(l->history, &ev, H_ENTER, w);
+    if (w[n - 1] == L'\n')
+        n--;
     return wide_to_utf8(w, (size_t)n, line) < 0 ? sp_fail(err, SP_ENOMEM, "out of memory") : 1;
 }
 
@@ -290,10 +310,12 @@ static int read_plain(buf *line, sp_error *err)
     bool any = false;
     while ((c = getchar()) != EOF) {
         any = true;
-        if (c == '\n') break;
+        if (c == '\n')
+            break;
         buf_putc(line, (char)c);
     }
-    if (!any) return 0;
+    if (!any)
+        return 0;
     return buf_putc(line, '\0') < 0 ? sp_fail(err, SP_EFULL, "a line of more than 16 MB") : 1;
 }
 
@@ -309,7 +331,8 @@ int lineedit_read(lineedit *l, const char *prompt, const char *more_prompt, char
         buf_clear(&line);
         got = l->tty ? read_edited(l, first ? prompt : more_prompt, &line, err)
                      : read_plain(&line, err);
-        if (got <= 0) break;
+        if (got <= 0)
+            break;
         size_t n = strlen(line.data);
         if (strcmp(line.data, "\"\"\"") == 0) {
             quoted = !quoted;
@@ -317,11 +340,14 @@ int lineedit_read(lineedit *l, const char *prompt, const char *more_prompt, char
             continue;
         }
         more = quoted || (n > 0 && line.data[n - 1] == '\\');
-        if (more && !quoted) line.data[n - 1] = '\0';
+        if (more && !quoted)
+            line.data[n - 1] = '\0';
         add_line(l, line.data, &text);
-        if (more) buf_putc(&text, '\n');
+        if (more)
+            buf_putc(&text, '\n');
     }
-    if (quoted && text.len && text.data[text.len - 1] == '\n') text.data[--text.len] = '\0';
+    if (quoted && text.len && text.data[text.len - 1] == '\n')
+        text.data[--text.len] = '\0';
     drop_pastes(l);
     if (got >= 0 && (got > 0 || text.len > 0)) {
         got = 1;

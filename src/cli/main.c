@@ -76,7 +76,8 @@ static int print_verb_help(const struct verb *v)
 static const struct verb *find_verb(const char *name)
 {
     for (size_t i = 0; i < SP_COUNT(verbs); i++)
-        if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
     return NULL;
 }
 
@@ -105,17 +106,20 @@ static void set_up_log(const options *o)
     enum log_format format = LOG_AUTO;
     const char *want = options_str(o, "log-level");
     for (size_t i = 0; want && i < SP_COUNT(levels); i++)
-        if (strcmp(want, levels[i]) == 0) level = (enum log_level)i;
+        if (strcmp(want, levels[i]) == 0)
+            level = (enum log_level)i;
     want = options_str(o, "log-format");
     for (size_t i = 0; want && i < SP_COUNT(formats); i++)
-        if (strcmp(want, formats[i]) == 0) format = (enum log_format)i;
+        if (strcmp(want, formats[i]) == 0)
+            format = (enum log_format)i;
     log_setup(level, format);
 }
 
 static bool wants_help(int argc, char **argv)
 {
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
     return false;
 }
 
@@ -138,8 +142,10 @@ int main(int argc, char **argv)
         return 0;
     }
     const struct verb *v = find_verb(argv[1]);
-    if (!v) return unknown_verb(argv[1]);
-    if (wants_help(argc - 2, argv + 2)) return print_verb_help(v);
+    if (!v)
+        return unknown_verb(argv[1]);
+    if (wants_help(argc - 2, argv + 2))
+        return print_verb_help(v);
 
     sp_error err = {0};
     options *o = NULL;
@@ -151,7 +157,9 @@ int main(int argc, char **argv)
     options_free(o);
     if (fflush(stdout) != 0 && code == 0)
         code = sp_fail(&err, SP_EIO, "standard output: writing failed: is the disk full?");
-    if (code < 0) fprintf(stderr, "sampan: %s\n", err.message);
-    if (code == SP_EUSAGE) fprintf(stderr, "`sampan %s --help` lists the options\n", v->name);
+    if (code < 0)
+        fprintf(stderr, "sampan: %s\n", err.message);
+    if (code == SP_EUSAGE)
+        fprintf(stderr, "`sampan %s --help` lists the options\n", v->name);
     return code == 0 ? 0 : code == SP_EUSAGE ? 2 : 1;
 }

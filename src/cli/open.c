@@ -20,7 +20,8 @@ static int stored_choice(hub *h, char **name, sp_error *err)
     struct stored_model *models = NULL;
     size_t n = 0;
     int code = hub_list(h, &models, &n, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     const char *pick = n == 1 ? models[0].name : NULL;
     if (n == 0)
         code = sp_fail(err, SP_EUSAGE,
@@ -48,7 +49,8 @@ int cli_model_name(const options *o, char **name, sp_error *err)
     }
     hub *h = NULL;
     int code = cli_hub(o, &h, err);
-    if (code == 0) code = stored_choice(h, name, err);
+    if (code == 0)
+        code = stored_choice(h, name, err);
     hub_close(h);
     return code;
 }
@@ -68,10 +70,12 @@ int cli_engine(const options *o, const char *name, enum compute_mode compute, en
     char *own = NULL, *path = NULL;
     hub *h = NULL;
     int code = name ? 0 : cli_model_name(o, &own, err);
-    if (code < 0) return code;
+    if (code < 0)
+        return code;
     const char *wanted = name ? name : own;
     code = cli_hub(o, &h, err);
-    if (code == 0) code = hub_resolve(h, wanted, &path, err);
+    if (code == 0)
+        code = hub_resolve(h, wanted, &path, err);
     if (code == 0) {
         struct engine_opts eo = engine_opts_default();
         eo.compute = compute;
@@ -79,7 +83,8 @@ int cli_engine(const options *o, const char *name, enum compute_mode compute, en
         eo.max_context = options_int(o, "max-context");
         eo.max_seqs = (int)options_int(o, "max-seqs");
         eo.max_queue = (int)options_int(o, "max-queue");
-        if (options_has(o, "kv-memory")) eo.kv_bytes = options_bytes(o, "kv-memory");
+        if (options_has(o, "kv-memory"))
+            eo.kv_bytes = options_bytes(o, "kv-memory");
         eo.progress = show_loading;
         eo.progress_arg = (void *)(uintptr_t)wanted;
         cli_catch_interrupt(true);
@@ -106,8 +111,11 @@ int cli_sampling(const options *o, struct sampling *s, sp_error *err)
                   {"frequency-penalty", &s->frequency_penalty}};
     (void)err;
     for (size_t i = 0; i < SP_COUNT(floats); i++)
-        if (options_has(o, floats[i].name)) *floats[i].at = (float)options_float(o, floats[i].name);
-    if (options_has(o, "top-k")) s->top_k = (int32_t)options_int(o, "top-k");
-    if (options_has(o, "seed")) s->seed = (uint64_t)options_int(o, "seed");
+        if (options_has(o, floats[i].name))
+            *floats[i].at = (float)options_float(o, floats[i].name);
+    if (options_has(o, "top-k"))
+        s->top_k = (int32_t)options_int(o, "top-k");
+    if (options_has(o, "seed"))
+        s->seed = (uint64_t)options_int(o, "seed");
     return 0;
 }

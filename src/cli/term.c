@@ -15,21 +15,25 @@ bool term_is_tty(int fd)
 bool term_color(const options *o, int fd)
 {
     const char *want = o ? options_str(o, "color") : NULL;
-    if (want && strcmp(want, "always") == 0) return true;
-    if (want && strcmp(want, "never") == 0) return false;
+    if (want && strcmp(want, "always") == 0)
+        return true;
+    if (want && strcmp(want, "never") == 0)
+        return false;
     return term_is_tty(fd) && !getenv("NO_COLOR");
 }
 
 int term_width(void)
 {
     struct winsize w;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
+        return w.ws_col;
     return 80;
 }
 
 void term_status(const char *line)
 {
-    if (!term_is_tty(STDERR_FILENO)) return;
+    if (!term_is_tty(STDERR_FILENO))
+        return;
     if (line)
         fprintf(stderr, "\r\033[K%.*s", term_width() - 1, line);
     else
@@ -62,6 +66,7 @@ void term_duration(double seconds, char out[24])
 int term_use_utf8(void)
 {
     setlocale(LC_CTYPE, "");
-    if (strcmp(nl_langinfo(CODESET), "UTF-8") == 0) return 0;
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") == 0)
+        return 0;
     return setlocale(LC_CTYPE, "C.UTF-8") ? 0 : SP_EUNSUPPORTED;
 }

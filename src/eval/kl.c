@@ -39,7 +39,7 @@ static struct stats stats_of(const float *x, int64_t n)
         }
     for (int64_t i = 0; i < n; i++)
         sum += exp((double)x[i] - s.max);
-    s.log_sum = s.max + log(sum);
+    s.log_sum = s.max + log(fmax(sum, 1)); /* the greatest alone adds 1 */
     return s;
 }
 
@@ -77,10 +77,13 @@ static int by_value(const void *a, const void *b)
 static void summarize(struct kl_run *k, struct kl_result *out)
 {
     double sum = 0, squares = 0, n = (double)k->n;
+    *out = (struct kl_result){0};
     for (size_t i = 0; i < k->n; i++) {
         sum += k->kl[i];
         squares += k->kl[i] * k->kl[i];
     }
+    if (k->n == 0)
+        return;
     qsort(k->kl, k->n, sizeof *k->kl, by_value);
     *out = (struct kl_result){.tokens = (int64_t)k->n, .mean = sum / n};
     out->stderr_mean = k->n > 1 ? sqrt(fmax(squares - sum * sum / n, 0) / (n - 1) / n) : 0;

@@ -361,6 +361,8 @@ static int value_int(enum gguf_type type, const uint8_t *p, int64_t *out)
     if (type == GGUF_F32 || type == GGUF_F64 || type == GGUF_STRING || type == GGUF_ARRAY)
         return SP_EFORMAT;
     size_t n = type_bytes[type];
+    if (n == 0)
+        return SP_EFORMAT;
     uint64_t v = load(p, n);
     bool is_signed = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
     if (is_signed && n < 8 && (v >> (8 * n - 1)) & 1)
@@ -451,16 +453,20 @@ static const uint8_t *array_item(const gguf *g, const char *key, size_t i, const
 
 int gguf_array_int(const gguf *g, const char *key, size_t i, int64_t *out)
 {
-    const struct entry *e;
+    const struct entry *e = NULL;
     const uint8_t *p = array_item(g, key, i, &e);
-    return p ? value_int(e->item, p, out) : e ? SP_EFORMAT : SP_ENOTFOUND;
+    if (!e)
+        return SP_ENOTFOUND;
+    return p ? value_int(e->item, p, out) : SP_EFORMAT;
 }
 
 int gguf_array_float(const gguf *g, const char *key, size_t i, double *out)
 {
-    const struct entry *e;
+    const struct entry *e = NULL;
     const uint8_t *p = array_item(g, key, i, &e);
-    return p ? value_float(e->item, p, out) : e ? SP_EFORMAT : SP_ENOTFOUND;
+    if (!e)
+        return SP_ENOTFOUND;
+    return p ? value_float(e->item, p, out) : SP_EFORMAT;
 }
 
 int gguf_array_strings(const gguf *g, const char *key, struct gguf_str_iter *it)

@@ -241,27 +241,34 @@ static int check_index(const safetensors *s, const json_t *m, const char *dir, s
     return 0;
 }
 
+static int collect_shards(struct shards *sh, const char *dir, const char *index, const json_t *m,
+                          sp_error *err)
+{
+    const char *name;
+    json_t *file;
+    json_object_foreach((json_t *)(uintptr_t)m, name, file)
+    {
+        int code =
+            json_is_string(file)
+                ? shard_path(sh, dir, json_string_value(file), err)
+                : sp_fail(err, SP_EFORMAT, "%.200s: weight_map: %.100s names no file", index, name);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
 static int open_index(safetensors *s, const char *dir, const char *index, sp_error *err)
 {
     struct shards *sh = sp_calloc(1, sizeof *sh);
     json_t *root = NULL;
-    const char *name;
-    json_t *file;
     const json_t *m = sh ? weight_map(index, &root, err) : NULL;
     int code = !sh   ? sp_fail(err, SP_ENOMEM, "out of memory")
                : m   ? 0
                : err ? err->code
                      : SP_EFORMAT;
-    if (code == 0) {
-        json_object_foreach((json_t *)(uintptr_t)m, name, file)
-        {
-            if (code == 0)
-                code = json_is_string(file)
-                           ? shard_path(sh, dir, json_string_value(file), err)
-                           : sp_fail(err, SP_EFORMAT, "%.200s: weight_map: %.100s names no file",
-                                     index, name);
-        }
-    }
+    if (code == 0)
+        code = collect_shards(sh, dir, index, m, err);
     if (code == 0)
         code = open_files(s, sh->paths, sh->n, err);
     if (code == 0)

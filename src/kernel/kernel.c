@@ -35,7 +35,8 @@ size_t attention_scratch(int group, int head_dim)
  * that no mathematics library decides the bits. */
 float kernel_log(float x)
 {
-    if (!(x > 0) || x > 3.4e38f) return x == 0 ? -INFINITY : x > 0 ? x : NAN;
+    if (!(x > 0) || x > 3.4e38f)
+        return x == 0 ? -INFINITY : x > 0 ? x : NAN;
     int e;
     double m = frexp((double)x, &e);
     if (m < 0.70710678118654752) {

@@ -378,8 +378,10 @@ static void put_scales(const struct packed *p, const struct raw_block *b, int r,
 {
     int groups = p->super / p->group;
     store16(super + 2 * r, b->d);
-    if (p->has_min) store16(super + p->off_min + 2 * r, b->min);
-    if (!p->two_level) return;
+    if (p->has_min)
+        store16(super + p->off_min + 2 * r, b->min);
+    if (!p->two_level)
+        return;
     for (int g = 0; g < groups; g++)
         super[p->off_sc + (size_t)(g * PACK_ROWS + r)] = b->sc[g];
     for (int g = 0; p->has_min && g < groups; g++)
@@ -406,7 +408,8 @@ static void pack_quant_tile(const struct packed *p, const uint8_t *const *row, i
     memset(bits, 0, sizeof bits);
     for (int64_t s = 0; s < supers; s++) {
         uint8_t *super = tile + (size_t)s * p->super_bytes, *quants = super + p->off_quants;
-        if (n < PACK_ROWS) memset(super, 0, p->super_bytes);
+        if (n < PACK_ROWS)
+            memset(super, 0, p->super_bytes);
         for (int r = 0; r < n; r++) {
             const uint8_t *block = row[r] + (size_t)s * block_bytes;
             prefetch_next_tile(block, row_bytes);
@@ -428,7 +431,8 @@ static void pack_float_tile(const struct packed *p, const uint8_t *const *row, i
     int64_t lines = p->cls == PACK_F32 ? p->cols : p->cols / 2;
     for (int64_t begin = 0; begin < lines; begin += 64) {
         int64_t end = begin + 64 < lines ? begin + 64 : lines;
-        if (n < PACK_ROWS) memset(tile + 64 * begin, 0, 64 * (size_t)(end - begin));
+        if (n < PACK_ROWS)
+            memset(tile + 64 * begin, 0, 64 * (size_t)(end - begin));
         for (int r = 0; r < n; r++)
             for (int64_t k = begin; k < end; k++)
                 store32(tile + 64 * k + 4 * r, load32(row[r] + 4 * k));
@@ -463,12 +467,14 @@ struct pack_scale pack_group_scale(const struct packed *p, const uint8_t *tile, 
     int groups = p->super / p->group;
     const uint8_t *super = tile + (size_t)(g / groups) * p->super_bytes;
     struct pack_scale s = {f16_to_f32(load16(super + 2 * r)), 0};
-    if (p->has_min) s.min = f16_to_f32(load16(super + p->off_min + 2 * r));
+    if (p->has_min)
+        s.min = f16_to_f32(load16(super + p->off_min + 2 * r));
     if (p->two_level) {
         size_t at = (size_t)((int)(g % groups) * PACK_ROWS + r);
         int sc = super[p->off_sc + at];
         s.scale *= (float)(p->signed_sc && sc > 127 ? sc - 256 : sc);
-        if (p->has_min) s.min = -s.min * (float)super[p->off_m + at];
+        if (p->has_min)
+            s.min = -s.min * (float)super[p->off_m + at];
     }
     return s;
 }

@@ -13,8 +13,10 @@ static bool content_ok(const json_t *content)
 {
     size_t i;
     const json_t *part;
-    if (!content || json_is_null(content) || json_is_string(content)) return true;
-    if (!json_is_array(content)) return false;
+    if (!content || json_is_null(content) || json_is_string(content))
+        return true;
+    if (!json_is_array(content))
+        return false;
     json_array_foreach((json_t *)(uintptr_t)content, i, part)
     {
         const char *type = json_string_value(json_object_get(part, "type"));
@@ -54,7 +56,8 @@ static int check_response_format(struct call *c, const json_t *body)
 {
     const json_t *f = json_object_get(body, "response_format");
     const char *type = json_string_value(json_object_get(f, "type"));
-    if (!f || json_is_null(f) || (type && strcmp(type, "text") == 0)) return 0;
+    if (!f || json_is_null(f) || (type && strcmp(type, "text") == 0))
+        return 0;
     reply_set_error(c, 400, INVALID, "response_format", "unsupported_parameter",
                     "response_format: only {\"type\": \"text\"} is done here");
     return SP_EUNSUPPORTED;
@@ -108,7 +111,8 @@ static int encode(struct call *c, const json_t *body, const struct served_model 
     co.extra = json_is_object(extra) ? extra : NULL;
     int code =
         chat_encode(engine_chat(m->engine), json_object_get(body, "messages"), &co, ids, &err);
-    if (code < 0) reply_set_sp_error(c, &err, "messages");
+    if (code < 0)
+        reply_set_sp_error(c, &err, "messages");
     return code;
 }
 
@@ -150,12 +154,15 @@ static void answer(struct call *c, const json_t *body)
         request_int(c, body, "n", 1, CHOICES_MAX, &n) < 0)
         return;
     struct generation *g = generation_new(c, m, name, 1, n);
-    if (!g) return;
+    if (!g)
+        return;
     struct engine_request r = engine_request_default(m->engine);
     g->chat = true;
     int code = read_request(c, body, g, &r, &stops);
-    if (code == 0) code = encode(c, body, m, &ids);
-    if (code == 0) code = copy_prompts(c, g, &ids);
+    if (code == 0)
+        code = encode(c, body, m, &ids);
+    if (code == 0)
+        code = copy_prompts(c, g, &ids);
     if (code == 0)
         generation_start(c, g, &r);
     else
@@ -167,6 +174,7 @@ static void answer(struct call *c, const json_t *body)
 void api_chat(struct call *c)
 {
     json_t *body = request_parse(c);
-    if (body) answer(c, body);
+    if (body)
+        answer(c, body);
     json_decref(body);
 }

@@ -24,7 +24,8 @@ static bool is_tokens(const json_t *j)
 /* How many prompts there are; 0: malformed. */
 static size_t count_prompts(const json_t *j)
 {
-    if (json_is_string(j) || is_tokens(j)) return 1;
+    if (json_is_string(j) || is_tokens(j))
+        return 1;
     return json_is_array(j) ? json_array_size(j) : 0;
 }
 
@@ -52,8 +53,10 @@ static int read_tokens(struct call *c, const json_t *j, const tokenizer *t, stru
 static int read_prompt(struct call *c, const json_t *j, const tokenizer *t, struct token_list *out)
 {
     sp_error err = {0};
-    if (is_tokens(j)) return read_tokens(c, j, t, out);
-    if (!json_is_string(j)) return prompt_bad(c);
+    if (is_tokens(j))
+        return read_tokens(c, j, t, out);
+    if (!json_is_string(j))
+        return prompt_bad(c);
     struct encode_opts eo = {.special = SPECIAL_ALL, .add_bos = true};
     int code = tokenizer_encode(t, json_string_value(j), json_string_length(j), &eo, out, &err);
     if (code < 0)
@@ -69,7 +72,8 @@ static int read_prompts(struct call *c, const json_t *prompt, struct generation 
     bool single = json_is_string(prompt) || is_tokens(prompt);
     for (size_t i = 0; i < g->n_choices; i++) {
         const json_t *one = single ? prompt : json_array_get(prompt, i / g->per_prompt);
-        if (read_prompt(c, one, t, &g->choices[i].prompt) < 0) return SP_EINVAL;
+        if (read_prompt(c, one, t, &g->choices[i].prompt) < 0)
+            return SP_EINVAL;
     }
     return 0;
 }
@@ -139,11 +143,14 @@ static void answer(struct call *c, const json_t *body)
         return;
     }
     struct generation *g = generation_new(c, m, name, prompts, n);
-    if (!g) return;
+    if (!g)
+        return;
     struct engine_request r = engine_request_default(m->engine);
     int code = read_request(c, body, g, &r, &stops);
-    if (code == 0) code = read_prompts(c, prompt, g);
-    if (code == 0) code = echo_prompts(c, g);
+    if (code == 0)
+        code = read_prompts(c, prompt, g);
+    if (code == 0)
+        code = echo_prompts(c, g);
     if (code == 0)
         generation_start(c, g, &r);
     else
@@ -154,6 +161,7 @@ static void answer(struct call *c, const json_t *body)
 void api_completions(struct call *c)
 {
     json_t *body = request_parse(c);
-    if (body) answer(c, body);
+    if (body)
+        answer(c, body);
     json_decref(body);
 }

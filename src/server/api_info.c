@@ -37,7 +37,8 @@ void api_model(struct call *c)
         reply_set_error(c, 404, "invalid_request_error", "model", "model_not_found",
                         "model: '%.128s' is not served here: GET /v1/models lists what is",
                         name ? name : "");
-    if (name) free(name); /* lib-owned: libevent's */
+    if (name)
+        free(name); /* lib-owned: libevent's */
     ;
 }
 

@@ -39,7 +39,8 @@ static int encode_text(struct call *c, const json_t *body, const struct served_m
     eo.special = parse_special ? SPECIAL_ALL : SPECIAL_NONE;
     int code = tokenizer_encode(engine_tokenizer(m->engine), json_string_value(text),
                                 json_string_length(text), &eo, ids, &err);
-    if (code < 0) reply_set_sp_error(c, &err, field);
+    if (code < 0)
+        reply_set_sp_error(c, &err, field);
     return code;
 }
 
@@ -58,14 +59,16 @@ static int encode_messages(struct call *c, const json_t *body, const struct serv
         return SP_EINVAL;
     int code =
         chat_encode(engine_chat(m->engine), json_object_get(body, "messages"), &co, ids, &err);
-    if (code < 0) reply_set_sp_error(c, &err, "messages");
+    if (code < 0)
+        reply_set_sp_error(c, &err, "messages");
     return code;
 }
 
 void api_tokenize(struct call *c)
 {
     json_t *body = request_parse(c);
-    if (!body) return;
+    if (!body)
+        return;
     const struct served_model *m = model_or_first(c, body);
     struct token_list ids = {0};
     bool llama_cpp = json_object_get(body, "content") != NULL;
@@ -87,7 +90,8 @@ void api_tokenize(struct call *c)
 void api_detokenize(struct call *c)
 {
     json_t *body = request_parse(c);
-    if (!body) return;
+    if (!body)
+        return;
     const struct served_model *m = model_or_first(c, body);
     const json_t *tokens = json_object_get(body, "tokens"), *id;
     struct token_list ids = {0};
@@ -115,7 +119,8 @@ void api_detokenize(struct call *c)
     }
     if (code == 0) {
         code = tokenizer_decode(engine_tokenizer(m->engine), ids.ids, ids.n, false, &text, &err);
-        if (code < 0) reply_set_sp_error(c, &err, "tokens");
+        if (code < 0)
+            reply_set_sp_error(c, &err, "tokens");
     }
     if (code == 0)
         reply_set_json(c, 200,

@@ -20,7 +20,8 @@ static double finite_logprob(float lp)
 static json_t *token_json(const struct generation *g, int32_t token)
 {
     str bytes = tokenizer_bytes(engine_tokenizer(g->engine), token);
-    if (utf8_valid(bytes.p, bytes.n)) return json_stringn(bytes.p ? bytes.p : "", bytes.n);
+    if (utf8_valid(bytes.p, bytes.n))
+        return json_stringn(bytes.p ? bytes.p : "", bytes.n);
     char text[6 + 4 * 64 + 1] = "bytes:";
     size_t at = 6;
     for (size_t i = 0; i < bytes.n && i < 64; i++)
@@ -56,7 +57,8 @@ static json_t *chat_logprob(const struct generation *g, const struct engine_even
 /* The token's own logprob is always among the alternatives, as OpenAI has it. */
 static json_t *text_top(const struct generation *g, const struct engine_event *ev)
 {
-    if (!ev->has_logprob) return json_null();
+    if (!ev->has_logprob)
+        return json_null();
     json_t *top = json_object();
     for (int i = 0; i <= ev->n_top; i++) {
         bool own = i == ev->n_top;
@@ -98,7 +100,8 @@ static void add_text_logprob(const struct generation *g, struct choice *ch,
 /* Takes what was collected out of the choice. */
 static json_t *text_logprobs(const struct generation *g, struct choice *ch)
 {
-    if (g->logprobs < 0) return json_null();
+    if (g->logprobs < 0)
+        return json_null();
     json_t *j =
         json_pack("{s:o,s:o,s:o,s:o}", "tokens", ch->lp_tokens ? ch->lp_tokens : json_array(),
                   "token_logprobs", ch->lp_values ? ch->lp_values : json_array(), "top_logprobs",
@@ -110,7 +113,8 @@ static json_t *text_logprobs(const struct generation *g, struct choice *ch)
 
 static json_t *chat_logprobs(const struct generation *g, struct choice *ch)
 {
-    if (g->logprobs < 0) return json_null();
+    if (g->logprobs < 0)
+        return json_null();
     json_t *content = ch->lp_content ? ch->lp_content : json_array();
     ch->lp_content = NULL;
     return json_pack("{s:o}", "content", content);
@@ -120,19 +124,22 @@ static void collect_logprob(const struct generation *g, struct choice *ch,
                             const struct engine_event *ev)
 {
     bool counts = ev->kind == EVENT_TOKEN || (ev->kind == EVENT_PROMPT && g->echo);
-    if (g->logprobs < 0 || !counts) return;
+    if (g->logprobs < 0 || !counts)
+        return;
     if (!g->chat) {
         add_text_logprob(g, ch, ev);
         return;
     }
-    if (!ch->lp_content) ch->lp_content = json_array();
+    if (!ch->lp_content)
+        ch->lp_content = json_array();
     json_array_append_new(ch->lp_content, chat_logprob(g, ev));
 }
 
 void choice_collect(const struct generation *g, struct choice *ch, const struct engine_event *ev)
 {
     collect_logprob(g, ch, ev);
-    if (ev->kind != EVENT_PROMPT && ev->n_text) buf_add(&ch->text, ev->text, ev->n_text);
+    if (ev->kind != EVENT_PROMPT && ev->n_text)
+        buf_add(&ch->text, ev->text, ev->n_text);
 }
 
 json_t *role_chunk(const struct generation *g, const struct choice *ch)
@@ -149,9 +156,11 @@ json_t *choice_chunk(const struct generation *g, const struct choice *ch,
     struct choice *own = (struct choice *)(uintptr_t)ch;
     collect_logprob(g, own, ev);
     bool done = ev->kind == EVENT_DONE;
-    if (ev->kind == EVENT_PROMPT) return NULL;
+    if (ev->kind == EVENT_PROMPT)
+        return NULL;
     bool logprobs = g->logprobs >= 0 && (g->chat ? ch->lp_content != NULL : ch->lp_tokens != NULL);
-    if (!done && ev->n_text == 0 && !logprobs) return NULL;
+    if (!done && ev->n_text == 0 && !logprobs)
+        return NULL;
     json_t *text = json_stringn(ev->text, ev->n_text);
     json_t *lp = !logprobs ? json_null() : g->chat ? chat_logprobs(g, own) : text_logprobs(g, own);
     json_t *finish = done ? json_string(finish_text(ev->reason)) : json_null();
@@ -159,7 +168,8 @@ json_t *choice_chunk(const struct generation *g, const struct choice *ch,
         return json_pack("{s:i,s:o,s:o,s:o}", "index", (int)ch->index, "text", text, "logprobs", lp,
                          "finish_reason", finish);
     json_t *delta = json_object();
-    if (ev->n_text || !done) json_object_set(delta, "content", text);
+    if (ev->n_text || !done)
+        json_object_set(delta, "content", text);
     json_decref(text);
     return json_pack("{s:i,s:o,s:o,s:o}", "index", (int)ch->index, "delta", delta, "logprobs", lp,
                      "finish_reason", finish);
@@ -187,9 +197,11 @@ json_t *generation_chunk(const struct generation *g, json_t *choice)
 {
     json_t *j = head_json(g, true);
     json_t *choices = json_array();
-    if (choice) json_array_append_new(choices, choice);
+    if (choice)
+        json_array_append_new(choices, choice);
     json_object_set_new(j, "choices", choices);
-    if (g->include_usage) json_object_set_new(j, "usage", choice ? json_null() : usage_json(g));
+    if (g->include_usage)
+        json_object_set_new(j, "usage", choice ? json_null() : usage_json(g));
     return j;
 }
 

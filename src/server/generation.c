@@ -43,7 +43,8 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
 
 void generation_free(struct generation *g)
 {
-    if (!g) return;
+    if (!g)
+        return;
     for (size_t i = 0; i < g->n_choices; i++) {
         struct choice *ch = &g->choices[i];
         token_list_free(&ch->prompt);
@@ -62,13 +63,16 @@ static struct call_event *copy_event(const struct engine_event *ev)
 {
     size_t top = (size_t)ev->n_top * sizeof *ev->top;
     struct call_event *e = sp_malloc(sizeof *e + top + ev->n_text + 1);
-    if (!e) return NULL;
+    if (!e)
+        return NULL;
     e->next = NULL;
     e->ev = *ev;
     char *behind = (char *)(e + 1);
-    if (top) memcpy(behind, ev->top, top);
+    if (top)
+        memcpy(behind, ev->top, top);
     e->ev.top = (const struct token_logprob *)(const void *)behind;
-    if (ev->n_text) memcpy(behind + top, ev->text, ev->n_text);
+    if (ev->n_text)
+        memcpy(behind + top, ev->text, ev->n_text);
     behind[top + ev->n_text] = '\0';
     e->ev.text = behind + top;
     e->ev.stop = NULL;
@@ -134,7 +138,8 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
     /* One was refused: the others stop, and the answer is the error. They may still be running, so the
      * generation stays with the call until their DONE has come. */
     for (size_t k = 0; k < g->n_choices; k++)
-        if (g->choices[k].submitted) engine_cancel(g->engine, g->choices[k].id);
+        if (g->choices[k].submitted)
+            engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
     c->gen = g;
     reply_set_sp_error(c, &err,
@@ -147,8 +152,10 @@ static void finish_one(struct call *c, struct generation *g, struct choice *ch,
     ch->reason = ev->reason;
     g->n_done++;
     g->answer_tokens += ev->answer_tokens;
-    if (ch->index % g->per_prompt == 0) g->prompt_tokens += ev->prompt_tokens;
-    if (ev->reason == FINISH_ERROR && g->error.code == 0) g->error = ev->error;
+    if (ch->index % g->per_prompt == 0)
+        g->prompt_tokens += ev->prompt_tokens;
+    if (ev->reason == FINISH_ERROR && g->error.code == 0)
+        g->error = ev->error;
     (void)c;
 }
 
@@ -160,7 +167,8 @@ static void stream_event(struct call *c, struct generation *g, struct choice *ch
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
-    if (chunk) reply_stream_json(c, generation_chunk(g, chunk));
+    if (chunk)
+        reply_stream_json(c, generation_chunk(g, chunk));
 }
 
 static void stream_begin(struct call *c, struct generation *g)
@@ -183,7 +191,8 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
-    if (c->answered) return;
+    if (c->answered)
+        return;
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
         if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
@@ -193,16 +202,19 @@ void generation_event(struct call *c, const struct call_event *e)
         }
         stream_begin(c, g);
     }
-    if (e->ev.kind == EVENT_DONE) finish_one(c, g, ch, &e->ev);
+    if (e->ev.kind == EVENT_DONE)
+        finish_one(c, g, ch, &e->ev);
     if (g->stream)
         stream_event(c, g, ch, &e->ev);
     else
         choice_collect(g, ch, &e->ev);
-    if (g->n_done < g->n_choices) return;
+    if (g->n_done < g->n_choices)
+        return;
     if (!g->stream) {
         whole_answer(c, g);
         return;
     }
-    if (g->include_usage && !g->error.code) reply_stream_json(c, generation_chunk(g, NULL));
+    if (g->include_usage && !g->error.code)
+        reply_stream_json(c, generation_chunk(g, NULL));
     reply_stream_end(c);
 }

@@ -97,28 +97,35 @@ static void log_call(const struct call *c, int status)
 
 void reply_send(struct call *c)
 {
-    if (c->answered) return;
+    if (c->answered)
+        return;
     c->answered = true;
     log_call(c, c->status);
-    if (!c->req || atomic_load(&c->gone)) return;
+    if (!c->req || atomic_load(&c->gone))
+        return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
     const char *body = c->reply ? c->reply : oom_reply;
     evhttp_add_header(head, "Content-Type",
                       body[0] == '<' ? "text/html; charset=utf-8" : "application/json");
-    if (c->status == 429 || c->status == 503) evhttp_add_header(head, "Retry-After", "1");
-    if (c->status == 401) evhttp_add_header(head, "WWW-Authenticate", "Bearer");
+    if (c->status == 429 || c->status == 503)
+        evhttp_add_header(head, "Retry-After", "1");
+    if (c->status == 401)
+        evhttp_add_header(head, "WWW-Authenticate", "Bearer");
     struct evbuffer *out = evbuffer_new();
-    if (out) evbuffer_add(out, body, strlen(body));
+    if (out)
+        evbuffer_add(out, body, strlen(body));
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
     evhttp_send_reply(c->req, c->status, reason_of(c->status), out);
     c->req = NULL; /* libevent's from here */
-    if (out) evbuffer_free(out);
+    if (out)
+        evbuffer_free(out);
 }
 
 void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
-    if (!c->req || atomic_load(&c->gone)) return;
+    if (!c->req || atomic_load(&c->gone))
+        return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
     evhttp_add_header(head, "Content-Type", "text/event-stream; charset=utf-8");
     evhttp_add_header(head, "Cache-Control", "no-cache");
@@ -128,9 +135,11 @@ void reply_stream_begin(struct call *c)
 
 static void stream_text(struct call *c, const char *text)
 {
-    if (!c->req || atomic_load(&c->gone)) return;
+    if (!c->req || atomic_load(&c->gone))
+        return;
     struct evbuffer *out = evbuffer_new();
-    if (!out) return;
+    if (!out)
+        return;
     evbuffer_add_printf(out, "data: %s\n\n", text);
     evhttp_send_reply_chunk(c->req, out);
     evbuffer_free(out);
@@ -146,11 +155,13 @@ void reply_stream_json(struct call *c, json_t *j)
 
 void reply_stream_end(struct call *c)
 {
-    if (c->answered) return;
+    if (c->answered)
+        return;
     stream_text(c, "[DONE]");
     c->answered = true;
     log_call(c, 200);
-    if (!c->req || atomic_load(&c->gone)) return;
+    if (!c->req || atomic_load(&c->gone))
+        return;
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
     evhttp_send_reply_end(c->req);
     c->req = NULL;

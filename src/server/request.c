@@ -64,7 +64,8 @@ int request_bool(struct call *c, const json_t *body, const char *name, bool fall
 {
     const json_t *j = json_object_get(body, name);
     *out = fallback;
-    if (!j || json_is_null(j)) return 0;
+    if (!j || json_is_null(j))
+        return 0;
     if (!json_is_boolean(j)) {
         reply_set_error(c, 400, INVALID, name, NULL, "%s: must be true or false", name);
         return SP_EINVAL;
@@ -77,7 +78,8 @@ int request_int(struct call *c, const json_t *body, const char *name, int64_t mi
                 int64_t *out)
 {
     const json_t *j = json_object_get(body, name);
-    if (!j || json_is_null(j)) return 0;
+    if (!j || json_is_null(j))
+        return 0;
     double v = json_is_number(j) ? json_number_value(j) : NAN;
     if (!(v >= (double)min && v <= (double)max) || v != floor(v)) {
         reply_set_error(c, 400, INVALID, name, NULL, "%s: must be a whole number from %lld to %lld",
@@ -92,7 +94,8 @@ static int request_float(struct call *c, const json_t *body, const char *name, d
                          double max, float *out)
 {
     const json_t *j = json_object_get(body, name);
-    if (!j || json_is_null(j)) return 0;
+    if (!j || json_is_null(j))
+        return 0;
     double v = json_is_number(j) ? json_number_value(j) : NAN;
     if (!(v >= min && v <= max)) {
         reply_set_error(c, 400, INVALID, name, NULL, "%s: must be a number from %g to %g", name,
@@ -114,10 +117,13 @@ static int bias_bad(struct call *c)
 static int request_bias(struct call *c, const json_t *body, struct engine_request *r)
 {
     const json_t *j = json_object_get(body, "logit_bias");
-    if (!j || json_is_null(j)) return 0;
-    if (!json_is_object(j)) return bias_bad(c);
+    if (!j || json_is_null(j))
+        return 0;
+    if (!json_is_object(j))
+        return bias_bad(c);
     size_t n = json_object_size(j);
-    if (n == 0) return 0;
+    if (n == 0)
+        return 0;
     struct logit_bias *bias = sp_calloc(n, sizeof *bias);
     if (!bias) {
         reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
@@ -174,13 +180,16 @@ int request_stops(struct call *c, const json_t *body, struct stops *out)
 {
     const json_t *j = json_object_get(body, "stop");
     out->n = 0;
-    if (!j || json_is_null(j)) return 0;
+    if (!j || json_is_null(j))
+        return 0;
     bool list = json_is_array(j);
     size_t n = list ? json_array_size(j) : 1;
-    if (n > SP_COUNT(out->text)) return stop_bad(c);
+    if (n > SP_COUNT(out->text))
+        return stop_bad(c);
     for (size_t i = 0; i < n; i++) {
         const json_t *s = list ? json_array_get(j, i) : j;
-        if (!json_is_string(s) || json_string_length(s) == 0) return stop_bad(c);
+        if (!json_is_string(s) || json_string_length(s) == 0)
+            return stop_bad(c);
         out->text[out->n++] = json_string_value(s);
     }
     return 0;
@@ -189,8 +198,10 @@ int request_stops(struct call *c, const json_t *body, struct stops *out)
 int request_stream(struct call *c, const json_t *body, struct generation *g)
 {
     const json_t *options = json_object_get(body, "stream_options");
-    if (request_bool(c, body, "stream", false, &g->stream) < 0) return SP_EINVAL;
-    if (!options || json_is_null(options)) return 0;
+    if (request_bool(c, body, "stream", false, &g->stream) < 0)
+        return SP_EINVAL;
+    if (!options || json_is_null(options))
+        return 0;
     if (!g->stream || !json_is_object(options)) {
         reply_set_error(c, 400, INVALID, "stream_options", NULL,
                         "stream_options: an object, and only with stream: true");

@@ -26,7 +26,8 @@ const struct route *route_find(const char *path, enum evhttp_cmd_type method, bo
 {
     *path_known = false;
     for (size_t i = 0; i < SP_COUNT(routes); i++) {
-        if (!path_is(&routes[i], path)) continue;
+        if (!path_is(&routes[i], path))
+            continue;
         *path_known = true;
         if (routes[i].method == method ||
             (method == EVHTTP_REQ_HEAD && routes[i].method == EVHTTP_REQ_GET))

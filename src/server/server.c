@@ -45,10 +45,12 @@ static void call_free(struct call *c)
         c->prev->next = c->next;
     else
         s->calls = c->next;
-    if (c->next) c->next->prev = c->prev;
+    if (c->next)
+        c->next->prev = c->prev;
     s->n_calls--;
     /* A request whose connection broke is ours to free; libevent has taken leave of it. */
-    if (c->req && !evhttp_request_get_connection(c->req)) evhttp_request_free(c->req);
+    if (c->req && !evhttp_request_get_connection(c->req))
+        evhttp_request_free(c->req);
     while (c->first) {
         struct call_event *e = c->first;
         c->first = e->next;
@@ -76,7 +78,8 @@ static void on_close(struct evhttp_connection *conn, void *arg)
     (void)conn;
     atomic_store(&c->gone, true);
     /* Still attached: libevent frees the request together with the connection. */
-    if (c->req && evhttp_request_get_connection(c->req)) c->req = NULL;
+    if (c->req && evhttp_request_get_connection(c->req))
+        c->req = NULL;
     cancel_choices(c);
     call_wake(c);
 }
@@ -99,15 +102,18 @@ static void call_progress(struct call *c)
     c->first = c->last = NULL;
     int pending = c->pending;
     pthread_mutex_unlock(&c->lock);
-    if (c->reply && !c->answered) reply_send(c);
-    if (atomic_load(&c->gone) && c->gen) cancel_choices(c);
+    if (c->reply && !c->answered)
+        reply_send(c);
+    if (atomic_load(&c->gone) && c->gen)
+        cancel_choices(c);
     while (e) {
         struct call_event *next = e->next;
         generation_event(c, e);
         sp_free(e);
         e = next;
     }
-    if (!call_unused(c, pending)) return;
+    if (!call_unused(c, pending))
+        return;
     if (!c->answered && !atomic_load(&c->gone)) {
         reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
         reply_send(c);
@@ -117,7 +123,8 @@ static void call_progress(struct call *c)
 
 static void stop_when_drained(struct server *s)
 {
-    if (s->draining && s->n_calls == 0) event_base_loopexit(s->base, NULL);
+    if (s->draining && s->n_calls == 0)
+        event_base_loopexit(s->base, NULL);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -138,7 +145,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         call_progress(c);
         c = next;
     }
-    if (atomic_load(&s->stop) && !s->draining) event_active(s->sigterm, EV_SIGNAL, 1);
+    if (atomic_load(&s->stop) && !s->draining)
+        event_active(s->sigterm, EV_SIGNAL, 1);
     stop_when_drained(s);
 }
 
@@ -185,7 +193,8 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
 {
     struct call *c = sp_calloc(1, sizeof *c);
     struct evbuffer *in = evhttp_request_get_input_buffer(req);
-    if (!c) return NULL;
+    if (!c)
+        return NULL;
     c->n_body = evbuffer_get_length(in);
     c->body = sp_malloc(c->n_body + 1);
     if (!c->body) {
@@ -200,7 +209,8 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     atomic_init(&c->gone, false);
     pthread_mutex_init(&c->lock, NULL);
     c->next = s->calls;
-    if (s->calls) s->calls->prev = c;
+    if (s->calls)
+        s->calls->prev = c;
     s->calls = c;
     s->n_calls++;
     return c;
@@ -209,8 +219,10 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
 static bool key_ok(const struct server *s, struct evhttp_request *req)
 {
     const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    if (s->opts.n_api_keys == 0) return true;
-    if (!head || strncmp(head, "Bearer ", 7) != 0) return false;
+    if (s->opts.n_api_keys == 0)
+        return true;
+    if (!head || strncmp(head, "Bearer ", 7) != 0)
+        return false;
     bool ok = false;
     for (size_t i = 0; i < s->opts.n_api_keys; i++) {
         size_t n = strlen(s->opts.api_keys[i]);
@@ -237,7 +249,7 @@ static void watch_connection(struct call *c)
 
 static const struct route *find_route(struct call *c)
 {
-    bool known;
+    bool known = false;
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
     const struct route *r =
         route_find(path && *path ? path : "/", evhttp_request_get_command(c->req), &known);
@@ -288,8 +300,10 @@ static bool is_loopback(const char *host)
 {
     struct in_addr v4;
     struct in6_addr v6;
-    if (strcmp(host, "localhost") == 0) return true;
-    if (inet_pton(AF_INET, host, &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+    if (strcmp(host, "localhost") == 0)
+        return true;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return (ntohl(v4.s_addr) >> 24) == 127;
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
@@ -297,7 +311,8 @@ static int bound_port(struct evhttp_bound_socket *socket)
 {
     struct sockaddr_storage a;
     socklen_t n = sizeof a;
-    if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&a, &n) < 0) return 0;
+    if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&a, &n) < 0)
+        return 0;
     return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
                                    : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
 }
@@ -310,7 +325,8 @@ static int bind_port(struct server *s, sp_error *err)
         s->socket = evhttp_bind_socket_with_handle(s->http, o->host, (ev_uint16_t)(o->port + i));
         if (s->socket) {
             s->port = bound_port(s->socket);
-            if (i > 0) log_warn("server", "port %d is taken: using %d", o->port, s->port);
+            if (i > 0)
+                log_warn("server", "port %d is taken: using %d", o->port, s->port);
             return 0;
         }
     }
@@ -385,14 +401,16 @@ static int start_workers(struct server *s, sp_error *err)
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
-    if (opts->n_models == 0) return sp_fail(err, SP_EINVAL, "a server needs a model");
+    if (opts->n_models == 0)
+        return sp_fail(err, SP_EINVAL, "a server needs a model");
     if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
         return sp_fail(err, SP_EUSAGE,
                        "--host %s: others could use this server: give --api-key KEY, or say "
                        "--no-auth to leave it open",
                        opts->host);
     struct server *s = sp_calloc(1, sizeof *s);
-    if (!s) return sp_fail(err, SP_ENOMEM, "out of memory");
+    if (!s)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
     s->opts = *opts;
     s->wake_fd = -1;
     pthread_mutex_init(&s->work_lock, NULL);
@@ -400,8 +418,10 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
     int code = make_loop(s, err);
-    if (code == 0) code = bind_port(s, err);
-    if (code == 0) code = start_workers(s, err);
+    if (code == 0)
+        code = bind_port(s, err);
+    if (code == 0)
+        code = start_workers(s, err);
     if (code < 0) {
         server_free(s);
         return code;
@@ -412,7 +432,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
 
 int server_run(server *s, sp_error *err)
 {
-    if (s->opts.on_ready) s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
+    if (s->opts.on_ready)
+        s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
     if (event_base_dispatch(s->base) < 0)
         return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
     return 0;
@@ -428,19 +449,24 @@ void server_stop(server *s)
 
 void server_free(server *s)
 {
-    if (!s) return;
+    if (!s)
+        return;
     pthread_mutex_lock(&s->work_lock);
     s->work_stop = true;
     pthread_cond_broadcast(&s->work_more);
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
-    if (s->http) evhttp_free(s->http);
+    if (s->http)
+        evhttp_free(s->http);
     struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
     for (size_t i = 0; i < SP_COUNT(events); i++)
-        if (events[i]) event_free(events[i]);
-    if (s->base) event_base_free(s->base);
-    if (s->wake_fd >= 0) close(s->wake_fd);
+        if (events[i])
+            event_free(events[i]);
+    if (s->base)
+        event_base_free(s->base);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);

@@ -257,8 +257,8 @@ static struct value int_arithmetic(struct render *r, enum op op, int64_t a, int6
 
 static struct value power(struct render *r, const struct value *a, const struct value *b)
 {
-    double x, y;
-    int64_t i, k, out = 1;
+    double x = 0, y = 0;
+    int64_t i = 0, k = 0, out = 1;
     numeric(a, &x, &i);
     numeric(b, &y, &k);
     if (a->kind == V_FLOAT || b->kind == V_FLOAT || k < 0)
@@ -272,8 +272,8 @@ static struct value power(struct render *r, const struct value *a, const struct 
 static struct value arithmetic(struct render *r, enum op op, const struct value *a,
                                const struct value *b)
 {
-    double x, y;
-    int64_t i, k;
+    double x = 0, y = 0;
+    int64_t i = 0, k = 0;
     if (!numeric(a, &x, &i) || !numeric(b, &y, &k))
         return no_operator(r, a, b);
     bool whole = a->kind != V_FLOAT && b->kind != V_FLOAT;

@@ -113,7 +113,7 @@ static bool grow(struct render *r, struct value **items, size_t n, size_t cap)
     struct value *grown = render_alloc(r, cap * sizeof *grown);
     if (!grown)
         return false;
-    if (n)
+    if (n && *items)
         memcpy(grown, *items, n * sizeof *grown);
     *items = grown;
     return true;
@@ -135,7 +135,7 @@ bool list_push(struct render *r, struct list *l, struct value v)
 
 static struct value *dict_at(const struct dict *d, const struct value *key)
 {
-    for (size_t i = 0; i < d->n; i++)
+    for (size_t i = 0; d->values && i < d->n; i++)
         if (value_equal(&d->keys[i], key))
             return &d->values[i];
     return NULL;

@@ -18,7 +18,8 @@ static void quantize_group(const float *x, int8_t *q, float *d, int32_t *sum)
 {
     uint32_t top = 0;
     for (int i = 0; i < 32; i++)
-        if (magnitude_bits(x[i]) > top) top = magnitude_bits(x[i]);
+        if (magnitude_bits(x[i]) > top)
+            top = magnitude_bits(x[i]);
     sum[0] = sum[1] = 0;
     if (top < ACT_TINY || top >= ACT_INF) {
         *d = top < ACT_TINY ? 0.0f : NAN;

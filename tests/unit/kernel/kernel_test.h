@@ -38,7 +38,8 @@ static inline int tables(const struct kernel_ops *out[3])
     const cpu_features *cpu = cpu_get();
     int n = 0;
     out[n++] = kernel_get(ISA_REF);
-    if (kernel_get(ISA_AVX2) && cpu->avx2 && cpu->fma && cpu->f16c) out[n++] = kernel_get(ISA_AVX2);
+    if (kernel_get(ISA_AVX2) && cpu->avx2 && cpu->fma && cpu->f16c)
+        out[n++] = kernel_get(ISA_AVX2);
     if (kernel_get(ISA_AVX512) && cpu->avx512f && cpu->avx512bw && cpu->avx512dq && cpu->avx512vl &&
         cpu->avx512_vnni)
         out[n++] = kernel_get(ISA_AVX512);
@@ -83,7 +84,8 @@ static inline uint8_t *random_weights(uint64_t *state, enum dtype t, int64_t row
             memcpy(w + i, &(uint16_t){f32_to_bf16(v)}, 2);
         else
             store_half(w + i + d, v * (t == DT_F16 ? 1.0f : 0.05f));
-        if (min >= 0) store_half(w + i + min, random_float(state) * 0.05f);
+        if (min >= 0)
+            store_half(w + i + min, random_float(state) * 0.05f);
     }
     return w;
 }

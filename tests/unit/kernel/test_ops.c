@@ -54,7 +54,8 @@ static void test_log_is_accurate(void **state)
         uint32_t bits = (uint32_t)random_bits(&seed) % 0x7f800000u;
         float x;
         memcpy(&x, &bits, sizeof x);
-        if (x > 0) assert_true(ulps(kernel_log(x), log((double)x)) <= 0.51);
+        if (x > 0)
+            assert_true(ulps(kernel_log(x), log((double)x)) <= 0.51);
     }
     assert_true(kernel_log(1.0f) == 0.0f);
     assert_true(isinf(kernel_log(0.0f)) && kernel_log(0.0f) < 0);
@@ -192,7 +193,8 @@ static void test_log_sum_exp(void **state)
         double max = -1e30, sum = 0;
         for (int64_t i = 0; i < n; i++)
             x[i] = random_float(&seed) * 20.0f + 5.0f;
-        if (n > 16) x[n / 2] = -INFINITY; /* a forbidden token */
+        if (n > 16)
+            x[n / 2] = -INFINITY; /* a forbidden token */
         for (int64_t i = 0; i < n; i++)
             max = (double)x[i] > max ? (double)x[i] : max;
         for (int64_t i = 0; i < n; i++)
