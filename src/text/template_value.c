@@ -283,12 +283,29 @@ const char *value_type(const struct value *v)
     return names[v->kind];
 }
 
+static struct value list_from_json(struct render *r, const json_t *j, bool trusted)
+{
+    struct value v = value_list(r);
+    for (size_t i = 0; i < json_array_size(j) && r->code == 0; i++)
+        list_push(r, v.u.list, value_from_json(r, json_array_get(j, i), trusted));
+    return v;
+}
+
+static struct value dict_from_json(struct render *r, const json_t *j, bool trusted)
+{
+    struct value v = value_dict(r);
+    json_t *object = (json_t *)(uintptr_t)j;
+    for (void *at = json_object_iter(object); at && r->code == 0;
+         at = json_object_iter_next(object, at)) {
+        const char *key = json_object_iter_key(at);
+        struct value item = value_from_json(r, json_object_iter_value(at), trusted);
+        dict_put(r, v.u.dict, value_string(tstr_make(r, key, strlen(key), trusted)), item);
+    }
+    return v;
+}
+
 struct value value_from_json(struct render *r, const json_t *j, bool trusted)
 {
-    struct value v, item;
-    const char *key;
-    json_t *e;
-    size_t i;
     switch (json_typeof(j)) {
     case JSON_STRING:
         return value_string(tstr_make(r, json_string_value(j), json_string_length(j), trusted));
@@ -302,23 +319,9 @@ struct value value_from_json(struct render *r, const json_t *j, bool trusted)
     case JSON_NULL:
         return value_none();
     case JSON_ARRAY:
-        v = value_list(r);
-        json_array_foreach((json_t *)(uintptr_t)j, i, e)
-        {
-            if (r->code == 0)
-                list_push(r, v.u.list, value_from_json(r, e, trusted));
-        }
-        return v;
+        return list_from_json(r, j, trusted);
     default:
-        v = value_dict(r);
-        json_object_foreach((json_t *)(uintptr_t)j, key, e)
-        {
-            if (r->code < 0)
-                break;
-            item = value_from_json(r, e, trusted);
-            dict_put(r, v.u.dict, value_string(tstr_make(r, key, strlen(key), trusted)), item);
-        }
-        return v;
+        return dict_from_json(r, j, trusted);
     }
 }
 
