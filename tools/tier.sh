@@ -2,6 +2,7 @@
 # One more build of everything and its quick tests: tools/tier.sh PRESET [cmake options]
 #   clang | asan | tsan | ref | coverage
 set -euo pipefail
+export ASAN_OPTIONS=allocator_may_return_null=1
 cd "$(dirname "$0")/.."
 tier=$1
 build=build/$tier
