@@ -1,0 +1,228 @@
+#include "scratch.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include "base/clock.h"
+#include "base/pool.h"
+
+#define WORKERS 8
+
+struct job {
+    unsigned char *done; /* [n] times each item was done */
+    size_t n, grain;
+    int threads;
+    atomic_int inside[WORKERS];
+    atomic_int wrong;
+};
+
+static void do_piece(void *arg, int worker, size_t begin, size_t end)
+{
+    struct job *j = arg;
+    bool good = worker >= 0 && worker < j->threads && begin < end && end <= j->n &&
+                end - begin <= j->grain && begin % j->grain == 0;
+    if (!good || atomic_fetch_add(&j->inside[worker & (WORKERS - 1)], 1) != 0)
+        atomic_fetch_add(&j->wrong, 1);
+    for (size_t i = begin; i < end; i++)
+        j->done[i]++;
+    atomic_fetch_sub(&j->inside[worker & (WORKERS - 1)], 1);
+}
+
+static void run_one(pool *p, size_t n, size_t grain)
+{
+    struct job j = {.n = n, .grain = grain ? grain : 1, .threads = pool_threads(p)};
+    j.done = sp_calloc(n, 1);
+    pool_run(p, n, grain, do_piece, &j);
+    assert_int_equal(atomic_load(&j.wrong), 0);
+    for (size_t i = 0; i < n; i++)
+        if (j.done[i] != 1)
+            fail_msg("item %zu of %zu was done %d times", i, n, j.done[i]);
+    sp_free(j.done);
+}
+
+static void every_item_is_done_once(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 2, 7, 64, 1000, 10000};
+    static const size_t grains[] = {0, 1, 3, 64, 1000, SIZE_MAX};
+    for (int threads = 1; threads <= WORKERS; threads++) {
+        pool *p = NULL;
+        assert_int_equal(pool_new(threads, &p, NULL), 0);
+        assert_int_equal(pool_threads(p), threads);
+        for (size_t i = 0; i < SP_COUNT(sizes); i++)
+            for (size_t g = 0; g < SP_COUNT(grains); g++)
+                run_one(p, sizes[i], grains[g]);
+        pool_free(p);
+    }
+    pool_free(NULL);
+}
+
+static void add_up(void *arg, int worker, size_t begin, size_t end)
+{
+    (void)worker;
+    size_t sum = 0;
+    for (size_t i = begin; i < end; i++)
+        sum += i;
+    atomic_fetch_add((atomic_size_t *)arg, sum);
+}
+
+static void many_small_runs(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 6; threads += 2) {
+        pool *p = NULL;
+        assert_int_equal(pool_new(threads, &p, NULL), 0);
+        atomic_size_t sum = 0;
+        for (int i = 0; i < 5000; i++)
+            pool_run(p, 100, 7, add_up, &sum);
+        assert_int_equal(atomic_load(&sum), (size_t)5000 * 4950);
+        pool_free(p);
+    }
+}
+
+static void runs_after_workers_slept(void **state)
+{
+    (void)state;
+    pool *p = NULL;
+    assert_int_equal(pool_new(4, &p, NULL), 0);
+    for (int i = 0; i < 20; i++) {
+        clock_sleep(0.002);
+        run_one(p, 500, 10);
+    }
+    pool_free(p);
+}
+
+static void starts_and_ends_unused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        pool *p = NULL;
+        assert_int_equal(pool_new(1 + i % 5, &p, NULL), 0);
+        if (i % 2)
+            clock_sleep(0.0005);
+        pool_free(p);
+    }
+}
+
+struct meeting {
+    atomic_int arrived;
+    int wanted;
+};
+
+/* Each piece waits until `wanted` pieces are being done at once. */
+static void meet(void *arg, int worker, size_t begin, size_t end)
+{
+    (void)worker;
+    (void)begin;
+    (void)end;
+    struct meeting *m = arg;
+    atomic_fetch_add(&m->arrived, 1);
+    double until = clock_seconds() + 30;
+    while (atomic_load(&m->arrived) < m->wanted && clock_seconds() < until)
+        clock_sleep(0.0001);
+}
+
+static void workers_work_at_once(void **state)
+{
+    (void)state;
+    pool *p = NULL;
+    assert_int_equal(pool_new(4, &p, NULL), 0);
+    for (int i = 0; i < 5; i++) {
+        struct meeting m = {.wanted = 4};
+        double start = clock_seconds();
+        pool_run(p, 4, 1, meet, &m);
+        assert_int_equal(atomic_load(&m.arrived), 4);
+        assert_true(clock_seconds() - start < 25);
+        clock_sleep(0.001 * i); /* woken from sleep as well as from spinning */
+    }
+    pool_free(p);
+}
+
+struct look {
+    atomic_int arrived, odd_rounding, open_signals;
+};
+
+static void look_around(void *arg, int worker, size_t begin, size_t end)
+{
+    (void)begin;
+    (void)end;
+    struct look *l = arg;
+    sigset_t mask;
+    if (fegetround() != FE_TONEAREST)
+        atomic_fetch_add(&l->odd_rounding, 1);
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    if (worker != 0 && !sigismember(&mask, SIGINT))
+        atomic_fetch_add(&l->open_signals, 1);
+    atomic_fetch_add(&l->arrived, 1);
+    while (atomic_load(&l->arrived) < 3)
+        clock_sleep(0.0001);
+}
+
+static void arithmetic_is_the_default(void **state)
+{
+    (void)state;
+    pool *p = NULL;
+    struct look l = {0};
+    assert_int_equal(fesetround(FE_UPWARD), 0); /* as a careless caller may have it */
+    assert_int_equal(pool_new(3, &p, NULL), 0);
+    pool_run(p, 3, 1, look_around, &l);
+    int after = fegetround();
+    (void)fesetround(FE_TONEAREST);
+    pool_free(p);
+    assert_int_equal(after, FE_UPWARD);
+    assert_int_equal(atomic_load(&l.odd_rounding), 0);
+    assert_int_equal(atomic_load(&l.open_signals), 0);
+}
+
+static void bad_sizes_are_refused(void **state)
+{
+    (void)state;
+    pool *p = NULL;
+    sp_error err = {0};
+    static const int bad[] = {0, -1, 1024, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < SP_COUNT(bad); i++) {
+        assert_int_equal(pool_new(bad[i], &p, &err), SP_EINVAL);
+        assert_null(p);
+        assert_non_null(strstr(err.message, "1 to 1023"));
+    }
+}
+
+static void running_allocates_nothing(void **state)
+{
+    (void)state;
+    pool *p = NULL;
+    atomic_size_t sum = 0;
+    assert_int_equal(pool_new(3, &p, NULL), 0);
+    sp_alloc_fail_nth(0); /* starts the count */
+    pool_run(p, 1000, 10, add_up, &sum);
+    assert_int_equal(sp_alloc_count(), 0);
+    pool_free(p);
+}
+
+static int make(void)
+{
+    pool *p = NULL;
+    int rc = pool_new(3, &p, NULL);
+    assert_int_equal(p == NULL, rc != 0);
+    pool_free(p);
+    return rc;
+}
+
+static void survives_failing_allocations(void **state)
+{
+    (void)state;
+    with_failing_allocations(make);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_item_is_done_once),      cmocka_unit_test(many_small_runs),
+        cmocka_unit_test(runs_after_workers_slept),     cmocka_unit_test(starts_and_ends_unused),
+        cmocka_unit_test(workers_work_at_once),         cmocka_unit_test(arithmetic_is_the_default),
+        cmocka_unit_test(bad_sizes_are_refused),        cmocka_unit_test(running_allocates_nothing),
+        cmocka_unit_test(survives_failing_allocations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
