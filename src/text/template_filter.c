@@ -476,13 +476,15 @@ static bool test_compare(struct call *c, str name, bool *known)
     static const struct {
         const char *name;
         int low, high; /* the results of value_order that pass */
-    } orders[] = {{"lt", -1, -1},        {"lessthan", -1, -1}, {"gt", 1, 1},
-                  {"greaterthan", 1, 1}, {"le", -1, 0},        {"ge", 0, 1}};
+    } orders[] = {{"lt", -1, -1},        {"lessthan", -1, -1}, {"<", -1, -1}, {"gt", 1, 1},
+                  {"greaterthan", 1, 1}, {">", 1, 1},          {"le", -1, 0}, {"<=", -1, 0},
+                  {"ge", 0, 1},          {">=", 0, 1}};
     const struct value *other = call_arg(c, 0, NULL);
     *known = true;
-    if (str_eqz(name, "eq") || str_eqz(name, "equalto") || str_eqz(name, "sameas"))
+    if (str_eqz(name, "eq") || str_eqz(name, "equalto") || str_eqz(name, "sameas") ||
+        str_eqz(name, "=="))
         return other && value_equal(&c->self, other);
-    if (str_eqz(name, "ne"))
+    if (str_eqz(name, "ne") || str_eqz(name, "!="))
         return other && !value_equal(&c->self, other);
     for (size_t i = 0; i < SP_COUNT(orders); i++)
         if (other && str_eqz(name, orders[i].name)) {
