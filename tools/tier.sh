@@ -2,7 +2,7 @@
 # One more build of everything and its quick tests: tools/tier.sh PRESET [cmake options]
 #   clang | asan | tsan | ref | coverage
 set -euo pipefail
-export ASAN_OPTIONS=allocator_may_return_null=1
+export ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1
 cd "$(dirname "$0")/.."
 tier=$1
 build=build/$tier
@@ -30,6 +30,8 @@ cmake "${options[@]}"
 cmake --build $build
 ctest --test-dir $build --output-on-failure --no-tests=error "${filter[@]}"
 if [ "$tier" = coverage ]; then
+    # What only whole programs reach: pulls, the API as its client sees it.
+    SAMPAN=$PWD/$build/sampan build/venv/bin/python -m pytest -q -p no:cacheprovider tests/cli/test_pull.py
     gcovr -r . --object-directory $build --filter 'src/' --exclude 'src/cli/' --exclude-throw-branches \
         --fail-under-line 85 --print-summary
 fi

@@ -123,8 +123,9 @@ static void call_progress(struct call *c)
 
 static void stop_when_drained(struct server *s)
 {
+    const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
     if (s->draining && s->n_calls == 0)
-        event_base_loopexit(s->base, NULL);
+        event_base_loopexit(s->base, &flush);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)

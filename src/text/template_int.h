@@ -6,7 +6,7 @@
 #include "base/base.h"
 #include "text/template.h"
 
-#define STEPS_MAX 1000000        /* evaluated nodes of one rendering */
+#define STEPS_MAX 1000000 /* evaluated nodes of one rendering */
 #define DEPTH_MAX 200     /* nested expressions, blocks and calls */
 #define OUTPUT_MAX ((size_t)64 << 20)
 #define ARENA_MAX ((size_t)512 << 20)

@@ -52,8 +52,9 @@ static void on_event(const struct engine_event *ev)
         r->error = ev->error;
         pthread_cond_signal(&r->over);
     }
+    bool cancel = r->cancel_at && r->n == r->cancel_at && !r->done;
     pthread_mutex_unlock(&r->lock);
-    if (r->cancel_at && r->n == r->cancel_at)
+    if (cancel)
         engine_cancel(e, ev->id);
 }
 

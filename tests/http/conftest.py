@@ -1,0 +1,77 @@
+"""`sampan serve` with the starter model on a free port, and OpenAI's client for it."""
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import openai
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPAN = os.environ.get("SAMPAN", str(ROOT / "build/release/sampan"))
+NAME = "qwen2.5-coder-0.5b"
+
+
+def model_path():
+    folder = os.environ.get("SAMPAN_TEST_MODELS")
+    path = Path(folder or "") / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    return str(path) if folder and path.exists() else NAME
+
+
+class Server:
+    def __init__(self, *args):
+        self.process = subprocess.Popen([SAMPAN, "serve", "--model", model_path(), "--alias", NAME, "--port", "0", *args],
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.url, self.model = None, NAME
+        for line in self.process.stdout:
+            found = re.match(r"Sampan answers at (http://\S+)", line)
+            if found:
+                self.url = found.group(1)
+            if "Ctrl-C" in line:
+                break
+        assert self.url, "the server did not start"
+        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0, timeout=120)
+
+    def end(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        assert self.process.wait(timeout=60) == 0
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def exact():
+    s = Server("--compute", "f32", "--max-context", "2048")
+    yield s
+    s.end()
+
+
+@pytest.fixture(scope="session")
+def fast():
+    s = Server("--max-context", "2048")
+    yield s
+    s.end(signal.SIGINT)
+
+
+@pytest.fixture
+def server_factory():
+    made = []
+
+    def make(*args):
+        made.append(Server(*args))
+        return made[-1]
+    yield make
+    for s in made:
+        if s.process.poll() is None:
+            s.process.kill()
+            s.process.wait(timeout=20)
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
