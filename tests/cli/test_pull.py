@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -194,8 +195,24 @@ def test_the_faster_hub_wins(hub, store):
     assert stored(store)["qwen2.5-0.5b"]["source"].startswith("hf:")
 
 
-def test_a_full_disk(hub, tmp_path):
-    """A store on a file system without room: refused before the first byte, with numbers."""
-    full = "/proc/self"
-    done = sampan("pull", "qwen2.5-0.5b", env={"SAMPAN_STORE": full + "/nowhere", "HF_ENDPOINT": hub.url})
+def test_a_full_disk(hub, store):
+    """Writing fails midway (here: a limit on file sizes): said, nothing half is stored, and the next pull goes on."""
+    data = GGUF + b"\0" * 400_000
+    serve_file(hub, data)
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    done = subprocess.run([SAMPAN, "pull", f"hf:{REPO}:tiny.gguf"], env={**os.environ, **hf(hub, store)}, preexec_fn=limit,
+                          restore_signals=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "is the disk full" in done.stderr
+    assert stored(store) == {}
+    done = sampan("pull", f"hf:{REPO}:tiny.gguf", env=hf(hub, store))
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == data
+    assert any(h.get("Range") == "bytes=200000-" for _, h in hub.requests)
+
+
+def test_a_store_that_cannot_be_written():
+    done = sampan("pull", "qwen2.5-0.5b", env={"SAMPAN_STORE": "/proc/self/nowhere"})
     assert done.returncode == 1 and done.stderr.startswith("sampan: ")
