@@ -310,7 +310,7 @@ static bool is_loopback(const char *host)
 
 static int bound_port(struct evhttp_bound_socket *socket)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
     if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&a, &n) < 0)
         return 0;
