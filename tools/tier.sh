@@ -18,7 +18,7 @@ coverage)
     ;;
 tsan)
     options+=(--preset tsan)
-    filter=(-R '^unit\.(base|engine|server|hub|model)\.')
+    filter=(-L quick -R '^unit\.(base|engine|server|model)\.')
     ;;
 asan | ref) options+=(--preset "$tier") ;;
 *)

@@ -128,20 +128,19 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
 {
     sp_error err = {0};
     int code = 0;
-    size_t i = 0;
-    for (; i < g->n_choices && code == 0; i++)
+    pthread_mutex_lock(&c->lock);
+    c->gen = g; /* before the first event can come */
+    pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < g->n_choices && code == 0; i++)
         code = submit_choice(c, g, &g->choices[i], r, &err);
-    if (code == 0) {
-        c->gen = g;
+    if (code == 0)
         return;
-    }
     /* One was refused: the others stop, and the answer is the error. They may still be running, so the
      * generation stays with the call until their DONE has come. */
     for (size_t k = 0; k < g->n_choices; k++)
         if (g->choices[k].submitted)
             engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
-    c->gen = g;
     reply_set_sp_error(c, &err,
                        err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
 }

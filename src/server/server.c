@@ -97,15 +97,21 @@ static bool call_unused(struct call *c, int pending)
 /* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
 static void call_progress(struct call *c)
 {
+    struct call_event *e = NULL;
     pthread_mutex_lock(&c->lock);
-    struct call_event *e = c->first;
-    c->first = c->last = NULL;
+    bool worked = c->worked;
+    if (worked) { /* until then the worker may still find out that the answer is an error */
+        e = c->first;
+        c->first = c->last = NULL;
+    }
     int pending = c->pending;
     pthread_mutex_unlock(&c->lock);
+    if (atomic_load(&c->gone))
+        cancel_choices(c);
+    if (!worked)
+        return;
     if (c->reply && !c->answered)
         reply_send(c);
-    if (atomic_load(&c->gone) && c->gen)
-        cancel_choices(c);
     while (e) {
         struct call_event *next = e->next;
         generation_event(c, e);
@@ -128,24 +134,29 @@ static void stop_when_drained(struct server *s)
         event_base_loopexit(s->base, &flush);
 }
 
+/* One at a time: a call may be put into the list again as soon as it has left it. */
+static struct call *ready_take(struct server *s)
+{
+    pthread_mutex_lock(&s->ready_lock);
+    struct call *c = s->ready;
+    if (c) {
+        s->ready = c->next_ready;
+        c->in_ready = false;
+    }
+    pthread_mutex_unlock(&s->ready_lock);
+    return c;
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct server *s = arg;
     uint64_t count;
+    struct call *c;
     (void)what;
     while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
-    pthread_mutex_lock(&s->ready_lock);
-    struct call *c = s->ready;
-    s->ready = NULL;
-    for (struct call *i = c; i; i = i->next_ready)
-        i->in_ready = false;
-    pthread_mutex_unlock(&s->ready_lock);
-    while (c) {
-        struct call *next = c->next_ready;
+    while ((c = ready_take(s)) != NULL)
         call_progress(c);
-        c = next;
-    }
     if (atomic_load(&s->stop) && !s->draining)
         event_active(s->sigterm, EV_SIGNAL, 1);
     stop_when_drained(s);
@@ -170,6 +181,7 @@ static void *worker_main(void *arg)
         pthread_mutex_unlock(&s->work_lock);
         c->route->work(c);
         pthread_mutex_lock(&c->lock);
+        c->worked = true;
         c->pending--;
         call_wake(c); /* under the lock: see call_unused */
         pthread_mutex_unlock(&c->lock);
@@ -310,12 +322,15 @@ static bool is_loopback(const char *host)
 
 static int bound_port(struct evhttp_bound_socket *socket)
 {
-    struct sockaddr_storage a = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.v6 = {0}};
     socklen_t n = sizeof a;
-    if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&a, &n) < 0)
+    if (getsockname(evhttp_bound_socket_get_fd(socket), &a.any, &n) < 0)
         return 0;
-    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
-                                   : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
+    return ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 }
 
 static int bind_port(struct server *s, sp_error *err)

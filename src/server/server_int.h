@@ -84,6 +84,7 @@ struct call {
     atomic_bool gone; /* the client left */
     pthread_mutex_t lock;
     struct call_event *first, *last; /* under lock */
+    bool worked;                     /* under lock: the worker is done with it */
     int pending;                     /* under lock: worker at work + choices running */
     bool in_ready;                   /* under server.ready_lock */
     struct call *next_ready;
