@@ -18,7 +18,7 @@ class Terminal:
                   f"env -u LANG -u LC_ALL -u LC_CTYPE {command}; sleep 60", env=env)
 
     def tmux(self, *args, env=None):
-        return subprocess.run(["tmux", "-L", "sampan-test", *args], env=env, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(["tmux", "-L", self.name, *args], env=env, check=True, capture_output=True, text=True).stdout
 
     def keys(self, *keys):
         self.tmux("send-keys", "-t", self.name, *keys)
@@ -39,7 +39,7 @@ class Terminal:
         raise AssertionError(f"not on the screen: {words!r}\n{self.screen()}")
 
     def end(self):
-        subprocess.run(["tmux", "-L", "sampan-test", "kill-session", "-t", self.name], capture_output=True)
+        subprocess.run(["tmux", "-L", self.name, "kill-server"], capture_output=True)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_ctrl_c_stops_the_answer_not_the_program(chat):
 
 def test_a_pasted_block_is_one_message(chat, tmp_path):
     block = "Three lines:\n第二行\nand a last one."
-    subprocess.run(["tmux", "-L", "sampan-test", "load-buffer", "-"], input=block, text=True, check=True)
+    subprocess.run(["tmux", "-L", chat.name, "load-buffer", "-"], input=block, text=True, check=True)
     chat.tmux("paste-buffer", "-p", "-t", chat.name)
     chat.wait("[paste 1: 3 lines]")
     assert chat.screen().count(">>>") == 1
