@@ -322,9 +322,9 @@ static int bench_dtype(const struct setup *s, const struct machine *m, enum dtyp
 
 static int bench_threads(const struct setup *s, int n, uint8_t *data, sp_error *err)
 {
-    static const enum dtype types[] = {DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0,
-                                       DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K,
-                                       DT_F16,  DT_BF16, DT_F32};
+    static const enum dtype types[] = {DT_Q4_0,   DT_Q4_1,   DT_Q5_0, DT_Q5_1, DT_Q8_0,
+                                       DT_Q2_K,   DT_Q3_K,   DT_Q4_K, DT_Q5_K, DT_Q6_K,
+                                       DT_IQ4_NL, DT_IQ4_XS, DT_F16,  DT_BF16, DT_F32};
     struct machine m = {.data = data};
     int rc = pool_new(n, &m.threads, err);
     if (rc != 0)

@@ -50,7 +50,10 @@ static bool allowed(void)
     }
 #endif
     counted++;
-    if (fail_in > 0 && --fail_in == 0) {
+    bool due = fail_in == 1;
+    if (fail_in > 0)
+        fail_in--;
+    if (due) {
         errno = ENOMEM;
         return false;
     }

@@ -24,8 +24,7 @@ enum option_verb {
     VERB_EVAL = 1 << 7,
     VERB_BENCH = 1 << 8,
     VERB_CONFIG = 1 << 9,
-    VERB_TOKENIZE = 1 << 10,
-    VERB_ALL = (1 << 11) - 1
+    VERB_ALL = (1 << 10) - 1
 };
 
 struct option_spec {

@@ -3,7 +3,7 @@
 #include "base/options.h"
 
 #define VERB_TALK (VERB_RUN | VERB_CHAT)
-#define VERB_MODEL (VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH | VERB_TOKENIZE)
+#define VERB_MODEL (VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH)
 #define NO_RANGE 0, 0
 
 static const struct option_spec table[] = {
@@ -94,7 +94,7 @@ static const struct option_spec table[] = {
      "tokens of answer to time; 0 leaves it out"},
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
-     VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG | VERB_TOKENIZE, NULL,
+     VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG, NULL,
      "print JSON instead of text"},
 
     /* Everywhere */

@@ -271,8 +271,10 @@ static void set_prompt(lineedit *l, const char *prompt)
 static int wide_to_utf8(const wchar_t *w, size_t n, buf *out)
 {
     char seq[4];
-    for (size_t i = 0; i < n; i++)
-        buf_add(out, seq, utf8_encode((uint32_t)w[i], seq));
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes = utf8_encode((uint32_t)w[i], seq);
+        buf_add(out, seq, bytes);
+    }
     return buf_putc(out, '\0') < 0 ? SP_ENOMEM : 0;
 }
 

@@ -89,14 +89,15 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
     return code;
 }
 
-/* The only .gguf file of a folder; NULL when there is none, "" when there are several. */
+/* The only .gguf file of a folder, or the first of the only split one; NULL when there is none, "" when there are
+ * several. */
 static char *only_gguf(const char *dir)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
     char *found = NULL;
     while (d && (e = readdir(d)) != NULL) {
-        if (!str_ends(str_of(e->d_name), ".gguf"))
+        if (!str_ends(str_of(e->d_name), ".gguf") || gguf_is_later_part(e->d_name))
             continue;
         if (found) {
             sp_free(found);

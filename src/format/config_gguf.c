@@ -1,4 +1,5 @@
 /* Model configuration out of GGUF metadata: keys are "<architecture>.<name>" (ggml docs/gguf.md). */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "format/config.h"
@@ -16,6 +17,21 @@ static const char *key_of(const struct keys *k, const char *name, char out[96])
     return out;
 }
 
+/* A number for each layer stands for one when they are all the same. */
+static int same_of_array(const gguf *g, const char *key, int64_t *out)
+{
+    enum gguf_type type;
+    size_t n;
+    int64_t first, other;
+    if (gguf_array_len(g, key, &type, &n) < 0 || n == 0 || gguf_array_int(g, key, 0, &first) < 0)
+        return SP_EFORMAT;
+    for (size_t i = 1; i < n; i++)
+        if (gguf_array_int(g, key, i, &other) < 0 || other != first)
+            return SP_EFORMAT;
+    *out = first;
+    return 0;
+}
+
 /* Leaves *out alone when the key is missing. */
 static int get_int(const struct keys *k, const char *name, int64_t *out)
 {
@@ -23,7 +39,9 @@ static int get_int(const struct keys *k, const char *name, int64_t *out)
     int code = gguf_get_int(k->g, key_of(k, name, key), out);
     if (code == SP_ENOTFOUND)
         return 0;
-    return code < 0 ? sp_fail(k->err, SP_EFORMAT, "metadata %s is no whole number", key) : 0;
+    if (code < 0)
+        code = same_of_array(k->g, key, out);
+    return code < 0 ? sp_fail(k->err, SP_EFORMAT, "metadata %s is not one whole number", key) : 0;
 }
 
 static int need_int(const struct keys *k, const char *name, int64_t *out)
@@ -62,6 +80,23 @@ static int find_arch(struct keys *k, const struct arch_info **out)
                    (int)(name.n < 64 ? name.n : 64), name.p, arch_known(known, sizeof known));
 }
 
+/* llama.cpp's keys: yarn_attn_factor is the attention factor of transformers; attn_factor multiplies it, or, where it
+ * is missing, YaRN's own 0.1 ln(factor) + 1. */
+static int read_yarn_factor(const struct keys *k, struct rope_config *rope)
+{
+    double times = 1;
+    rope->kind = ROPE_YARN;
+    int code = get_float(k, "rope.scaling.yarn_attn_factor", &rope->attention_factor);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.attn_factor", &times);
+    if (code < 0 || times == 1)
+        return code;
+    if (rope->attention_factor <= 0)
+        rope->attention_factor = rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1;
+    rope->attention_factor *= times;
+    return 0;
+}
+
 static int read_rope(const struct keys *k, struct model_config *c)
 {
     char key[96];
@@ -79,15 +114,13 @@ static int read_rope(const struct keys *k, struct model_config *c)
         code = get_float(k, "rope.scaling.factor", &c->rope.factor);
     if (code == 0)
         code = get_float(k, "rope.scaling.original_context_length", &c->rope.original_context);
-    if (code == 0)
-        code = get_float(k, "rope.scaling.attn_factor", &c->rope.attention_factor);
     if (code < 0 || gguf_get_str(k->g, key_of(k, "rope.scaling.type", key), &kind) < 0 ||
         str_eqz(kind, "none"))
         return code;
     if (str_eqz(kind, "linear"))
         c->rope.kind = ROPE_LINEAR;
     else if (str_eqz(kind, "yarn"))
-        c->rope.kind = ROPE_YARN;
+        return read_yarn_factor(k, &c->rope);
     else
         return sp_fail(k->err, SP_EUNSUPPORTED,
                        "RoPE scaling of type %.*s is unknown to Sampan: it does linear and yarn",

@@ -25,6 +25,8 @@ static const struct dtype_info table[DT_COUNT] = {
     [DT_Q4_K] = {"Q4_K", 256, 144, 12, NULL},
     [DT_Q5_K] = {"Q5_K", 256, 176, 13, NULL},
     [DT_Q6_K] = {"Q6_K", 256, 210, 14, NULL},
+    [DT_IQ4_NL] = {"IQ4_NL", 32, 18, 20, NULL},
+    [DT_IQ4_XS] = {"IQ4_XS", 256, 136, 23, NULL},
 };
 
 const struct dtype_info *dtype_get(enum dtype t)
@@ -237,6 +239,28 @@ static void unpack_q6_k(const uint8_t *b, float *out)
     }
 }
 
+const int8_t dtype_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
+
+static void unpack_iq4(const uint8_t *q, float scale, float *out)
+{
+    for (int i = 0; i < 16; i++) {
+        out[i] = scale * (float)dtype_iq4_values[q[i] & 15];
+        out[i + 16] = scale * (float)dtype_iq4_values[q[i] >> 4];
+    }
+}
+
+/* 8 sub-blocks of 32: w = d (sc - 32) code, sc from four low bits and two high ones. */
+static void unpack_iq4_xs(const uint8_t *b, float *out)
+{
+    float d = f16_at(b);
+    int high = b[2] | (b[3] << 8);
+    for (int j = 0; j < 8; j++) {
+        int sc = ((b[4 + j / 2] >> (4 * (j % 2))) & 15) | (((high >> (2 * j)) & 3) << 4);
+        unpack_iq4(b + 8 + 16 * j, d * (float)(sc - 32), out + 32 * j);
+    }
+}
+
 static void unpack_block(enum dtype t, const uint8_t *b, float *out)
 {
     switch (t) {
@@ -263,6 +287,12 @@ static void unpack_block(enum dtype t, const uint8_t *b, float *out)
         break;
     case DT_Q6_K:
         unpack_q6_k(b, out);
+        break;
+    case DT_IQ4_NL:
+        unpack_iq4(b + 2, f16_at(b), out);
+        break;
+    case DT_IQ4_XS:
+        unpack_iq4_xs(b, out);
         break;
     default: /* plain types have no blocks */
         break;

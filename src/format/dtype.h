@@ -32,6 +32,8 @@ enum dtype {
     DT_Q4_K,
     DT_Q5_K,
     DT_Q6_K,
+    DT_IQ4_NL,
+    DT_IQ4_XS,
     DT_COUNT
 };
 
@@ -50,8 +52,11 @@ int dtype_from_safetensors(str name, enum dtype *out);
 /* Bytes of n values in one row; SP_EINVAL when n is not a multiple of the block or it overflows. */
 int dtype_row_bytes(enum dtype t, int64_t n, size_t *bytes);
 
+/* The code book of IQ4_NL and IQ4_XS: what a nibble stands for (ggml-common.h: kvalues_iq4nl). */
+extern const int8_t dtype_iq4_values[16];
+
 /* Unpacks n values (a multiple of the block) at src, unaligned allowed, to out[n]: the exact value
- * that the file means, in float32. Types that hold weights only: F32 F16 BF16 and all Q types. */
+ * that the file means, in float32. Types that hold weights only: F32 F16 BF16 and all Q and IQ types. */
 void dtype_to_f32(enum dtype t, const void *src, int64_t n, float *out);
 
 float f16_to_f32(uint16_t h);

@@ -1,32 +1,14 @@
-#include "format/gguf.h"
+#include "format/gguf_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/map.h"
 
 #define KEYS_MAX 65536
 #define TENSORS_MAX 65536
 #define NAME_MAX_BYTES 256 /* the format allows 64; some writers use more */
 #define ALIGNMENT_DEFAULT 32
-
-struct entry {
-    str key;
-    enum gguf_type type, item; /* item: of an array */
-    uint64_t n;                /* values of an array */
-    const uint8_t *value;
-};
-
-struct gguf {
-    char *path;
-    file_map map;
-    arena *arena;
-    struct entry *entries;
-    size_t n_entries;
-    struct tensor_view *tensors;
-    size_t n_tensors;
-    map *keys, *names;
-};
+#define NESTING_MOST 4 /* arrays in arrays */
 
 struct reader {
     const uint8_t *p, *end;
@@ -100,19 +82,27 @@ static int bad_type(const struct reader *r, const struct entry *e, uint64_t type
                    (int)(e->key.n < 64 ? e->key.n : 64), e->key.p, type);
 }
 
-static int read_array(struct reader *r, struct entry *e)
+/* Type, length and values of an array; `head` gets them. Arrays of arrays are passed over. */
+static int skip_array(struct reader *r, const struct entry *e, int depth, struct entry *head)
 {
     uint64_t item;
     int code = take(r, 4, "an array's type", &item);
     if (code == 0)
-        code = take(r, 8, "an array's length", &e->n);
+        code = take(r, 8, "an array's length", &head->n);
     if (code < 0)
         return code;
-    if (item > GGUF_F64 || item == GGUF_ARRAY)
+    if (item > GGUF_F64 || (item == GGUF_ARRAY && depth == NESTING_MOST))
         return bad_type(r, e, item);
-    e->item = (enum gguf_type)item;
-    e->value = r->p;
-    return item == GGUF_STRING ? skip_strings(r, e->n) : skip_fixed(r, e->item, e->n);
+    head->item = (enum gguf_type)item;
+    head->value = r->p;
+    if (item == GGUF_STRING)
+        return skip_strings(r, head->n);
+    if (item != GGUF_ARRAY)
+        return skip_fixed(r, head->item, head->n);
+    struct entry inner;
+    for (uint64_t i = 0; i < head->n && code == 0; i++)
+        code = skip_array(r, e, depth + 1, &inner);
+    return code;
 }
 
 static int read_entry(struct reader *r, struct entry *e)
@@ -129,7 +119,7 @@ static int read_entry(struct reader *r, struct entry *e)
     e->type = (enum gguf_type)type;
     e->value = r->p;
     if (e->type == GGUF_ARRAY)
-        return read_array(r, e);
+        return skip_array(r, e, 1, e);
     return e->type == GGUF_STRING ? take_string(r, "a metadata string", &s)
                                   : skip_fixed(r, e->type, 1);
 }
@@ -296,7 +286,7 @@ static int read_head(gguf *g, struct reader *r)
     return code == 0 ? read_tensors(g, r, n_tensors) : code;
 }
 
-int gguf_open(const char *path, gguf **out, sp_error *err)
+int gguf_open_file(const char *path, gguf **out, sp_error *err)
 {
     gguf *g = sp_calloc(1, sizeof *g);
     if (!g)
@@ -324,6 +314,8 @@ void gguf_close(gguf *g)
 {
     if (!g)
         return;
+    for (size_t i = 0; i < g->n_parts; i++)
+        gguf_close(g->parts[i]);
     file_map_close(&g->map);
     map_free(g->keys);
     map_free(g->names);
@@ -446,7 +438,7 @@ int gguf_array_len(const gguf *g, const char *key, enum gguf_type *type, size_t 
 static const uint8_t *array_item(const gguf *g, const char *key, size_t i, const struct entry **e)
 {
     *e = find(g, key);
-    if (!*e || (*e)->type != GGUF_ARRAY || (*e)->item == GGUF_STRING || i >= (*e)->n)
+    if (!*e || (*e)->type != GGUF_ARRAY || !type_bytes[(*e)->item] || i >= (*e)->n)
         return NULL;
     return (*e)->value + i * type_bytes[(*e)->item];
 }

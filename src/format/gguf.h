@@ -24,8 +24,11 @@ enum gguf_type {
     GGUF_F64
 };
 
+/* Of a model split over several files (llama.cpp's gguf-split) give the first; the others are found beside it. */
 int gguf_open(const char *path, gguf **out, sp_error *err);
 void gguf_close(gguf *g);
+/* "model-00002-of-00003.gguf": a part of a split model, and not its first. */
+bool gguf_is_later_part(const char *name);
 
 size_t gguf_tensor_count(const gguf *g);
 const struct tensor_view *gguf_tensor_at(const gguf *g, size_t i);

@@ -238,7 +238,7 @@ static int from_source(struct job *j, const char *spec, sp_error *err)
 static int race(struct job *j, const char *const *specs, size_t n)
 {
     char urls[4][2048], why[4][160];
-    const char *list[4];
+    const char *list[4] = {0};
     for (size_t i = 0; i < n; i++) {
         struct source s;
         urls[i][0] = '\0';

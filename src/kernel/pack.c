@@ -210,6 +210,26 @@ static void unpack_q6_k(const uint8_t *restrict b, struct raw_block *restrict ou
     out->d = load16(b + 208);
 }
 
+static void unpack_iq4_nl(const uint8_t *restrict b, struct raw_block *restrict out)
+{
+    out->d = load16(b);
+    nibbles32(b + 2, out->u);
+}
+
+static void unpack_iq4_xs(const uint8_t *restrict b, struct raw_block *restrict out)
+{
+    uint32_t high = load16(b + 2);
+    for (int j = 0; j < 8; j++) {
+        uint32_t low = b[4 + j / 2] >> (4 * (j % 2)) & 15u;
+        out->sc[j] = (uint8_t)((low | (high >> (2 * j) & 3) << 4) - 32);
+        nibbles32(b + 8 + 16 * j, out->u + 32 * j);
+    }
+    out->d = load16(b);
+}
+
+const uint8_t pack_iq4_codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                    129, 141, 153, 166, 181, 197, 217, 241};
+
 static const struct pack_format formats[DT_COUNT] = {
     [DT_F32] = {PACK_F32, 1, 1, 0, false, false, false, NULL},
     [DT_F16] = {PACK_F16, 1, 1, 0, false, false, false, NULL},
@@ -224,12 +244,14 @@ static const struct pack_format formats[DT_COUNT] = {
     [DT_Q4_K] = {PACK_Q4, 32, 256, 0, true, true, false, unpack_q4_k},
     [DT_Q5_K] = {PACK_Q5, 32, 256, 0, true, true, false, unpack_q5_k},
     [DT_Q6_K] = {PACK_Q6, 16, 256, 32, false, true, true, unpack_q6_k},
+    [DT_IQ4_NL] = {PACK_IQ4, 32, 32, 128, false, false, false, unpack_iq4_nl},
+    [DT_IQ4_XS] = {PACK_IQ4, 32, 256, 128, false, true, true, unpack_iq4_xs},
 };
 
 /* Bytes of one group's quants: 4-bit nibbles and bit planes, or whole bytes, for 16 rows. */
 static size_t quants_bytes(enum pack_class cls, int group)
 {
-    size_t bits = cls == PACK_Q4 ? 4 : cls == PACK_Q5 ? 5 : cls == PACK_Q6 ? 6 : 8;
+    size_t bits = cls <= PACK_IQ4 ? 4 : cls == PACK_Q5 ? 5 : cls == PACK_Q6 ? 6 : 8;
     return (size_t)group * PACK_ROWS * bits / 8;
 }
 
@@ -355,6 +377,7 @@ static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t 
     for (int g = 0; g < groups; g++, dst += p->group_bytes, u += p->group) {
         switch (p->cls) {
         case PACK_Q4:
+        case PACK_IQ4:
             if (p->group == 32)
                 put_nibbles(u, 32, 0, r, dst, bits[g]);
             else
@@ -497,7 +520,7 @@ void pack_group_values(const struct packed *p, const uint8_t *tile, int64_t g, i
             const uint8_t *word = q + 8 * p->group + 2 * p->group * b + 8 * line;
             v |= (word[byte / 8] >> (byte % 8) & 1) << (4 + b);
         }
-        u[k] = (uint8_t)v;
+        u[k] = p->cls == PACK_IQ4 ? pack_iq4_codes[v] : (uint8_t)v;
     }
 }
 

@@ -9,11 +9,11 @@
  * Quantized classes store unsigned integers u; the weight is
  *     w = scale[row, group] * (u - zero) + min[row, group]
  * with `zero` a constant of the class (0 where there is a minimum).
- *   one-level scales (Q4_0 Q4_1 Q5_0 Q5_1 Q8_0): scale and min are the file's f16 d and m, one each
+ *   one-level scales (Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL): scale and min are the file's f16 d and m, one each
  *     per row and group of 32;
- *   two-level scales (K-quants): scale = d[row, super] * sc[row, group] and
- *     min = -dmin[row, super] * m[row, group], with f16 d, dmin and 8-bit sc (signed for Q3_K and
- *     Q6_K, else unsigned), m, exactly as in the file.
+ *   two-level scales (K-quants, IQ4_XS): scale = d[row, super] * sc[row, group] and
+ *     min = -dmin[row, super] * m[row, group], with f16 d, dmin and 8-bit sc (signed for Q3_K,
+ *     Q6_K and IQ4_XS, else unsigned), m, exactly as in the file.
  *
  * Bytes of a tile, all parts one after the other, for each super-group (two-level: 256 columns; one-
  * level: 32 columns = one group):
@@ -26,7 +26,8 @@
  *   plus 1 or 2 bit planes for 5 and 6 bits: for every quad line one 64-bit little-endian word a plane,
  *     bit i belongs to byte i of the line; the words of a group follow its nibbles
  *     (plane of bit 4: lines 0, 1, ...; then the plane of bit 5);
- *   8-bit class: 64 bytes a quad line, u = q + 128.
+ *   8-bit class: 64 bytes a quad line, u = q + 128;
+ *   IQ4: nibbles like the 4-bit classes, each the place of u = value + 128 in a book of 16 (pack_iq4_codes).
  * Padding columns do not exist: cols is a multiple of the dtype's block.
  *
  * 16-bit and float classes: F16 and BF16: pairs, value (r, k), (r, k+1) at 2r, 2r+1 of a line of 32
@@ -36,7 +37,7 @@
 
 #include "format/dtype.h"
 
-enum pack_class { PACK_Q4, PACK_Q5, PACK_Q6, PACK_Q8, PACK_F16, PACK_BF16, PACK_F32 };
+enum pack_class { PACK_Q4, PACK_IQ4, PACK_Q5, PACK_Q6, PACK_Q8, PACK_F16, PACK_BF16, PACK_F32 };
 
 #define PACK_ROWS 16 /* rows of a tile */
 

@@ -4,6 +4,9 @@
 
 #include "kernel/pack.h"
 
+/* What the nibbles of PACK_IQ4 stand for: dtype_iq4_values + 128. */
+extern const uint8_t pack_iq4_codes[16];
+
 /* Scale and minimum of a group of one row: w = scale * (u - zero) + min. Both exact. */
 struct pack_scale {
     float scale, min;

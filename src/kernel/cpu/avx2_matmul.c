@@ -21,11 +21,17 @@ MM_INLINE struct mm_act act_at(const struct activations *a, int64_t row)
     return x;
 }
 
+/* Values of 8 bits, around a zero of 128. */
+MM_INLINE bool whole_bytes(const struct mm_kind k)
+{
+    return k.zero_shift == 7;
+}
+
 /* How many products of a pair fit in 16 bits, in lines: 2 * 127 * max(u) * lines <= 32767. 8 bits are
  * taken as signed, |u - 128| <= 128. */
 MM_INLINE int lines_in_16_bits(const struct mm_kind k)
 {
-    return k.bits == 4 ? 8 : k.bits == 5 ? 4 : k.bits == 6 ? 2 : 1;
+    return whole_bytes(k) ? 1 : k.bits == 4 ? 8 : k.bits == 5 ? 4 : 2;
 }
 
 /* Half a group: exact sums of (u - zero) * q for n rows. line: the group's first, at this half. */
@@ -44,13 +50,13 @@ MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struc
         MM_UNROLL
         for (int j = 0; j < chunk; j++) {
             __m256i u = mm_load(line + 64 * (i + j));
-            if (k.bits == 8)
+            if (whole_bytes(k))
                 u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
             MM_UNROLL
             for (int r = 0; r < n; r++) {
                 const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * (i + j);
                 __m256i v = _mm256_set1_epi32(mm_load32(q));
-                __m256i p = k.bits == 8
+                __m256i p = whole_bytes(k)
                                 ? _mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(v, u))
                                 : _mm256_maddubs_epi16(u, v);
                 pairs[r] = j == 0 ? p : _mm256_add_epi16(pairs[r], p);
@@ -80,7 +86,7 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const s
                 __m256i total = _mm256_set1_epi32(sums[0]);
                 if (k.group == 32)
                     total = _mm256_add_epi32(total, _mm256_set1_epi32(sums[1]));
-                if (k.zero_shift >= 0 && k.bits != 8)
+                if (k.zero_shift >= 0 && !whole_bytes(k))
                     sum[r] = _mm256_sub_epi32(sum[r], _mm256_sllv_epi32(total, shift));
                 __m256 dx = _mm256_set1_ps(x->d[r * x->ldd]);
                 __m256 acc = _mm256_load_ps(accs + r * PACK_ROWS + 8 * half);
@@ -176,11 +182,20 @@ static void matmul_q6_k(const struct mm_args *m)
     all_rows(mm_q6_k, m);
 }
 
+static void matmul_iq4_nl(const struct mm_args *m)
+{
+    all_rows(mm_iq4_nl, m);
+}
+static void matmul_iq4_xs(const struct mm_args *m)
+{
+    all_rows(mm_iq4_xs, m);
+}
+
 static void (*const products[MM_KINDS])(const struct mm_args *) = {
-    [MM_Q4_0] = matmul_q4_0, [MM_Q4_1] = matmul_q4_1, [MM_Q5_0] = matmul_q5_0,
-    [MM_Q5_1] = matmul_q5_1, [MM_Q8_0] = matmul_q8_0, [MM_Q2_K] = matmul_q2_k,
-    [MM_Q3_K] = matmul_q3_k, [MM_Q4_K] = matmul_q4_k, [MM_Q5_K] = matmul_q5_k,
-    [MM_Q6_K] = matmul_q6_k,
+    [MM_Q4_0] = matmul_q4_0, [MM_Q4_1] = matmul_q4_1,     [MM_Q5_0] = matmul_q5_0,
+    [MM_Q5_1] = matmul_q5_1, [MM_Q8_0] = matmul_q8_0,     [MM_Q2_K] = matmul_q2_k,
+    [MM_Q3_K] = matmul_q3_k, [MM_Q4_K] = matmul_q4_k,     [MM_Q5_K] = matmul_q5_k,
+    [MM_Q6_K] = matmul_q6_k, [MM_IQ4_NL] = matmul_iq4_nl, [MM_IQ4_XS] = matmul_iq4_xs,
 };
 
 void avx2_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,

@@ -54,12 +54,16 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, uint8_t
         memcpy(line, p, (size_t)lines * 64);
         return;
     }
+    const __m256i codes =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)pack_iq4_codes));
     MM_UNROLL
     for (int i = 0; i < lines; i++) {
         MM_UNROLL
         for (int half = 0; half < 2; half++) {
             __m256i v = mm_load(p + 64 * (i / 2) + 32 * half);
             v = _mm256_and_si256(i % 2 ? _mm256_srli_epi16(v, 4) : v, low);
+            if (k.coded)
+                v = _mm256_shuffle_epi8(codes, v);
             if (k.bits > 4)
                 v = _mm256_or_si256(v, mm_spread(plane4 + 8 * i + 4 * half, 16));
             if (k.bits > 5)

@@ -222,12 +222,20 @@ static void matmul_q6_k(const struct mm_args *m)
 {
     all_rows(mm_q6_k, m);
 }
+static void matmul_iq4_nl(const struct mm_args *m)
+{
+    all_rows(mm_iq4_nl, m);
+}
+static void matmul_iq4_xs(const struct mm_args *m)
+{
+    all_rows(mm_iq4_xs, m);
+}
 
 static void (*const products[MM_KINDS])(const struct mm_args *) = {
-    [MM_Q4_0] = matmul_q4_0, [MM_Q4_1] = matmul_q4_1, [MM_Q5_0] = matmul_q5_0,
-    [MM_Q5_1] = matmul_q5_1, [MM_Q8_0] = matmul_q8_0, [MM_Q2_K] = matmul_q2_k,
-    [MM_Q3_K] = matmul_q3_k, [MM_Q4_K] = matmul_q4_k, [MM_Q5_K] = matmul_q5_k,
-    [MM_Q6_K] = matmul_q6_k,
+    [MM_Q4_0] = matmul_q4_0, [MM_Q4_1] = matmul_q4_1,     [MM_Q5_0] = matmul_q5_0,
+    [MM_Q5_1] = matmul_q5_1, [MM_Q8_0] = matmul_q8_0,     [MM_Q2_K] = matmul_q2_k,
+    [MM_Q3_K] = matmul_q3_k, [MM_Q4_K] = matmul_q4_k,     [MM_Q5_K] = matmul_q5_k,
+    [MM_Q6_K] = matmul_q6_k, [MM_IQ4_NL] = matmul_iq4_nl, [MM_IQ4_XS] = matmul_iq4_xs,
 };
 
 void avx512_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,

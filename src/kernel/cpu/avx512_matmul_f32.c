@@ -95,6 +95,12 @@ static void expand_any_quant(enum mm_kind_id kind, const uint8_t *tile, int64_t 
     case MM_Q6_K:
         expand_quant(mm_q6_k, tile, s, dst);
         break;
+    case MM_IQ4_NL:
+        expand_quant(mm_iq4_nl, tile, s, dst);
+        break;
+    case MM_IQ4_XS:
+        expand_quant(mm_iq4_xs, tile, s, dst);
+        break;
     default:
         break;
     }
@@ -157,7 +163,7 @@ MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int
     const size_t step_bytes = m->w->tile_bytes * MM_STEP / (size_t)m->w->cols;
     memset(accs, 0, (size_t)(rows * tiles) * PACK_ROWS * sizeof *accs);
     for (int64_t s = 0; s * MM_STEP < m->w->cols; s++) {
-        const float *w[FEW_TILES];
+        const float *w[FEW_TILES] = {0};
         for (int j = 0; j < tiles; j++) {
             const uint8_t *tile = m->w->data + (size_t)(t + j) * m->w->tile_bytes;
             w[j] = expand(m->w, tile, s, wcols + j * MM_STEP * PACK_ROWS);

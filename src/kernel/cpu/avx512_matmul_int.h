@@ -53,6 +53,13 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, __m512i
         line[i] = _mm512_and_si512(v, low);
         line[i + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
     }
+    if (k.coded) {
+        const __m512i codes =
+            _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)pack_iq4_codes));
+        MM_UNROLL
+        for (int i = 0; i < lines; i++)
+            line[i] = _mm512_shuffle_epi8(codes, line[i]);
+    }
     const uint8_t *plane4 = p + 32 * lines, *plane5 = plane4 + 8 * lines;
     if (k.bits > 4) {
         MM_UNROLL

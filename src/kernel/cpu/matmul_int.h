@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <string.h>
 #include "kernel/kernel_int.h"
+#include "kernel/pack_int.h"
 
 #define MM_INLINE static inline __attribute__((always_inline))
 
@@ -43,6 +44,7 @@ struct mm_kind {
     int group;
     int zero_shift; /* zero = 1 << zero_shift; -1: zero = 0 */
     bool has_min, two_level, signed_sc;
+    bool coded; /* nibbles are places in pack_iq4_codes */
 };
 
 enum mm_kind_id {
@@ -56,23 +58,29 @@ enum mm_kind_id {
     MM_Q4_K,
     MM_Q5_K,
     MM_Q6_K,
+    MM_IQ4_NL,
+    MM_IQ4_XS,
     MM_KINDS
 };
 
-static const struct mm_kind mm_q4_0 = {4, 32, 3, false, false, false};
-static const struct mm_kind mm_q4_1 = {4, 32, -1, true, false, false};
-static const struct mm_kind mm_q5_0 = {5, 32, 4, false, false, false};
-static const struct mm_kind mm_q5_1 = {5, 32, -1, true, false, false};
-static const struct mm_kind mm_q8_0 = {8, 32, 7, false, false, false};
-static const struct mm_kind mm_q2_k = {4, 16, -1, true, true, false};
-static const struct mm_kind mm_q3_k = {4, 16, 2, false, true, true};
-static const struct mm_kind mm_q4_k = {4, 32, -1, true, true, false};
-static const struct mm_kind mm_q5_k = {5, 32, -1, true, true, false};
-static const struct mm_kind mm_q6_k = {6, 16, 5, false, true, true};
+static const struct mm_kind mm_q4_0 = {4, 32, 3, false, false, false, false};
+static const struct mm_kind mm_q4_1 = {4, 32, -1, true, false, false, false};
+static const struct mm_kind mm_q5_0 = {5, 32, 4, false, false, false, false};
+static const struct mm_kind mm_q5_1 = {5, 32, -1, true, false, false, false};
+static const struct mm_kind mm_q8_0 = {8, 32, 7, false, false, false, false};
+static const struct mm_kind mm_q2_k = {4, 16, -1, true, true, false, false};
+static const struct mm_kind mm_q3_k = {4, 16, 2, false, true, true, false};
+static const struct mm_kind mm_q4_k = {4, 32, -1, true, true, false, false};
+static const struct mm_kind mm_q5_k = {5, 32, -1, true, true, false, false};
+static const struct mm_kind mm_q6_k = {6, 16, 5, false, true, true, false};
+static const struct mm_kind mm_iq4_nl = {4, 32, 7, false, false, false, .coded = true};
+static const struct mm_kind mm_iq4_xs = {4, 32, 7, false, true, true, .coded = true};
 
 /* Which kind a quantized matrix is. */
 static inline enum mm_kind_id mm_kind_of(const struct packed *w)
 {
+    if (w->cls == PACK_IQ4)
+        return w->two_level ? MM_IQ4_XS : MM_IQ4_NL;
     if (!w->two_level) {
         if (w->cls == PACK_Q8)
             return MM_Q8_0;

@@ -46,9 +46,9 @@ static inline int tables(const struct kernel_ops *out[3])
     return n;
 }
 
-static const enum dtype weight_dtypes[] = {DT_F32,  DT_F16,  DT_BF16, DT_Q4_0, DT_Q4_1,
-                                           DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_Q2_K, DT_Q3_K,
-                                           DT_Q4_K, DT_Q5_K, DT_Q6_K};
+static const enum dtype weight_dtypes[] = {DT_F32,  DT_F16,  DT_BF16, DT_Q4_0,   DT_Q4_1,
+                                           DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_Q2_K,   DT_Q3_K,
+                                           DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS};
 
 /* Where a block holds its f16 scale and minimum; -1: nowhere. */
 static inline void scale_places(enum dtype t, int *d, int *min)

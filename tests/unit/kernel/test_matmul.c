@@ -17,8 +17,8 @@
 #define LDO (OUTPUTS + 3)
 #define CANARY 12345.0f
 
-static const enum dtype quantized[] = {DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0,
-                                       DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K};
+static const enum dtype quantized[] = {DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0,   DT_Q2_K,
+                                       DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS};
 static const enum dtype floats[] = {DT_F32, DT_F16, DT_BF16};
 
 static uint64_t draws;
