@@ -70,18 +70,20 @@ static int run_once(engine *e, int64_t prompt, int64_t answer, uint64_t seed,
     return code;
 }
 
-/* Weights that a token is multiplied with: all matrices but the embedding, which is only looked up. */
-static double product_weights(engine *e)
+/* Weights that a token is multiplied with: all matrices but the embedding, which is only looked up. With `all`,
+ * the experts that it does not go to are counted too. */
+static double product_weights(const struct model_config *c, bool all)
 {
-    const struct model_config *c = checkpoint_config(engine_checkpoint(e));
-    double attention = (double)c->hidden * (double)((2 * c->heads + 2 * c->kv_heads) * c->head_dim);
-    double layer = attention + 3.0 * (double)c->hidden * (double)c->ffn;
-    return layer * (double)c->layers;
+    double hidden = (double)c->hidden, sum = 0;
+    double attention = hidden * (double)((2 * c->heads + 2 * c->kv_heads) * c->head_dim);
+    double experts = (double)((all ? c->moe.experts : c->moe.used) * c->moe.ffn + c->moe.shared);
+    for (int64_t i = 0; i < c->layers; i++)
+        sum += attention + 3 * hidden * (config_is_moe(c, i) ? experts : (double)c->ffn);
+    return sum;
 }
 
-static double head_weights(engine *e)
+static double head_weights(const struct model_config *c)
 {
-    const struct model_config *c = checkpoint_config(engine_checkpoint(e));
     return (double)c->hidden * (double)c->vocab;
 }
 
@@ -93,13 +95,17 @@ static void summarize(engine *e, const double *rates, int n, bool decode, struct
         sum += rates[i];
         squares += rates[i] * rates[i];
     }
+    const struct model_config *c = checkpoint_config(engine_checkpoint(e));
+    double head = head_weights(c), used = product_weights(c, false);
+    double read =
+        (used + head) / (product_weights(c, true) + head); /* of all weights, by a token */
     engine_get_info(e, &info);
     out->reps = n;
     out->tokens_per_second = sum / n;
     out->deviation = n > 1 ? sqrt(fmax(squares - sum * sum / n, 0) / (n - 1)) : 0;
-    out->gops =
-        2e-9 * out->tokens_per_second * (product_weights(e) + (decode ? head_weights(e) : 0));
-    out->gb_per_second = decode ? out->tokens_per_second * (double)info.weight_bytes / 1e9 : 0;
+    out->gops = 2e-9 * out->tokens_per_second * (used + (decode ? head : 0));
+    out->gb_per_second =
+        decode ? out->tokens_per_second * read * (double)info.weight_bytes / 1e9 : 0;
 }
 
 static int measure(engine *e, const struct bench_opts *o, bool decode, struct bench_result *out,

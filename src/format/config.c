@@ -7,11 +7,18 @@
 
 /* Where "gguf_name" repeats, the first row is the one a GGUF file means. */
 static const struct arch_info archs[] = {
-    {"qwen2", "Qwen2ForCausalLM", "qwen2", "qwen2", true, false, false},
-    {"qwen3", "Qwen3ForCausalLM", "qwen3", "qwen3", false, true, false},
-    {"llama", "LlamaForCausalLM", "llama", "llama", false, false, true},
-    {"mistral", "MistralForCausalLM", "mistral", NULL, false, false, false},
+    {"qwen2", "Qwen2ForCausalLM", "qwen2", "qwen2", .qkv_bias = true},
+    {"qwen2-moe", "Qwen2MoeForCausalLM", "qwen2_moe", "qwen2moe", .qkv_bias = true, .moe = true},
+    {"qwen3", "Qwen3ForCausalLM", "qwen3", "qwen3", .qk_norm = true},
+    {"qwen3-moe", "Qwen3MoeForCausalLM", "qwen3_moe", "qwen3moe", .qk_norm = true, .moe = true},
+    {"llama", "LlamaForCausalLM", "llama", "llama", .gguf_permuted = true},
+    {.name = "mistral", .hf_class = "MistralForCausalLM", .hf_type = "mistral"},
 };
+
+bool config_is_moe(const struct model_config *c, int64_t layer)
+{
+    return c->moe.experts > 0 && !(c->moe.dense[layer / 8] >> (layer % 8) & 1);
+}
 
 const struct arch_info *arch_table(size_t *n)
 {
@@ -43,7 +50,7 @@ int config_check(const struct model_config *c, sp_error *err)
     } limits[] = {
         {"vocab_size", c->vocab, 1, 1 << 24},
         {"hidden_size", c->hidden, 1, 1 << 17},
-        {"num_hidden_layers", c->layers, 1, 1024},
+        {"num_hidden_layers", c->layers, 1, CONFIG_LAYERS_MOST},
         {"num_attention_heads", c->heads, 1, 4096},
         {"num_key_value_heads", c->kv_heads, 1, c->heads},
         {"head_dim", c->head_dim, 2, 1024},
@@ -51,6 +58,11 @@ int config_check(const struct model_config *c, sp_error *err)
         {"max_position_embeddings", c->context, 1, 1 << 28},
         {"sliding_window", c->sliding_window, 0, 1 << 28},
         {"max_window_layers", c->sliding_from, 0, 1024},
+        {"num_experts", c->moe.experts, c->arch->moe, 1024},
+        {"num_experts_per_tok", c->moe.used, c->arch->moe,
+         c->moe.experts < CONFIG_EXPERTS_USED_MOST ? c->moe.experts : CONFIG_EXPERTS_USED_MOST},
+        {"moe_intermediate_size", c->moe.ffn, c->arch->moe, 1 << 20},
+        {"shared_expert_intermediate_size", c->moe.shared, 0, 1 << 20},
     };
     for (size_t i = 0; i < SP_COUNT(limits); i++)
         if (limits[i].value < limits[i].min || limits[i].value > limits[i].max)

@@ -7,6 +7,9 @@
 #include <jansson.h>
 #include "format/gguf.h"
 
+#define CONFIG_LAYERS_MOST 1024
+#define CONFIG_EXPERTS_USED_MOST 64
+
 enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN, ROPE_LLAMA3 };
 
 struct rope_config {
@@ -21,6 +24,17 @@ struct rope_config {
     double low_freq_factor, high_freq_factor; /* llama3 */
 };
 
+/* Feed-forward blocks made of experts, of which each row runs a few (Qwen2-MoE, Qwen3-MoE). */
+struct moe_config {
+    int64_t experts; /* 0: the model has none */
+    int64_t used;    /* experts that a row runs */
+    int64_t ffn;     /* width of one expert */
+    int64_t shared;  /* width of the expert that every row runs; 0: there is none */
+    bool normalize;  /* the weights of the chosen experts are made to sum to 1 */
+    uint8_t dense[CONFIG_LAYERS_MOST /
+                  8]; /* a bit for each layer that has a plain block all the same */
+};
+
 /* One row of the architecture table. */
 struct arch_info {
     const char *name;      /* "qwen2", our name */
@@ -29,6 +43,7 @@ struct arch_info {
     const char *gguf_name; /* general.architecture: "qwen2" */
     bool qkv_bias;         /* q, k, v have biases (config may say otherwise: attention_bias) */
     bool qk_norm;          /* RMSNorm on each head of q and k before RoPE (Qwen3) */
+    bool moe;              /* feed-forward blocks of experts */
     bool gguf_permuted;    /* GGUF stores q and k rows permuted for adjacent-pair RoPE (Llama) */
 };
 
@@ -43,13 +58,17 @@ struct model_config {
     int64_t sliding_window; /* keys that a query sees, itself included; 0: all */
     int64_t sliding_from;   /* layers >= this use the window (Qwen2's max_window_layers); 0: all */
     struct rope_config rope;
+    struct moe_config moe;
     enum dtype dtype; /* torch_dtype / dtype, or the most common of the GGUF file */
     char name[128];   /* general.name or the folder's name, for people */
     char license[64]; /* as declared; "" unknown */
 };
 
+/* Whether a layer's feed-forward block is one of experts. */
+bool config_is_moe(const struct model_config *c, int64_t layer);
+
 const struct arch_info *arch_table(size_t *n);
-/* "qwen2, qwen3, llama, mistral": for messages. */
+/* "qwen2, qwen3, llama, ...": for messages. */
 const char *arch_known(char *out, size_t n);
 
 int config_from_json(const json_t *config, struct model_config *out, sp_error *err);

@@ -65,7 +65,7 @@ static int find_arch(struct keys *k, const struct arch_info **out)
 {
     str name;
     size_t n;
-    char known[256];
+    char known[384];
     const struct arch_info *table = arch_table(&n);
     if (gguf_get_str(k->g, "general.architecture", &name) < 0)
         return sp_fail(k->err, SP_EFORMAT, "metadata general.architecture is missing");
@@ -154,6 +154,30 @@ static int read_sizes(const struct keys *k, struct model_config *c)
     return code == 0 ? get_int(k, "attention.key_length", &c->head_dim) : code;
 }
 
+/* Missing widths and the sum of weights as llama.cpp has them: it normalizes for qwen3moe only. */
+static int read_moe(const struct keys *k, struct model_config *c)
+{
+    struct moe_config *m = &c->moe;
+    const struct {
+        const char *key;
+        int64_t *at;
+    } fields[] = {{"expert_count", &m->experts},
+                  {"expert_used_count", &m->used},
+                  {"expert_feed_forward_length", &m->ffn},
+                  {"expert_shared_feed_forward_length", &m->shared}};
+    int code = 0;
+    if (!c->arch->moe)
+        return 0;
+    for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++)
+        code = get_int(k, fields[i].key, fields[i].at);
+    if (m->ffn == 0 && m->used > 0)
+        m->ffn = c->ffn / m->used;
+    if (m->shared == 0 && gguf_tensor_find(k->g, "blk.0.ffn_gate_shexp.weight"))
+        m->shared = c->ffn;
+    m->normalize = c->arch->qk_norm;
+    return code;
+}
+
 /* The dtype that holds most bytes. */
 static enum dtype common_dtype(const gguf *g)
 {
@@ -188,6 +212,8 @@ int config_from_gguf(const gguf *g, struct model_config *out, sp_error *err)
         code = read_sizes(&k, c);
     if (code == 0)
         code = get_float(&k, "attention.layer_norm_rms_epsilon", &c->rms_eps);
+    if (code == 0)
+        code = read_moe(&k, c);
     if (code == 0)
         code = read_rope(&k, c);
     if (code == 0)

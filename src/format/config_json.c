@@ -56,7 +56,7 @@ static int find_arch(const json_t *j, const struct arch_info **out, sp_error *er
 {
     const char *class = json_string_value(json_array_get(json_object_get(j, "architectures"), 0));
     const char *type = json_string_value(json_object_get(j, "model_type"));
-    char known[256];
+    char known[384];
     size_t n;
     const struct arch_info *table = arch_table(&n);
     for (size_t i = 0; i < n; i++)
@@ -240,6 +240,50 @@ static int read_sizes(const json_t *j, struct model_config *c, sp_error *err)
     return code == 0 ? get_int(j, "max_position_embeddings", &c->context, err) : code;
 }
 
+static int read_dense_layers(const json_t *j, struct model_config *c, sp_error *err)
+{
+    const json_t *dense = json_object_get(j, "mlp_only_layers"), *v;
+    int64_t step = 1;
+    size_t i;
+    int code = get_int(j, "decoder_sparse_step", &step, err);
+    if (code == 0 && (step < 1 || c->layers > CONFIG_LAYERS_MOST))
+        code = wrong("decoder_sparse_step", "at least 1", err);
+    for (int64_t l = 0; code == 0 && l < c->layers; l++)
+        if ((l + 1) % step != 0)
+            c->moe.dense[l / 8] |= (uint8_t)(1 << (l % 8));
+    json_array_foreach((json_t *)(uintptr_t)dense, i, v)
+    {
+        int64_t l = json_is_integer(v) ? json_integer_value(v) : -1;
+        if (code == 0 && (l < 0 || l >= c->layers))
+            code = wrong("mlp_only_layers", "a list of layers that the model has", err);
+        if (code == 0)
+            c->moe.dense[l / 8] |= (uint8_t)(1 << (l % 8));
+    }
+    return code;
+}
+
+/* num_local_experts is what transformers 5 writes for Qwen3-MoE. */
+static int read_moe(const json_t *j, struct model_config *c, sp_error *err)
+{
+    struct moe_config *m = &c->moe;
+    const struct {
+        const char *key;
+        int64_t *at;
+    } fields[] = {{"num_local_experts", &m->experts},
+                  {"num_experts", &m->experts},
+                  {"num_experts_per_tok", &m->used},
+                  {"moe_intermediate_size", &m->ffn},
+                  {"shared_expert_intermediate_size", &m->shared}};
+    int code = 0;
+    if (!c->arch->moe)
+        return 0;
+    for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++)
+        code = get_int(j, fields[i].key, fields[i].at, err);
+    if (code == 0)
+        code = get_bool(j, "norm_topk_prob", &m->normalize, err);
+    return code == 0 ? read_dense_layers(j, c, err) : code;
+}
+
 int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
 {
     struct model_config *c = out;
@@ -259,6 +303,8 @@ int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
         code = get_bool(j, "tie_word_embeddings", &c->tied, err);
     if (code == 0)
         code = read_biases(j, c, err);
+    if (code == 0)
+        code = read_moe(j, c, err);
     if (code == 0)
         code = read_rope(j, c, err);
     if (code == 0)

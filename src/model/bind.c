@@ -1,15 +1,9 @@
 /* Every tensor is looked up once and its shape checked. What a file has beyond that is left alone. */
 #include <stdio.h>
 #include <string.h>
-#include "model/model_int.h"
+#include "model/bind_int.h"
 
-struct binder {
-    model *m;
-    bool gguf;
-    sp_error *err;
-};
-
-static int missing(const struct binder *b, const char *name)
+int bind_missing(const struct binder *b, const char *name)
 {
     return sp_fail(b->err, SP_EFORMAT,
                    "%.150s: tensor %s is missing: the file is no whole %s model",
@@ -44,7 +38,7 @@ static int bind_vector(const struct binder *b, enum tensor_role role, int64_t la
     tensor_name(b->gguf, role, layer, bias, name);
     const struct tensor_view *t = checkpoint_find(b->m->ckpt, name);
     if (!t)
-        return missing(b, name);
+        return bind_missing(b, name);
     if (t->n_dims != 1 || t->shape[0] != n)
         return wrong_shape(b, t, -1, n);
     if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
@@ -63,14 +57,9 @@ static int bind_vector(const struct binder *b, enum tensor_role role, int64_t la
     return 0;
 }
 
-static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
-                       int64_t cols, const struct tensor_view **out)
+static int check_matrix(const struct binder *b, const struct tensor_view *t, int64_t rows,
+                        int64_t cols)
 {
-    char name[128];
-    tensor_name(b->gguf, role, layer, false, name);
-    const struct tensor_view *t = checkpoint_find(b->m->ckpt, name);
-    if (!t)
-        return missing(b, name);
     size_t row_bytes;
     if (t->n_dims != 2 || t->shape[0] != rows || t->shape[1] != cols ||
         dtype_row_bytes(t->dtype, cols, &row_bytes) < 0 || t->bytes / row_bytes < (size_t)rows)
@@ -79,20 +68,38 @@ static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t la
         return sp_fail(b->err, SP_EUNSUPPORTED,
                        "tensor %s: weights of type %s are not supported: use another form "
                        "of the model",
-                       name, dtype_get(t->dtype)->name);
-    *out = t;
+                       t->name, dtype_get(t->dtype)->name);
     return 0;
 }
 
-static int bind_linear(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
-                       int64_t cols, bool bias, const int32_t *map, struct linear *l)
+static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
+                       int64_t cols, const struct tensor_view **out)
+{
+    char name[128];
+    tensor_name(b->gguf, role, layer, false, name);
+    *out = checkpoint_find(b->m->ckpt, name);
+    return *out ? check_matrix(b, *out, rows, cols) : bind_missing(b, name);
+}
+
+int bind_view(const struct binder *b, const struct tensor_view *t, int64_t rows, int64_t cols,
+              struct linear *l)
+{
+    int code = check_matrix(b, t, rows, cols);
+    l->source = t;
+    if (code == 0) {
+        code = pack_plan(t->dtype, rows, cols, &l->w, b->err);
+        if (code < 0)
+            return sp_fail_within(b->err, code, "tensor %s", t->name);
+    }
+    return code;
+}
+
+int bind_linear(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
+                int64_t cols, bool bias, const int32_t *map, struct linear *l)
 {
     int code = bind_matrix(b, role, layer, rows, cols, &l->source);
-    if (code == 0) {
-        code = pack_plan(l->source->dtype, rows, cols, &l->w, b->err);
-        if (code < 0)
-            return sp_fail_within(b->err, code, "tensor %s", l->source->name);
-    }
+    if (code == 0)
+        code = bind_view(b, l->source, rows, cols, l);
     l->map = map;
     return code == 0 && bias ? bind_vector(b, role, layer, true, rows, map, &l->bias) : code;
 }
@@ -142,13 +149,15 @@ static int bind_layer(const struct binder *b, int64_t i, const struct maps *maps
     int code = bind_attention(b, i, maps, l);
     if (code == 0)
         code = bind_vector(b, ROLE_FFN_NORM, i, false, c->hidden, NULL, &l->ffn_norm);
+    l->window = i >= c->sliding_from ? c->sliding_window : 0;
+    if (code == 0 && config_is_moe(c, i))
+        return bind_moe(b, i, &l->moe);
     if (code == 0)
         code = bind_linear(b, ROLE_GATE, i, c->ffn, c->hidden, c->mlp_bias, NULL, &l->gate);
     if (code == 0)
         code = bind_linear(b, ROLE_UP, i, c->ffn, c->hidden, c->mlp_bias, NULL, &l->up);
     if (code == 0)
         code = bind_linear(b, ROLE_DOWN, i, c->hidden, c->ffn, c->mlp_bias, NULL, &l->down);
-    l->window = i >= c->sliding_from ? c->sliding_window : 0;
     return code;
 }
 
@@ -185,7 +194,10 @@ void bind_each(model *m, void (*visit)(void *arg, struct linear *l), void *arg)
         struct layer *l = &m->layers[i];
         struct linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < SP_COUNT(all); k++)
-            visit(arg, all[k]);
+            if (all[k]->source)
+                visit(arg, all[k]);
+        if (l->moe)
+            bind_each_expert(l->moe, m->config.moe.experts, visit, arg);
     }
     visit(arg, &m->head);
 }

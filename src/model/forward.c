@@ -284,7 +284,8 @@ static void store_kv(struct step *s)
     const struct layer *l = s->layer;
     const struct model_config *c = &m->config;
     int64_t nq = c->heads * c->head_dim, nkv = c->kv_heads * c->head_dim;
-    const struct product qkv[] = {{&l->q, m->s.q, nq}, {&l->k, m->s.k, nkv}, {&l->v, m->s.v, nkv}};
+    const struct product qkv[] = {product_of(&l->q, m->s.q), product_of(&l->k, m->s.k),
+                                  product_of(&l->v, m->s.v)};
     products_run(m, qkv, 3, s->rows);
     row_work(s, store_rows, nq + nkv, NULL, NULL);
 }
@@ -293,7 +294,7 @@ static void attention_block(struct step *s)
 {
     model *m = s->m;
     const struct model_config *c = &m->config;
-    const struct product o[] = {{&s->layer->o, m->s.out, c->hidden}};
+    const struct product o[] = {product_of(&s->layer->o, m->s.out)};
     pool_run(m->opts.pool, (size_t)s->n_items, 1, attend, s);
     row_work(s, prepare_rows, c->heads * c->head_dim, &(struct readers){{&s->layer->o}, 1},
              m->s.norm);
@@ -305,8 +306,12 @@ static void ffn_block(struct step *s)
     model *m = s->m;
     const struct layer *l = s->layer;
     const struct model_config *c = &m->config;
-    const struct product in[] = {{&l->gate, m->s.gate, c->ffn}, {&l->up, m->s.up, c->ffn}};
-    const struct product down[] = {{&l->down, m->s.out, c->hidden}};
+    if (l->moe) {
+        moe_block(m, l->moe, s->rows);
+        return;
+    }
+    const struct product in[] = {product_of(&l->gate, m->s.gate), product_of(&l->up, m->s.up)};
+    const struct product down[] = {product_of(&l->down, m->s.out)};
     products_run(m, in, 2, s->rows);
     row_work(s, gate_rows, c->ffn, &(struct readers){{&l->down}, 1}, m->s.gate);
     products_run(m, down, 1, s->rows);
@@ -344,8 +349,9 @@ static void run_layers(struct step *s)
             return;
         attention_block(s);
         s->norm_weight = l->ffn_norm;
-        row_work(s, residual_rows, m->config.hidden, &(struct readers){{&l->gate, &l->up}, 2},
-                 m->s.norm);
+        struct readers into =
+            l->moe ? moe_readers(l->moe) : (struct readers){{&l->gate, &l->up}, 2};
+        row_work(s, residual_rows, m->config.hidden, &into, m->s.norm);
         ffn_block(s);
         enter_layer(s, residual_rows, i + 1);
     }
@@ -380,7 +386,7 @@ int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *
 void model_logits(model *m, int64_t first, int64_t n, float *out)
 {
     const struct readers readers = {{&m->head}, 1};
-    const struct product head[] = {{&m->head, out, m->config.vocab}};
+    const struct product head[] = {product_of(&m->head, out)};
     assert(first >= 0 && n >= 0 && n <= MODEL_LOGIT_ROWS && first + n <= m->n_wanted);
     sp_alloc_guard_begin();
     products_begin(m, &readers, m->s.wanted + first * m->config.hidden);

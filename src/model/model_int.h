@@ -14,11 +14,19 @@ struct linear {
     float *bias; /* [rows] or NULL */
 };
 
+/* A feed-forward block of experts. Matrices of one kind have one packed class in all experts. */
+struct moe {
+    struct linear router;            /* [experts, hidden] */
+    struct linear *gate, *up, *down; /* [experts] of [ffn, hidden] and [hidden, ffn] */
+    struct linear shared_router, shared_gate, shared_up, shared_down; /* source NULL: none */
+};
+
 struct layer {
     float *attn_norm, *ffn_norm; /* [hidden] */
     float *q_norm, *k_norm;      /* [head_dim]; NULL without QK-norm */
     struct linear q, k, v, o, gate, up, down;
-    int64_t window; /* keys seen; 0: all */
+    struct moe *moe; /* instead of gate, up and down; NULL: those */
+    int64_t window;  /* keys seen; 0: all */
 };
 
 /* Buffers of a step, for max_rows rows. */
@@ -35,6 +43,18 @@ struct scratch {
     size_t worker_bytes;
     int32_t *pos, *seq; /* [rows] */
     struct attention_item *items;
+};
+
+/* Buffers of a block of experts. A slot is one row in one of the experts it goes to; slots lie in order of the
+ * experts, then of the rows. */
+struct moe_scratch {
+    float *router;  /* [rows, experts], then the chosen experts' weights in its first columns */
+    float *shared;  /* [rows]: what the shared expert is multiplied by */
+    float *x, *out; /* [slots, hidden] */
+    int32_t *expert, *slot; /* [rows, used]: the row's experts in rising order, and their slots */
+    int32_t *row;           /* [slots]: where a slot comes from */
+    int32_t *first;         /* [experts + 1]: an expert's first slot */
+    struct product *gate_up, *down; /* [2 experts], [experts] */
 };
 
 /* One piece of attention: adjacent rows of one sequence, one KV head. */
@@ -60,6 +80,7 @@ struct model {
     float *rope_cos, *rope_sin; /* [max_context, head_dim / 2] */
     uint8_t *scratch_memory;    /* one allocation behind `s` */
     struct scratch s;
+    struct moe_scratch moe_s;
     int64_t n_wanted;     /* rows of s.wanted */
     atomic_int bad_layer; /* first layer with a value that is not finite; -1: none */
 };
@@ -89,7 +110,15 @@ enum tensor_role {
     ROLE_O,
     ROLE_GATE,
     ROLE_UP,
-    ROLE_DOWN
+    ROLE_DOWN,
+    ROLE_ROUTER,
+    ROLE_EXPERTS_GATE,
+    ROLE_EXPERTS_UP,
+    ROLE_EXPERTS_DOWN,
+    ROLE_SHARED_ROUTER,
+    ROLE_SHARED_GATE,
+    ROLE_SHARED_UP,
+    ROLE_SHARED_DOWN
 };
 /* The name in the file, with ".weight" or ".bias" at its end. */
 void tensor_name(bool is_gguf, enum tensor_role role, int64_t layer, bool bias, char out[128]);
@@ -113,23 +142,35 @@ size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute);
 /* One layer of the pool as the kernels see it. */
 struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer);
 
-#define MOST_PRODUCTS 3 /* matrices that read the same activations */
+#define MOST_READERS 4 /* matrices that read the same activations */
 
 /* products.c: rows of activations into one or more linears at once, over the pool. */
 struct product {
     const struct linear *l;
     float *out;
     int64_t ldo;
+    int64_t first, rows; /* of the activations; rows 0: as many as the whole run has */
+    bool exact;          /* with float32 activations in any mode */
 };
+/* All rows of the run, [rows, outputs of l] side by side. */
+static inline struct product product_of(const struct linear *l, float *out)
+{
+    return (struct product){.l = l, .out = out, .ldo = l->w.rows};
+}
 void products_run(model *m, const struct product *p, int n, int64_t rows);
 /* The matrices that read the same activations. */
 struct readers {
-    const struct linear *l[MOST_PRODUCTS];
+    const struct linear *l[MOST_READERS];
     int n;
 };
 /* Says what the readers will read: x [rows, their cols]. Before any products_prepare. */
 void products_begin(model *m, const struct readers *r, const float *x);
 /* Makes the forms that the readers' classes want out of rows [begin, end) of x. Any thread. */
 void products_prepare(model *m, const struct readers *r, int64_t begin, int64_t end);
+
+/* moe.c: s.norm through the experts of a layer to s.out, rows [0, rows). The router's readers are prepared. */
+void moe_block(model *m, const struct moe *e, int64_t rows);
+/* What reads the rows that go into the block. */
+struct readers moe_readers(const struct moe *e);
 
 #endif

@@ -19,6 +19,17 @@ static const struct {
     [ROLE_GATE] = {"model.layers.%lld.mlp.gate_proj", "blk.%lld.ffn_gate"},
     [ROLE_UP] = {"model.layers.%lld.mlp.up_proj", "blk.%lld.ffn_up"},
     [ROLE_DOWN] = {"model.layers.%lld.mlp.down_proj", "blk.%lld.ffn_down"},
+    [ROLE_ROUTER] = {"model.layers.%lld.mlp.gate", "blk.%lld.ffn_gate_inp"},
+    [ROLE_EXPERTS_GATE] = {NULL, "blk.%lld.ffn_gate_exps"}, /* one tensor of three dimensions */
+    [ROLE_EXPERTS_UP] = {NULL, "blk.%lld.ffn_up_exps"},
+    [ROLE_EXPERTS_DOWN] = {NULL, "blk.%lld.ffn_down_exps"},
+    [ROLE_SHARED_ROUTER] = {"model.layers.%lld.mlp.shared_expert_gate",
+                            "blk.%lld.ffn_gate_inp_shexp"},
+    [ROLE_SHARED_GATE] = {"model.layers.%lld.mlp.shared_expert.gate_proj",
+                          "blk.%lld.ffn_gate_shexp"},
+    [ROLE_SHARED_UP] = {"model.layers.%lld.mlp.shared_expert.up_proj", "blk.%lld.ffn_up_shexp"},
+    [ROLE_SHARED_DOWN] = {"model.layers.%lld.mlp.shared_expert.down_proj",
+                          "blk.%lld.ffn_down_shexp"},
 };
 
 /* The patterns are the table's own; only a layer's number is put in. */

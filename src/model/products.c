@@ -1,12 +1,12 @@
 /* Matrix products over the pool: several matrices that read the same activations go in one run. */
 #include "model/model_int.h"
 
+/* Tiles are counted through all matrices, one after the other. */
 struct run {
     model *m;
     const struct product *p;
     int n;
     int64_t rows;
-    int64_t first[MOST_PRODUCTS + 1]; /* first tile of each matrix in the common count */
 };
 
 void products_begin(model *m, const struct readers *r, const float *x)
@@ -41,24 +41,36 @@ static void add_bias(const struct product *p, int64_t rows, int64_t begin, int64
             p->out[r * p->ldo + i] += p->l->bias[i];
 }
 
+static struct activations rows_from(const struct activations *a, int64_t first)
+{
+    struct activations b = *a;
+    b.f32 += first * a->ldf;
+    b.q += first * a->cols;
+    b.d += first * (a->cols / 32);
+    b.sum += first * (a->cols / 16);
+    b.bf16 += first * (a->cols + a->cols % 2);
+    return b;
+}
+
 static void run_tiles(void *arg, int worker, size_t begin, size_t end)
 {
     const struct run *r = arg;
     model *m = r->m;
     uint8_t *scratch = m->s.worker + (size_t)worker * m->s.worker_bytes;
-    for (int i = 0; i < r->n; i++) {
+    int64_t before = 0;
+    for (int i = 0; i < r->n && before < (int64_t)end; before += r->p[i++].l->w.tiles) {
         const struct product *p = &r->p[i];
-        int64_t from = (int64_t)begin > r->first[i] ? (int64_t)begin : r->first[i];
-        int64_t to = (int64_t)end < r->first[i + 1] ? (int64_t)end : r->first[i + 1];
+        int64_t from = (int64_t)begin > before ? (int64_t)begin - before : 0;
+        int64_t to = (int64_t)end - before < p->l->w.tiles ? (int64_t)end - before : p->l->w.tiles;
         if (from >= to)
             continue;
-        from -= r->first[i];
-        to -= r->first[i];
-        if (m->opts.compute == COMPUTE_F32)
-            m->ops->matmul_f32(&p->l->w, &m->s.act, r->rows, p->out, p->ldo, from, to, scratch);
+        const struct activations a = rows_from(&m->s.act, p->first);
+        int64_t rows = p->rows ? p->rows : r->rows;
+        if (m->opts.compute == COMPUTE_F32 || p->exact)
+            m->ops->matmul_f32(&p->l->w, &a, rows, p->out, p->ldo, from, to, scratch);
         else
-            m->ops->matmul(&p->l->w, &m->s.act, r->rows, p->out, p->ldo, from, to, scratch);
-        add_bias(p, r->rows, from, to);
+            m->ops->matmul(&p->l->w, &a, rows, p->out, p->ldo, from, to, scratch);
+        add_bias(p, rows, from, to);
     }
 }
 
@@ -66,9 +78,10 @@ void products_run(model *m, const struct product *p, int n, int64_t rows)
 {
     struct run r = {.m = m, .p = p, .n = n, .rows = rows};
     int64_t threads = pool_threads(m->opts.pool);
+    int64_t tiles = 0;
     for (int i = 0; i < n; i++)
-        r.first[i + 1] = r.first[i] + p[i].l->w.tiles;
+        tiles += p[i].l->w.tiles;
     /* Some eight pieces a thread: a slow one costs little, and the counter is touched seldom. */
-    int64_t grain = threads == 1 ? r.first[n] : r.first[n] / (threads * 8);
-    pool_run(m->opts.pool, (size_t)r.first[n], (size_t)(grain < 1 ? 1 : grain), run_tiles, &r);
+    int64_t grain = threads == 1 ? tiles : tiles / (threads * 8);
+    pool_run(m->opts.pool, (size_t)tiles, (size_t)(grain < 1 ? 1 : grain), run_tiles, &r);
 }

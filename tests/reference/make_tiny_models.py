@@ -2,7 +2,7 @@
 """Tiny random models of every architecture, with the logits that transformers computes for them, for
 tests/unit/model. The files are committed; run this only to make others.
 
-    python tests/reference/make_tiny_models.py tests/data/models
+    python tests/reference/make_tiny_models.py tests/data/models [NAME ...]
 
 Needs torch, transformers, safetensors and gguf. Every folder holds a model as it is published (config.json and
 safetensors, or model.gguf) and
@@ -20,7 +20,8 @@ import gguf
 import numpy as np
 import torch
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          Qwen2ForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+                          Qwen3MoeConfig, Qwen3MoeForCausalLM)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 VOCAB = 200
@@ -53,6 +54,24 @@ FOLDERS = {
                torch.float32, {}),
     "mistral": (MistralConfig, MistralForCausalLM,
                 dict(SMALL, num_key_value_heads=1, sliding_window=16, tie_word_embeddings=True), torch.float32, {}),
+    "qwen2-moe": (Qwen2MoeConfig, Qwen2MoeForCausalLM,
+                  dict(SMALL, moe_intermediate_size=16, shared_expert_intermediate_size=24, num_experts=6,
+                       num_experts_per_tok=3, mlp_only_layers=[1], tie_word_embeddings=True), torch.bfloat16, {}),
+    "qwen3-moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM,
+                  dict(SMALL, moe_intermediate_size=16, num_experts=5, num_experts_per_tok=2, norm_topk_prob=True,
+                       decoder_sparse_step=2, num_hidden_layers=4, head_dim=16, tie_word_embeddings=True),
+                  torch.float16, {}),
+}
+
+GGUF_SIZES = dict(WIDE, num_key_value_heads=2, attn_implementation="eager")
+# name: (config class, model class, configuration, the matrices' types in turn)
+GGUFS = {
+    "qwen2-gguf": (Qwen2Config, Qwen2ForCausalLM, dict(tie_word_embeddings=True), ["Q5_0", "Q8_0", "Q5_1", "Q4_1"]),
+    "llama-gguf": (LlamaConfig, LlamaForCausalLM, dict(tie_word_embeddings=False, attention_bias=True, rope_parameters=LLAMA3),
+                   ["Q8_0", "Q4_0", "F16", "BF16"]),
+    "qwen2-moe-gguf": (Qwen2MoeConfig, Qwen2MoeForCausalLM,
+                      dict(tie_word_embeddings=True, moe_intermediate_size=32, shared_expert_intermediate_size=64,
+                           num_experts=4, num_experts_per_tok=2), ["Q8_0", "Q5_0"]),
 }
 
 
@@ -114,7 +133,25 @@ def make_folder(out, name, seed):
 GGUF_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
               "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
               "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+              "mlp.gate": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+              "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+              "mlp.shared_expert.down_proj": "ffn_down_shexp"}
+
+
+def add_experts(w, key, p, kind):
+    """transformers 5 holds gate and up of all experts in one parameter, [experts, 2 ffn, hidden]; GGUF in two tensors."""
+    layer, value = key.split(".")[2], p.data.numpy()
+    parts = {"ffn_down_exps": value}
+    if key.endswith("gate_up_proj"):
+        half = value.shape[1] // 2
+        parts = {"ffn_gate_exps": value[:, :half], "ffn_up_exps": value[:, half:]}
+    back = []
+    for name, part in parts.items():
+        packed = gguf.quants.quantize(np.ascontiguousarray(part), kind)
+        w.add_tensor(f"blk.{layer}.{name}.weight", packed, raw_dtype=kind)
+        back.append(gguf.quants.dequantize(packed, kind))
+    p.data = torch.tensor(np.ascontiguousarray(np.concatenate(back, axis=1)))
 
 
 def gguf_name(name):
@@ -145,7 +182,7 @@ def make_gguf(out, name, model, types, seed):
     folder.mkdir(parents=True)
     randomize(model, seed)
     c = model.config
-    arch = c.model_type
+    arch = c.model_type.replace("_", "")
     w = gguf.GGUFWriter(folder / "model.gguf", arch)
     w.add_context_length(c.max_position_embeddings)
     w.add_embedding_length(c.hidden_size)
@@ -157,10 +194,19 @@ def make_gguf(out, name, model, types, seed):
     w.add_layer_norm_rms_eps(c.rms_norm_eps)
     if arch == "llama":
         w.add_tensor("rope_freqs.weight", llama3_divisors(c).astype(np.float32))
+    if "moe" in arch:
+        w.add_expert_count(c.num_experts)
+        w.add_expert_used_count(c.num_experts_per_tok)
+        w.add_expert_feed_forward_length(c.moe_intermediate_size)
+        w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
     turn = 0
     for key, p in model.named_parameters():
         value = p.data.numpy()
-        if value.ndim == 2:
+        if value.ndim == 3:
+            add_experts(w, key, p, types[turn % len(types)])
+        elif key.endswith(("mlp.gate.weight", "shared_expert_gate.weight")):  # routers stay float32
+            w.add_tensor(gguf_name(key), value if "shared" not in key else value[0])
+        elif value.ndim == 2:
             kind = types[turn % len(types)]
             turn += 1
             heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(key.split(".")[-2], 0)
@@ -172,7 +218,8 @@ def make_gguf(out, name, model, types, seed):
                 back = back.reshape(heads, value.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(value.shape)
             p.data = torch.tensor(np.ascontiguousarray(back))
         else:
-            w.add_tensor(gguf_name(key), value)
+            heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(key.split(".")[-2], 0)
+            w.add_tensor(gguf_name(key), permute(value, heads) if arch == "llama" and heads else value)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -207,16 +254,16 @@ def make_rope(out):
 
 
 def main():
-    out = Path(sys.argv[1])
+    out, wanted = Path(sys.argv[1]), sys.argv[2:]
     for i, name in enumerate(FOLDERS):
-        make_folder(out, name, 100 + i)
-    kinds = gguf.GGMLQuantizationType
-    settings = dict(WIDE, num_key_value_heads=2, attn_implementation="eager")
-    qwen = Qwen2ForCausalLM(Qwen2Config(**settings, tie_word_embeddings=True))
-    make_gguf(out, "qwen2-gguf", qwen, [kinds.Q5_0, kinds.Q8_0, kinds.Q5_1, kinds.Q4_1], 200)
-    llama = LlamaForCausalLM(LlamaConfig(**settings, tie_word_embeddings=False, rope_parameters=LLAMA3))
-    make_gguf(out, "llama-gguf", llama, [kinds.Q8_0, kinds.Q4_0, kinds.F16, kinds.BF16], 201)
-    make_rope(out)
+        if not wanted or name in wanted:
+            make_folder(out, name, 100 + i)
+    for i, (name, (config_class, model_class, settings, types)) in enumerate(GGUFS.items()):
+        if not wanted or name in wanted:
+            model = model_class(config_class(**GGUF_SIZES, **settings))
+            make_gguf(out, name, model, [gguf.GGMLQuantizationType[t] for t in types], 200 + i)
+    if not wanted:
+        make_rope(out)
 
 
 if __name__ == "__main__":

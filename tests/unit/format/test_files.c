@@ -54,6 +54,9 @@ static void all_tiny_models_open(void **state)
                                         "llama3",
                                         "llama-linear",
                                         "mistral",
+                                        "qwen2-moe",
+                                        "qwen3-moe",
+                                        "qwen2-moe-gguf/model.gguf",
                                         "qwen2-gguf/model.gguf",
                                         "llama-gguf/model.gguf"};
     (void)state;
@@ -278,7 +281,45 @@ static void configs_are_checked(void **state)
     assert_int_equal(read_with("quantization_config", json_object(), &c, &err), SP_EUNSUPPORTED);
     assert_int_equal(read_with("architectures", json_pack("[s]", "NovelForCausalLM"), &c, &err),
                      SP_EUNSUPPORTED);
-    assert_non_null(strstr(err.message, "qwen2, qwen3, llama, mistral"));
+    assert_non_null(strstr(err.message, "qwen2, qwen2-moe, qwen3, qwen3-moe, llama, mistral"));
+}
+
+static void experts_are_checked(void **state)
+{
+    static const struct {
+        const char *key;
+        int value;
+        const char *says;
+    } cases[] = {{"num_experts_per_tok", 7, "num_experts_per_tok = 7"},
+                 {"num_experts_per_tok", 0, "num_experts_per_tok = 0"},
+                 {"num_experts", 0, "num_experts = 0"},
+                 {"num_experts", 5000, "num_experts = 5000"},
+                 {"moe_intermediate_size", 0, "moe_intermediate_size = 0"},
+                 {"decoder_sparse_step", 0, "decoder_sparse_step"}};
+    struct model_config c;
+    sp_error err;
+    (void)state;
+    json_t *j = base_config(), *arch = json_pack("[s]", "Qwen2MoeForCausalLM");
+    json_object_set_new(j, "architectures", arch);
+    json_object_update_new(j,
+                           json_pack("{s:i,s:i,s:i,s:[i]}", "num_experts", 6, "num_experts_per_tok",
+                                     2, "moe_intermediate_size", 16, "mlp_only_layers", 1));
+    assert_int_equal(config_from_json(j, &c, &err), 0);
+    assert_true(config_is_moe(&c, 0) && !config_is_moe(&c, 1));
+    assert_true(c.moe.shared == 0 && !c.moe.normalize);
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        json_t *old = json_incref(json_object_get(j, cases[i].key));
+        json_object_set_new(j, cases[i].key, json_integer(cases[i].value));
+        assert_int_equal(config_from_json(j, &c, &err), SP_EFORMAT);
+        assert_non_null(strstr(err.message, cases[i].says));
+        if (old)
+            json_object_set_new(j, cases[i].key, old);
+        else
+            json_object_del(j, cases[i].key);
+    }
+    json_object_set_new(j, "mlp_only_layers", json_pack("[i]", 99));
+    assert_int_equal(config_from_json(j, &c, &err), SP_EFORMAT);
+    json_decref(j);
 }
 
 static void rope_in_both_spellings(void **state)
@@ -434,6 +475,7 @@ int main(void)
         cmocka_unit_test(lying_safetensors_are_refused),
         cmocka_unit_test(a_missing_shard_is_named),
         cmocka_unit_test(configs_are_checked),
+        cmocka_unit_test(experts_are_checked),
         cmocka_unit_test(rope_in_both_spellings),
         cmocka_unit_test(windows_by_layer),
         cmocka_unit_test(generation_defaults),

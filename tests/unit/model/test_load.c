@@ -109,6 +109,32 @@ static void test_shapes_that_do_not_fit(void **state)
     }
 }
 
+static void test_experts_that_do_not_fit(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        struct change config;
+        const char *says;
+    } cases[] = {
+        {{"\"num_experts\"", "6", "7"}, "mlp.gate.weight: wanted shape [7, 32], found [6, 32]"},
+        {{"\"moe_intermediate_size\"", "16", "18"},
+         "experts.0.gate_proj.weight: wanted shape [18, 32]"},
+        {{"\"shared_expert_intermediate_size\"", "24", "20"},
+         "shared_expert.gate_proj.weight: wanted shape [20, 32]"},
+        {{"\"decoder_sparse_step\"", "1", "2"}, "layers.0.mlp.gate_proj.weight is missing"},
+    };
+    copy_file(f, "qwen2-moe", "model.safetensors", NULL);
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        copy_file(f, "qwen2-moe", "config.json", &cases[i].config);
+        expect_refused(f, SP_EFORMAT, cases[i].says);
+    }
+    copy_file(f, "qwen2-moe", "config.json", NULL);
+    const struct change mixed = {"\"model.layers.2.mlp.experts.4.up_proj.weight\"", "\"BF16\"",
+                                 "\"F16\" "};
+    copy_file(f, "qwen2-moe", "model.safetensors", &mixed);
+    expect_refused(f, SP_EUNSUPPORTED, "experts of one layer must have one type");
+}
+
 static void test_types_that_hold_no_weights(void **state)
 {
     struct fixture *f = *state;
@@ -282,10 +308,15 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LOAD_TEST(test_shapes_that_do_not_fit),  LOAD_TEST(test_types_that_hold_no_weights),
-        LOAD_TEST(test_vectors_of_wrong_length), LOAD_TEST(test_divisors_that_make_no_sense),
-        LOAD_TEST(test_options_out_of_range),    LOAD_TEST(test_instruction_set),
-        LOAD_TEST(test_plan_is_what_is_taken),   LOAD_TEST(test_progress_and_stopping),
+        LOAD_TEST(test_shapes_that_do_not_fit),
+        LOAD_TEST(test_experts_that_do_not_fit),
+        LOAD_TEST(test_types_that_hold_no_weights),
+        LOAD_TEST(test_vectors_of_wrong_length),
+        LOAD_TEST(test_divisors_that_make_no_sense),
+        LOAD_TEST(test_options_out_of_range),
+        LOAD_TEST(test_instruction_set),
+        LOAD_TEST(test_plan_is_what_is_taken),
+        LOAD_TEST(test_progress_and_stopping),
         LOAD_TEST(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
