@@ -21,10 +21,11 @@ def model_path():
 
 
 class Server:
-    def __init__(self, *args):
-        self.process = subprocess.Popen([SAMPAN, "serve", "--model", model_path(), "--alias", NAME, "--port", "0", *args],
+    def __init__(self, *args, model=None):
+        self.process = subprocess.Popen([SAMPAN, "serve", "--model", model or model_path(), "--alias", model or NAME,
+                                         "--port", "0", *args],
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.url, self.model = None, NAME
+        self.url, self.model = None, model or NAME
         for line in self.process.stdout:
             found = re.match(r"Sampan answers at (http://\S+)", line)
             if found:
@@ -43,6 +44,13 @@ class Server:
 @pytest.fixture(scope="session")
 def exact():
     s = Server("--compute", "f32", "--max-context", "2048")
+    yield s
+    s.end()
+
+
+@pytest.fixture(scope="session")
+def exact_smollm2():
+    s = Server("--compute", "f32", "--max-context", "2048", model="smollm2-135m")
     yield s
     s.end()
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Greedy answers of the starter model by transformers in float32, for tests/http/test_real_chat.py.
+"""Greedy answers of a real model by transformers in float32, for tests/http/test_real_chat.py.
 
-    python tests/reference/make_chat_golden.py MODEL.gguf > tests/data/real/chat_greedy.json
+    python tests/reference/make_chat_golden.py STARTER.gguf > tests/data/real/chat_greedy.json
+    python tests/reference/make_chat_golden.py SMOLLM2.gguf --english > tests/data/real/smollm2_greedy.json
 
 Needs torch, transformers and gguf. The GGUF file is dequantized by transformers.
 """
@@ -24,6 +25,13 @@ QUESTIONS = [
     "写一首关于秋天的四行短诗。",
     "HTTP状态码404和500分别表示什么？",
 ]
+ENGLISH = [
+    "Who are you?",
+    "What is gravity?",
+    "Write a haiku about the sea.",
+    "How do I boil an egg?",
+    "Name three colours and say what each makes you feel.",
+]
 NEW_TOKENS = 32
 
 
@@ -34,7 +42,7 @@ def main():
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
     model.eval()
     items = []
-    for question in QUESTIONS:
+    for question in ENGLISH if "--english" in sys.argv else QUESTIONS:
         messages = [{"role": "user", "content": question}]
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True,
                                             return_tensors="pt")["input_ids"]

@@ -1,5 +1,6 @@
 /* Activations as the products want them, AVX-512. */
 #include <immintrin.h>
+#include "kernel/cpu/avx512_int.h"
 #include "kernel/cpu/matmul_int.h"
 
 /* One group of 32: the arithmetic of kernel_int.h. */
@@ -41,13 +42,6 @@ void avx512_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activ
     }
 }
 
-/* Mask of the first n of 16 lanes. */
-static inline __mmask16 first_lanes(int64_t n)
-{
-    uint32_t mask = n < 16 ? (1u << n) - 1 : 0xffffu;
-    return (__mmask16)(mask & 0xffffu);
-}
-
 void avx512_act_bf16(const float *x, int64_t ldx, int64_t cols, struct activations *a,
                      int64_t begin, int64_t end)
 {
@@ -56,7 +50,7 @@ void avx512_act_bf16(const float *x, int64_t ldx, int64_t cols, struct activatio
         const float *row = x + r * ldx;
         uint16_t *out = a->bf16 + r * ld;
         for (int64_t k = 0; k < ld; k += 16) {
-            __mmask16 in = first_lanes(cols - k), to = first_lanes(ld - k);
+            __mmask16 in = avx512_first(cols - k), to = avx512_first(ld - k);
             __m256bh b = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(in, row + k));
             _mm256_mask_storeu_epi16(out + k, to, (__m256i)b);
         }
