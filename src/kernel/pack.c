@@ -220,7 +220,7 @@ static void unpack_iq4_xs(const uint8_t *restrict b, struct raw_block *restrict 
 {
     uint32_t high = load16(b + 2);
     for (int j = 0; j < 8; j++) {
-        uint32_t low = b[4 + j / 2] >> (4 * (j % 2)) & 15u;
+        uint32_t low = (uint32_t)b[4 + j / 2] >> (4 * (j % 2)) & 15;
         out->sc[j] = (uint8_t)((low | (high >> (2 * j) & 3) << 4) - 32);
         nibbles32(b + 8 + 16 * j, out->u + 32 * j);
     }
