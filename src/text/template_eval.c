@@ -263,10 +263,12 @@ static struct value power(struct render *r, const struct value *a, const struct 
     numeric(b, &y, &k);
     if (a->kind == V_FLOAT || b->kind == V_FLOAT || k < 0)
         return value_float(pow(x, y));
-    for (; k > 0; k--)
-        if (__builtin_mul_overflow(out, i, &out))
-            return render_fail(r, "a number too large");
-    return value_int(out);
+    bool overflow = false;
+    for (; k > 0 && !overflow; k /= 2) { /* by squaring: an exponent is as large as it likes */
+        overflow = k % 2 && __builtin_mul_overflow(out, i, &out);
+        overflow |= k > 1 && __builtin_mul_overflow(i, i, &i);
+    }
+    return overflow ? render_fail(r, "a number too large") : value_int(out);
 }
 
 static struct value arithmetic(struct render *r, enum op op, const struct value *a,
@@ -557,6 +559,14 @@ static struct value eval_node(struct render *r, const struct node *n)
     }
 }
 
+/* Who handles long values does more than a step: every operand passes here, so the work is bounded too. */
+static long extra_steps(const struct value *v)
+{
+    return v->kind == V_STRING ? (long)(v->u.s.n / BYTES_PER_STEP)
+           : v->kind == V_LIST ? (long)(v->u.list->n / BYTES_PER_STEP)
+                               : 0;
+}
+
 struct value eval(struct render *r, const struct node *n)
 {
     if (!step(r, n))
@@ -565,5 +575,7 @@ struct value eval(struct render *r, const struct node *n)
         return render_fail(r, "calls nested too deep");
     struct value v = eval_node(r, n);
     r->depth--;
+    if (r->code == 0)
+        r->steps += extra_steps(&v);
     return v;
 }

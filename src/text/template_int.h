@@ -6,8 +6,9 @@
 #include "base/base.h"
 #include "text/template.h"
 
-#define STEPS_MAX 1000000 /* evaluated nodes of one rendering */
-#define DEPTH_MAX 200     /* nested expressions, blocks and calls */
+#define STEPS_MAX 1000000  /* evaluated nodes of one rendering */
+#define BYTES_PER_STEP 256 /* a longer value counts as further steps */
+#define DEPTH_MAX 200      /* nested expressions, blocks and calls */
 #define OUTPUT_MAX ((size_t)64 << 20)
 #define ARENA_MAX ((size_t)512 << 20)
 #define RANGE_MAX 100000
