@@ -6,11 +6,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=${1:-all} seconds=${2:-60}
 build=build/fuzz
-if [ ! -f $build/CMakeCache.txt ]; then
-    cmake --preset fuzz -DSAMPAN_WERROR=ON
-fi
-cmake --build $build >&2
 mkdir -p $build/findings
+( # several may be started at once
+    flock 9
+    if [ ! -f $build/build.ninja ]; then
+        cmake --preset fuzz -DSAMPAN_WERROR=ON
+    fi
+    cmake --build $build
+) 9>$build/lock >&2
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 status=0 ran=0
 printf '%-12s %8s %12s %8s %8s  %s\n' target seconds executions edges inputs findings

@@ -36,15 +36,19 @@ static struct node *fail(struct parser *p, const char *what)
     return NULL;
 }
 
+static struct node *no_memory(struct parser *p)
+{
+    if (!p->failed)
+        sp_fail(p->err, SP_ENOMEM, "chat template: out of memory");
+    p->failed = true;
+    return NULL;
+}
+
 static struct node *new_node(struct parser *p, enum node_kind kind)
 {
     struct node *n = arena_alloc(p->t->arena, sizeof *n);
-    if (!n) {
-        if (!p->failed)
-            sp_fail(p->err, SP_ENOMEM, "chat template: out of memory");
-        p->failed = true;
-        return NULL;
-    }
+    if (!n)
+        return no_memory(p);
     n->kind = kind;
     n->line = peek(p)->line;
     return n;
@@ -58,7 +62,7 @@ static bool push_to(struct parser *p, struct node ***list, size_t *n, size_t *ca
         size_t grown_cap = *cap ? 2 * *cap : 4;
         struct node **grown = arena_array(p->t->arena, grown_cap, sizeof *grown);
         if (!grown)
-            return fail(p, "out of memory") != NULL;
+            return no_memory(p) != NULL;
         if (*n)
             memcpy(grown, *list, *n * sizeof *grown);
         *list = grown;
@@ -137,7 +141,7 @@ static struct node *constant(struct parser *p, struct value v)
     struct node *n = new_node(p, N_CONST);
     struct value *copy = arena_alloc(p->t->arena, sizeof *copy);
     if (!n || !copy)
-        return fail(p, "out of memory");
+        return no_memory(p);
     *copy = v;
     n->constant = copy;
     return n;
@@ -157,7 +161,7 @@ static struct node *string_constant(struct parser *p)
     bool ok = !b.failed && text && trust;
     buf_free(&b);
     if (!ok)
-        return fail(p, "out of memory");
+        return no_memory(p);
     memset(trust, 1, n);
     return constant(p, (struct value){.kind = V_STRING, .u.s = {text, trust, n}});
 }
@@ -727,7 +731,7 @@ static struct node *text_node(struct parser *p)
     struct value *v = n ? arena_alloc(p->t->arena, sizeof *v) : NULL;
     uint8_t *trust = v ? arena_alloc(p->t->arena, t->text.n + 1) : NULL;
     if (!trust)
-        return fail(p, "out of memory");
+        return no_memory(p);
     memset(trust, 1, t->text.n);
     *v = (struct value){.kind = V_STRING, .u.s = {t->text.p, trust, t->text.n}};
     n->constant = v;

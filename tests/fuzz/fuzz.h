@@ -22,10 +22,39 @@ static inline void fuzz_check(bool holds, const char *what)
     abort();
 }
 
+/* replay.c: whether an allocation is made to fail, and the codes of this run and of the sound one before. */
+struct fuzz_state {
+    bool failing;
+    size_t n, n_sound;
+    int codes[64], sound[64];
+};
+#ifdef FUZZ_REPLAY
+extern struct fuzz_state fuzz_state;
+#else
+static struct fuzz_state fuzz_state;
+#endif
+
+/* With an allocation failing the same happens as without, or SP_ENOMEM, after which all may differ. */
+static inline void fuzz_note(int code, const char *message)
+{
+    struct fuzz_state *s = &fuzz_state;
+    if (s->n >= SP_COUNT(s->codes))
+        return;
+    if (s->failing && s->n < s->n_sound && code != s->sound[s->n]) {
+        if (code != SP_ENOMEM)
+            fprintf(stderr, "code %d (%s), soundly %d\n", code, message, s->sound[s->n]);
+        fuzz_check(code == SP_ENOMEM, "a failing allocation gives SP_ENOMEM");
+        s->n = SP_COUNT(s->codes);
+        return;
+    }
+    s->codes[s->n++] = code;
+}
+
 /* Every failure has a code of the list and a message in UTF-8 without control characters. */
 static inline void fuzz_check_error(int code, const sp_error *err)
 {
     fuzz_check(code <= 0 && code >= SP_EINTERNAL, "the code is one of the list");
+    fuzz_note(code, err->message);
     if (code == 0)
         return;
     fuzz_check(err->code == code, "the error has the code that was returned");

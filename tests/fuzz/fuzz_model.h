@@ -10,9 +10,9 @@
 static inline server *fuzz_server(void)
 {
     static const char *const names[] = {"tiny"};
-    static struct served_model model = {.names = names, .n_names = 1};
+    static struct served_model served = {.names = names, .n_names = 1};
     struct engine_opts eo = engine_opts_default();
-    struct server_opts so = {.host = "127.0.0.1", .models = &model, .n_models = 1};
+    struct server_opts so = {.host = "127.0.0.1", .models = &served, .n_models = 1};
     server *s = NULL;
     sp_error err = {0};
     char *dir = tiny_model_make();
@@ -20,7 +20,7 @@ static inline server *fuzz_server(void)
     eo.threads = 1;
     eo.max_context = 64;
     eo.max_seqs = 4;
-    if (!dir || engine_open(dir, &eo, &model.engine, &err) < 0 || server_new(&so, &s, &err) < 0) {
+    if (!dir || engine_open(dir, &eo, &served.engine, &err) < 0 || server_new(&so, &s, &err) < 0) {
         fprintf(stderr, "no server: %s\n", err.message);
         abort();
     }

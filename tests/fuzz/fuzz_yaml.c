@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         buf text;
         buf_init(&text, (size_t)16 << 20);
         options_show(o, true, &text);
-        json_t *j = fuzz_json(text.data, text.len);
-        fuzz_check(json_is_array(j), "config show --json prints JSON");
+        json_t *j = text.data ? fuzz_json(text.data, text.len) : NULL;
+        fuzz_check(fuzz_state.failing || json_is_array(j), "config show --json prints JSON");
         json_decref(j);
         buf_free(&text);
     }
