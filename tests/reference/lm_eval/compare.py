@@ -23,7 +23,7 @@ def run_harness(work, name, model, args):
     shutil.rmtree(out, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "lm_eval", "run", "--model", model, "--model_args", args, "--tasks",
                     "sampan_items", "--include_path", str(work), "--output_path", str(out), "--log_samples",
-                    "--device", "cpu", "--batch_size", "1"], check=True, cwd=work, stdout=subprocess.DEVNULL)
+                    "--device", "cpu", "--batch_size", "8"], check=True, cwd=work, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in next(out.rglob("samples_*.jsonl")).open()]
     lines.sort(key=lambda s: s["doc_id"])
     scores = [[float(r[0][0] if isinstance(r[0], list) else r[0]) for r in s["resps"]] for s in lines]
