@@ -32,10 +32,10 @@ def run_harness(work, name, model, args):
 
 def serve_and_run(work, sampan, model, compute, tokenizer):
     server = subprocess.Popen([sampan, "serve", "--model", model, "--port", "18571", "--compute", compute],
-                              stderr=subprocess.PIPE, text=True)
+                              stdout=subprocess.PIPE, text=True)
     try:
-        for line in server.stderr:
-            if "18571" in line:
+        for line in server.stdout:
+            if "Ctrl-C" in line:
                 break
         name = json.load(urllib.request.urlopen("http://127.0.0.1:18571/v1/models"))["data"][0]["id"]
         return run_harness(work, compute, "local-completions",
