@@ -23,7 +23,7 @@ def run_harness(work, name, model, args):
     shutil.rmtree(out, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "lm_eval", "run", "--model", model, "--model_args", args, "--tasks",
                     "sampan_items", "--include_path", str(work), "--output_path", str(out), "--log_samples",
-                    "--device", "cpu", "--batch_size", "1"], check=True, cwd=work, stdout=subprocess.DEVNULL)
+                    "--device", "cpu", "--batch_size", "8"], check=True, cwd=work, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in next(out.rglob("samples_*.jsonl")).open()]
     lines.sort(key=lambda s: s["doc_id"])
     scores = [[float(r[0][0] if isinstance(r[0], list) else r[0]) for r in s["resps"]] for s in lines]
@@ -32,10 +32,10 @@ def run_harness(work, name, model, args):
 
 def serve_and_run(work, sampan, model, compute, tokenizer):
     server = subprocess.Popen([sampan, "serve", "--model", model, "--port", "18571", "--compute", compute],
-                              stderr=subprocess.PIPE, text=True)
+                              stdout=subprocess.PIPE, text=True)
     try:
-        for line in server.stderr:
-            if "18571" in line:
+        for line in server.stdout:
+            if "Ctrl-C" in line:
                 break
         name = json.load(urllib.request.urlopen("http://127.0.0.1:18571/v1/models"))["data"][0]["id"]
         return run_harness(work, compute, "local-completions",
