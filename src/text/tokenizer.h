@@ -59,7 +59,7 @@ int32_t tokenizer_find(const tokenizer *t, const char *added_or_piece);
 int32_t tokenizer_bos(const tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const tokenizer *t);
 /* Ids at which generation ends: eos, and the end-of-turn tokens that the file names (GGUF eot_token_id;
- * <|im_end|>, <|eot_id|>, <|endoftext|> where they are special tokens). */
+ * <|im_end|>, <|eot_id|>, <|endoftext|>, <|end|>, <end_of_turn> where they are special tokens). */
 size_t tokenizer_ends(const tokenizer *t, const int32_t **ids);
 str tokenizer_bos_text(const tokenizer *t); /* "" when there is none: for templates */
 str tokenizer_eos_text(const tokenizer *t);

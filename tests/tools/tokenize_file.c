@@ -37,6 +37,7 @@ static int decode_by_token(const tokenizer *t, const struct token_list *ids, buf
 {
     struct detok d;
     detok_init(&d, t, false);
+    d.at_start = true;
     int rc = 0;
     for (size_t i = 0; i < ids->n && rc == 0; i++)
         rc = detok_add(&d, ids->ids[i], out);
