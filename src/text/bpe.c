@@ -165,7 +165,7 @@ static int merge_long(const tokenizer *t, struct bpe_work *w, size_t n)
             continue;
         struct bpe_symbol *right = &s[left->next];
         const struct merge *m = merges_find(&t->merges, (uint32_t)left->id, (uint32_t)right->id);
-        if (!m || m->rank != top.rank)
+        if (!m || m->rank != top.rank || m->joined != top.joined)
             continue; /* one of the two has changed since */
         left->id = (int32_t)top.joined;
         right->id = -1;

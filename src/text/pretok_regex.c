@@ -6,11 +6,6 @@
 
 #include "text/tokenizer_int.h"
 
-#define NOT_A_WORD "[^\\r\\n\\p{L}\\p{N}]"
-#define CAPITAL "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define SMALL "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-
 static const struct known_pattern {
     enum pretok_kind kind;
     const char *pattern;
@@ -19,17 +14,11 @@ static const struct known_pattern {
                    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {PRETOK_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_NUMBERS3, "\\p{N}{1,3}"},
-    {PRETOK_HAN_KANA, "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"},
-    {PRETOK_DEEPSEEK3, "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
-                       "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
-                       " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_TEKKEN,
-     NOT_A_WORD "?" CAPITAL "*" SMALL "+|" NOT_A_WORD "?" CAPITAL "+" SMALL "*|"
-                "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_O200K, NOT_A_WORD "?" CAPITAL "*" SMALL "+" CONTRACTION "?|" NOT_A_WORD "?" CAPITAL
-                              "+" SMALL "*" CONTRACTION "?|\\p{N}{1,3}|"
-                              " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_NUMBERS3, PATTERN_NUMBERS3},
+    {PRETOK_HAN_KANA, PATTERN_HAN_KANA},
+    {PRETOK_DEEPSEEK3, PATTERN_DEEPSEEK3},
+    {PRETOK_TEKKEN, PATTERN_TEKKEN},
+    {PRETOK_O200K, PATTERN_O200K},
     {PRETOK_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|"
                   " ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "text/tokenizer_int.h"
 
 tokenizer *tokenizer_new(void)
@@ -29,6 +30,43 @@ void tokenizer_free(tokenizer *t)
     sp_free(t);
 }
 
+#define TOKENIZER_FILE_MAX ((size_t)64 << 20)
+
+/* The file of a model folder; SP_ENOTFOUND when it isn't there. */
+static int read_file(const checkpoint *c, const char *name, char **data, size_t *n, sp_error *err)
+{
+    char *path = path_join(checkpoint_path(c), name);
+    if (!path)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    int rc = file_exists(path) ? file_read(path, TOKENIZER_FILE_MAX, data, n, err) : SP_ENOTFOUND;
+    sp_free(path);
+    return rc;
+}
+
+/* A folder without tokenizer.json: tokenizer.model (a protocol buffer of SentencePiece starts with the
+ * tag of its first piece, tiktoken's lines with base64), or the original Qwen's ranks. */
+static int load_older(const checkpoint *c, const json_t *config, tokenizer **out, sp_error *err)
+{
+    char *data = NULL;
+    size_t n = 0;
+    enum tiktoken_family family = TIKTOKEN_LLAMA3;
+    int rc = read_file(c, "tokenizer.model", &data, &n, err);
+    if (rc == SP_ENOTFOUND) {
+        family = TIKTOKEN_QWEN;
+        rc = read_file(c, "qwen.tiktoken", &data, &n, err);
+    }
+    if (rc == SP_ENOTFOUND)
+        return sp_fail(err, rc,
+                       "%s: tokenizer.json: missing, and so are tokenizer.model and qwen.tiktoken: "
+                       "save the model with its fast tokenizer",
+                       checkpoint_path(c));
+    if (rc == 0)
+        rc = n > 0 && data[0] == '\n' ? tokenizer_load_spm(data, n, config, out, err)
+                                      : tokenizer_load_tiktoken(data, n, family, config, out, err);
+    sp_free(data);
+    return rc;
+}
+
 int tokenizer_load(const checkpoint *c, tokenizer **out, sp_error *err)
 {
     *out = NULL;
@@ -36,16 +74,14 @@ int tokenizer_load(const checkpoint *c, tokenizer **out, sp_error *err)
     if (g)
         return tokenizer_load_gguf(g, out, err);
     json_t *model = NULL, *config = NULL;
-    int rc = checkpoint_json(c, "tokenizer.json", &model, err);
-    if (rc == SP_ENOTFOUND)
-        sp_fail(err, rc, "%s: tokenizer.json: missing: save the model with its fast tokenizer",
-                checkpoint_path(c));
-    if (rc < 0)
-        goto cleanup;
-    rc = checkpoint_json(c, "tokenizer_config.json", &config, err);
+    int rc = checkpoint_json(c, "tokenizer_config.json", &config, err);
     if (rc < 0 && rc != SP_ENOTFOUND)
         goto cleanup;
-    rc = tokenizer_load_json(model, config, out, err);
+    rc = checkpoint_json(c, "tokenizer.json", &model, err);
+    if (rc == SP_ENOTFOUND)
+        rc = load_older(c, config, out, err);
+    else if (rc == 0)
+        rc = tokenizer_load_json(model, config, out, err);
 cleanup:
     json_decref(model);
     json_decref(config);
@@ -136,7 +172,7 @@ int tokenizer_put_piece(tokenizer *t, size_t id, str s, sp_error *err)
 
 int tokenizer_put_merge(tokenizer *t, str left, str right, uint32_t rank, sp_error *err)
 {
-    uint8_t bytes[MERGED_BYTES_MAX];
+    uint8_t bytes[4 * MERGED_BYTES_MAX]; /* "Ġ" has two */
     size_t n_left = 0, n_right = 0;
     if (left.n + right.n <= sizeof bytes) {
         bool known =

@@ -2,6 +2,7 @@
 #ifndef SP_TEXT_TOKENIZER_INT_H
 #define SP_TEXT_TOKENIZER_INT_H
 
+#include "base/base.h"
 #include "text/tokenizer.h"
 
 /* ---- Vocabulary: id -> bytes, and back for the tokens of the BPE model. ---- */
@@ -85,6 +86,22 @@ enum pretok_kind {
     PRETOK_REGEX        /* any other pattern, by PCRE2 */
 };
 #define PRETOK_MAX_STEPS 8
+
+/* Patterns that both tokenizer.json and a pre-tokenizer name of GGUF stand for. */
+#define PATTERN_NUMBERS3 "\\p{N}{1,3}"
+#define PATTERN_HAN_KANA "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+#define PATTERN_DEEPSEEK3                                                                          \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"                                       \
+    "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"                          \
+    "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+#define PATTERN_CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define PATTERN_SMALL "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define PATTERN_CASED(end, digits)                                                                 \
+    "[^\\r\\n\\p{L}\\p{N}]?" PATTERN_CAPITALS "*" PATTERN_SMALL "+" end                            \
+    "|[^\\r\\n\\p{L}\\p{N}]?" PATTERN_CAPITALS "+" PATTERN_SMALL "*" end "|" digits                \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define PATTERN_TEKKEN PATTERN_CASED("", "\\p{N}")
+#define PATTERN_O200K PATTERN_CASED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "\\p{N}{1,3}")
 
 struct pretok_step {
     enum pretok_kind kind;
@@ -215,9 +232,28 @@ int tokenizer_put_added(tokenizer *t, str content, const struct added_token *fla
 /* Puts a token of the BPE model as its file writes it: in GPT-2's alphabet, or (by_character, set before)
  * with SPACE_MARK for spaces. What text can't become is known, and no token of the model. */
 int tokenizer_put_piece(tokenizer *t, size_t id, str s, sp_error *err);
-/* Puts the byte token "<0x0A>"; false: s is none. */
+/* The byte of "<0x0A>"; false: s is no such token. */
 bool byte_piece(str s, uint8_t *byte);
 int tokenizer_put_byte(tokenizer *t, size_t id, uint8_t byte, sp_error *err);
+
+/* SentencePiece's types of tokens, which GGUF has taken over. */
+enum piece_type {
+    PIECE_NORMAL = 1,
+    PIECE_UNKNOWN,
+    PIECE_CONTROL,
+    PIECE_USER, /* matched as it stands */
+    PIECE_UNUSED,
+    PIECE_BYTE
+};
+/* Puts a token by its type. */
+int tokenizer_put_typed(tokenizer *t, size_t id, str s, int64_t type, sp_error *err);
+/* Ranks tokens by score, the highest first, equal ones alike, and makes the merges: what SentencePiece's
+ * BPE does. scores: [vocab.n]; after vocab_index. */
+int tokenizer_score_merges(tokenizer *t, const float *scores, sp_error *err);
+/* Sets how text gets spaces at its start; first_only: not again after every added token. */
+void tokenizer_set_prefix(tokenizer *t, bool prefix, bool first_only);
+/* tokenizer_config.json: bos_token, eos_token, add_bos_token. */
+int tokenizer_read_config(tokenizer *t, const json_t *config, sp_error *err);
 /* Puts the merge of two tokens, written as for tokenizer_put_piece, at this rank. What would join to a
  * special token is left out: text never becomes one by merging. */
 int tokenizer_put_merge(tokenizer *t, str left, str right, uint32_t rank, sp_error *err);

@@ -434,8 +434,10 @@ static int config_token(const tokenizer *t, const json_t *config, const char *ke
     return 0;
 }
 
-static int read_config(tokenizer *t, const json_t *config, sp_error *err)
+int tokenizer_read_config(tokenizer *t, const json_t *config, sp_error *err)
 {
+    added_sort(&t->raw); /* to find tokens by name */
+    added_sort(&t->normalized);
     int rc = config_token(t, config, "bos_token", &t->bos, err);
     if (rc == 0)
         rc = config_token(t, config, "eos_token", &t->eos, err);
@@ -458,9 +460,7 @@ static int load(tokenizer *t, const json_t *root, const json_t *config, sp_error
                         read_postprocessor, 0);
     if (rc < 0)
         return rc;
-    added_sort(&t->raw);
-    added_sort(&t->normalized);
-    rc = read_config(t, config, err);
+    rc = tokenizer_read_config(t, config, err);
     return rc < 0 ? rc : tokenizer_finish(t, err);
 }
 
