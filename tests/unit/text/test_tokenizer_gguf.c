@@ -220,10 +220,10 @@ static void test_refused(void **state)
     struct source s = source_open("tiny_qwen2.json");
     struct gguf_draft d = draft_new(NULL, NULL);
     check_refused(&d, SP_EFORMAT, "tokenizer.ggml.model: missing");
-    d = draft_new("llama", "default");
-    check_refused(&d, SP_EUNSUPPORTED, "'llama'");
-    d = draft_new("gpt2", "tekken");
-    check_refused(&d, SP_EUNSUPPORTED, "'tekken': not supported: known are qwen2");
+    d = draft_new("t5", "default");
+    check_refused(&d, SP_EUNSUPPORTED, "'t5'");
+    d = draft_new("gpt2", "klingon");
+    check_refused(&d, SP_EUNSUPPORTED, "'klingon': not supported: known are qwen2");
     d = draft_new("gpt2", "qwen2");
     check_refused(&d, SP_EFORMAT, "tokenizer.ggml.tokens");
     d = draft_new("gpt2", "qwen2");

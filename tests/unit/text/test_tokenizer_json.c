@@ -46,7 +46,14 @@ static void test_unsupported(void **state)
     check("{\"normalizer\": {\"type\": \"Lowercase\"}}", SP_EUNSUPPORTED, "'Lowercase'");
     check("{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFKC\"}]}}",
           SP_EUNSUPPORTED, "'NFKC'");
-    check("{\"pre_tokenizer\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "'Metaspace'");
+    check("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}", SP_EUNSUPPORTED, "'Whitespace'");
+    check("{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}}", SP_EUNSUPPORTED,
+          "Metaspace");
+    check("{\"normalizer\": {\"type\": \"Prepend\", \"prepend\": \"x\"}}", SP_EUNSUPPORTED,
+          "'Prepend'");
+    check("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, "
+          "\"content\": \"b\"}}",
+          SP_EUNSUPPORTED, "'Replace'");
     check("{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true}}",
           SP_EUNSUPPORTED, "add_prefix_space");
     check(
@@ -58,7 +65,7 @@ static void test_unsupported(void **state)
         "\"Isolated\"}}",
         SP_EUNSUPPORTED, "pattern");
     check("{\"pre_tokenizer\": null}", SP_EFORMAT, "ByteLevel");
-    check("{\"decoder\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "decoder 'Metaspace'");
+    check("{\"decoder\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "'Metaspace'");
     check("{\"decoder\": null}", SP_EUNSUPPORTED, "decoder");
     check("{\"post_processor\": {\"type\": \"BertProcessing\"}}", SP_EUNSUPPORTED,
           "'BertProcessing'");
