@@ -87,9 +87,9 @@ int bind_parts(struct binder *b)
     int64_t ffn = b->m->config.ffn;
     b->gate = (struct part){ROLE_GATE, ffn, ffn, NULL};
     b->up = (struct part){ROLE_UP, ffn, ffn, NULL};
-    bool has_gate = bind_find(b, ROLE_GATE, 0, false, name) != NULL;
     int code = bind_find(b, ROLE_QKV, 0, false, name) ? fused_qkv(b) : separate_qkv(b);
-    if (code == 0 && !has_gate && bind_find(b, ROLE_GATE_UP, 0, false, name))
-        code = fused_gate_up(b);
-    return code;
+    const struct tensor_view *both = bind_find(b, ROLE_GATE_UP, 0, false, name);
+    /* In GGUF both have the name that up has alone. */
+    bool fused = both && both->shape[0] == 2 * ffn && !bind_find(b, ROLE_GATE, 0, false, name);
+    return code == 0 && fused ? fused_gate_up(b) : code;
 }

@@ -222,6 +222,9 @@ def gguf_name(name, arch):
     return f"{GGUF_NAMES[stem]}.{kind}"
 
 
+PERMUTED = {"llama"}  # architectures whose GGUF files have q and k so
+
+
 def permute(w, heads):
     """Rows for RoPE over adjacent pairs, as Llama's GGUF files have q and k."""
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
@@ -289,18 +292,18 @@ def make_gguf(out, name, model, types, seed):
             kind = types[turn % len(types)]
             turn += 1
             heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(key.split(".")[-2], 0)
-            stored = permute(value, heads) if arch == "llama" and heads else value
+            stored = permute(value, heads) if arch in PERMUTED and heads else value
             packed = gguf.quants.quantize(stored, kind)
             w.add_tensor(gguf_name(key, arch), packed, raw_dtype=kind)
             back = gguf.quants.dequantize(packed, kind)
-            if arch == "llama" and heads:  # the inverse of permute
+            if arch in PERMUTED and heads:  # the inverse of permute
                 back = back.reshape(heads, value.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(value.shape)
             p.data = torch.tensor(np.ascontiguousarray(back))
         else:
             heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(key.split(".")[-2], 0)
             if arch == "gemma3" and "norm" in key:
                 value = value + 1
-            w.add_tensor(gguf_name(key, arch), permute(value, heads) if arch == "llama" and heads else value)
+            w.add_tensor(gguf_name(key, arch), permute(value, heads) if arch in PERMUTED and heads else value)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
