@@ -66,7 +66,7 @@ static const struct arch_info archs[] = {
      .hf_class = {"Phi3ForCausalLM"},
      .hf_type = "phi3",
      .gguf_name = "phi3",
-     .window = WINDOW_ALWAYS},
+     .window = WINDOW_ALWAYS}, /* in GGUF files as well, though llama.cpp passes it over */
     {.name = "internlm2",
      .hf_class = {"InternLM2ForCausalLM"},
      .hf_type = "internlm2",
@@ -131,6 +131,11 @@ static int check_rope(const struct model_config *c, const struct rope_config *r,
             err, SP_EFORMAT,
             "the model's configuration says a RoPE factor of %g, expected from 1 to 10000",
             r->factor);
+    if (!(r->attention_factor >= 0 && r->attention_factor <= 1e4))
+        return sp_fail(err, SP_EFORMAT,
+                       "the model's configuration says a RoPE attention factor of %g, expected "
+                       "from 0 to 10000",
+                       r->attention_factor);
     if (r->kind == ROPE_LONG && r->pairs != c->rope_dim / 2)
         return sp_fail(err, SP_EFORMAT,
                        "the model's configuration has %lld long RoPE factors, wanted %lld",

@@ -18,6 +18,8 @@ int config_wrong(const char *key, const char *want, sp_error *err);
 /* rope_scaling of transformers 4 (with "type" or "rope_type"), or rope_parameters of 5. */
 int config_rope_scaling(const json_t *s, const struct model_config *c, struct rope_config *r,
                         sp_error *err);
+/* `part` of the dimensions of a head. */
+int64_t config_part(int64_t dim, double part);
 /* layer_types says which layers slide. */
 int config_layer_types(const json_t *j, struct model_config *c, sp_error *err);
 

@@ -67,6 +67,12 @@ static int find_arch(const json_t *j, const struct arch_info **out, sp_error *er
 
 /* ---- RoPE ---- */
 
+int64_t config_part(int64_t dim, double part)
+{
+    bool sane = dim > 0 && dim < 1 << 20 && part > 0 && part <= 1;
+    return sane ? (int64_t)((double)dim * part) : dim; /* config_check() will find it */
+}
+
 static int rope_kind_of(const char *name, struct rope_config *r, sp_error *err)
 {
     static const struct {
@@ -173,8 +179,9 @@ static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
         code = config_float(new, "partial_rotary_factor", &part, err);
     if (code == 0 && !(part > 0 && part <= 1))
         return config_wrong("partial_rotary_factor", "above 0 and at most 1", err);
-    c->rope_dim = (int64_t)((double)c->head_dim * part);
-    if (c->rope.kind == ROPE_DYNAMIC) { /* max_position_embeddings is the trained length here */
+    c->rope_dim = config_part(c->head_dim, part);
+    if (code == 0 && c->rope.kind == ROPE_DYNAMIC && c->context > 0) {
+        /* max_position_embeddings is the trained length here */
         c->rope.original_context = (double)c->context;
         c->context = (int64_t)fmin((double)c->context * fmax(c->rope.factor, 1), 1 << 28);
     }

@@ -82,7 +82,12 @@ int gemma3_from_json(const json_t *j, struct model_config *c, sp_error *err)
 /* What llama.cpp knows by heart: the pattern, the local base, and that the largest (62 layers) scales otherwise. */
 int gemma3_from_gguf(const gguf *g, struct model_config *c, sp_error *err)
 {
+    static const char pattern_key[] = "gemma3.attention.sliding_window_pattern";
+    int64_t pattern = PATTERN;
     double cap = 0;
+    if (gguf_has(g, pattern_key) && (gguf_get_int(g, pattern_key, &pattern) < 0 || pattern < 1))
+        return sp_fail(err, SP_EUNSUPPORTED, "metadata %s is no whole number from 1 on",
+                       pattern_key);
     (void)gguf_get_float(g, "gemma3.final_logit_softcapping", &cap);
     if (cap != 0)
         return sp_fail(
@@ -90,7 +95,7 @@ int gemma3_from_gguf(const gguf *g, struct model_config *c, sp_error *err)
             "metadata gemma3.final_logit_softcapping is not supported by Sampan's gemma3");
     c->rope_local = (struct rope_config){.theta = 10000, .factor = 1};
     (void)gguf_get_float(g, "gemma3.rope.freq_base_swa", &c->rope_local.theta);
-    every_nth_is_full(c, PATTERN);
+    every_nth_is_full(c, pattern);
     c->embedding_scale = sqrt((double)c->hidden);
     if (c->layers == 62)
         c->attention_scale = 1 / sqrt((double)c->hidden / (double)c->heads);

@@ -37,7 +37,7 @@ int qwen_from_json(const json_t *j, struct model_config *c, sp_error *err)
         return code;
     c->o_bias = c->mlp_bias = !no_bias;
     c->ffn /= 2;
-    c->rope_dim = (int64_t)((double)c->head_dim * part);
+    c->rope_dim = config_part(c->head_dim, part);
     c->rope.original_context = (double)trained;
     if (ntk)
         c->rope.kind = ROPE_QWEN;

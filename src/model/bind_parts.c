@@ -90,6 +90,7 @@ int bind_parts(struct binder *b)
     int code = bind_find(b, ROLE_QKV, 0, false, name) ? fused_qkv(b) : separate_qkv(b);
     const struct tensor_view *both = bind_find(b, ROLE_GATE_UP, 0, false, name);
     /* In GGUF both have the name that up has alone. */
-    bool fused = both && both->shape[0] == 2 * ffn && !bind_find(b, ROLE_GATE, 0, false, name);
+    bool fused =
+        both && (!b->gguf || both->shape[0] == 2 * ffn) && !bind_find(b, ROLE_GATE, 0, false, name);
     return code == 0 && fused ? fused_gate_up(b) : code;
 }

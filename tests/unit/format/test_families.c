@@ -89,6 +89,13 @@ static void gemma3_what_is_refused(void **state)
     json_object_set_new(text, "rope_local_base_freq", json_integer(-1));
     expect_refused(j, SP_EFORMAT, "rope_theta = -1");
     json_object_del(text, "rope_local_base_freq");
+    json_object_set_new(text, "head_dim", json_integer(INT64_MAX));
+    expect_refused(j, SP_EFORMAT, "head_dim = 9223372036854775807");
+    json_object_del(text, "head_dim");
+    json_object_set_new(text, "max_position_embeddings", json_integer(INT64_MIN));
+    json_object_set_new(json_object_get(text, "rope_scaling"), "rope_type", json_string("dynamic"));
+    expect_refused(j, SP_EFORMAT, "max_position_embeddings = -9223372036854775808");
+    json_object_del(text, "max_position_embeddings");
     json_object_set_new(text, "num_hidden_layers", json_integer(1 << 20));
     expect_refused(j, SP_EFORMAT, "num_hidden_layers");
     json_decref(j);
