@@ -12,7 +12,7 @@
 #include "base/clock.h"
 
 #define CONNECT_SECONDS 15
-#define TEXT_ATTEMPTS 4
+#define TEXT_ATTEMPTS 3
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 

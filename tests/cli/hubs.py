@@ -246,7 +246,7 @@ class Hubs:
         wanted = re.match(r"bytes=(\d+)-(\d*)$", h.headers.get("Range", ""))
         fresh = kind == "etag" or h.headers.get("If-Range", tag) == tag
         start, end = 0, len(data)
-        ranged = wanted and fresh and kind != "whole"
+        ranged = wanted and fresh and kind not in ("whole", "bare")
         if ranged:
             start, end = int(wanted.group(1)), min(int(wanted.group(2) or len(data) - 1) + 1, len(data))
             if start >= len(data) or kind == "416":
@@ -266,7 +266,7 @@ class Hubs:
             h.send_header(name, v)
         if kind in ("chunked", "chunked cut"):
             return self.send_chunked(h, body, kind == "chunked cut")
-        if kind != "no length":
+        if kind not in ("no length", "bare"):
             h.send_header("Content-Length", str(len(body)))
         else:
             h.send_header("Connection", "close")
@@ -274,7 +274,7 @@ class Hubs:
         h.end_headers()
         if h.command == "HEAD":
             return None
-        if kind in ("cut", "stall", "no length"):
+        if kind in ("cut", "stall", "no length", "bare"):
             body = body[:int(value) if value else len(body) // 2]
         h.wfile.write(body)
         h.wfile.flush()

@@ -3,19 +3,10 @@ import os
 import subprocess
 import sys
 
-import pytest
 from conftest import ROOT
-from hubs import COMMIT, TOKEN, Hubs
+from hubs import COMMIT, TOKEN
 
 FILES = {p.name: p.read_bytes() for p in (ROOT / "tests/data/models/llama").iterdir() if p.suffix in (".json", ".safetensors")}
-
-
-@pytest.fixture
-def hubs():
-    h = Hubs()
-    h.repos["acme/tiny"] = dict(FILES)
-    yield h
-    h.close()
 
 
 def run(code, tmp_path, **env):
@@ -28,6 +19,7 @@ def run(code, tmp_path, **env):
 
 
 def test_huggingface_hub(hubs, tmp_path):
+    hubs.repos["acme/tiny"] = dict(FILES)
     hubs.gated.add("acme/tiny")
     code = ("import sys, huggingface_hub as h; h.snapshot_download('acme/tiny', local_dir=sys.argv[1]); "
             "print(h.HfApi().model_info('acme/tiny', revision='main').sha)")
@@ -37,6 +29,7 @@ def test_huggingface_hub(hubs, tmp_path):
 
 
 def test_modelscope_hub(hubs, tmp_path):
+    hubs.repos["acme/tiny"] = dict(FILES)
     code = ("import sys; from modelscope_hub import HubApi; "
             "HubApi().download_repo('acme/tiny', 'model', local_dir=sys.argv[1])")
     got, _ = run(code, tmp_path, MODELSCOPE_ENDPOINT=hubs.url)

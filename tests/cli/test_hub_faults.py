@@ -5,12 +5,11 @@ redirects to), and what must come of it. ok: the model is there, whole, summed. 
 is in the store, and once the faults are gone the same command succeeds.
 """
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, sampan
+from conftest import ROOT, hub_env, sampan, stored
 from hubs import COMMIT, TOKEN, Hubs, sha256
 
 GGUF = (ROOT / "tests/data/models/qwen2-gguf/model.gguf").read_bytes()
@@ -123,22 +122,6 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def hubs():
-    h = Hubs()
-    yield h
-    h.close()
-
-
-def environment(hubs, store, tmp_path, **more):
-    return {"HF_HOME": str(tmp_path), "HF_TOKEN": "", "MODELSCOPE_API_TOKEN": "", "HF_ENDPOINT": hubs.url,
-            "MODELSCOPE_ENDPOINT": hubs.url, **store, **more}
-
-
-def stored(store):
-    return json.loads(sampan("list", "--json", env=store).stdout)
-
-
 def assert_nothing_stored(store):
     models = Path(store["SAMPAN_STORE"]) / "models"
     assert stored(store) == [] and not (models.exists() and list(models.iterdir()))
@@ -165,7 +148,7 @@ def test_case(case, hubs, store, tmp_path):
     if case.lies:
         original = hubs.hf_list
         hubs.hf_list = lambda *a: (hubs.lies.update({case.file: {"sha256": "1" * 64}}), original(*a), hubs.lies.clear())
-    env = environment(hubs, store, tmp_path)
+    env = hub_env(hubs, store, tmp_path)
     done = sampan("pull", case.spec, *case.args, env=env, timeout=60)
     if case.ok:
         return assert_whole(done, store, data, case.spec)
@@ -192,7 +175,7 @@ def headers_of(hubs, kind):
 def test_the_token_stays_at_the_hub(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: BIG}
     hubs.gated.add(REPO)
-    env = environment(hubs, store, tmp_path, HF_TOKEN=TOKEN)
+    env = hub_env(hubs, store, tmp_path, HF_TOKEN=TOKEN)
     assert_whole(sampan("pull", SPEC, env=env), store, BIG, SPEC)
     for kind in ("list", "hub"):
         assert all(h["authorization"] == f"Bearer {TOKEN}" for h in headers_of(hubs, kind)) and headers_of(hubs, kind)
@@ -206,7 +189,7 @@ def test_another_port_is_another_host(hubs, store, tmp_path):
     other = Hubs()
     hubs.repos[REPO] = other.repos[REPO] = {FILE: GGUF}
     hubs.faults["hub"] = [("to", f"{other.url}/{REPO}/resolve/main/{FILE}")]
-    env = environment(hubs, store, tmp_path, HF_TOKEN=TOKEN)
+    env = hub_env(hubs, store, tmp_path, HF_TOKEN=TOKEN)
     assert_whole(sampan("pull", SPEC, env=env), store, GGUF, SPEC)
     assert other.kinds("hub") and TOKEN not in json.dumps(other.requests)
     other.close()
@@ -216,12 +199,12 @@ def test_the_token_of_a_file(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
     hubs.gated.add(REPO)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    assert sampan("pull", SPEC, env=environment(hubs, store, tmp_path)).returncode == 0
+    assert sampan("pull", SPEC, env=hub_env(hubs, store, tmp_path)).returncode == 0
 
 
 def test_modelscope_gets_its_token_both_ways(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
-    env = environment(hubs, store, tmp_path, HF_TOKEN="hf_other", MODELSCOPE_API_TOKEN="ms-secret")
+    env = hub_env(hubs, store, tmp_path, HF_TOKEN="hf_other", MODELSCOPE_API_TOKEN="ms-secret")
     assert_whole(sampan("pull", MS, env=env), store, GGUF, MS)
     for kind in ("list", "hub"):
         for h in headers_of(hubs, kind):
@@ -232,14 +215,14 @@ def test_gated(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
     hubs.gated.add(REPO)
     for token in ("", "hf_wrong"):
-        done = sampan("pull", SPEC, env=environment(hubs, store, tmp_path, HF_TOKEN=token))
+        done = sampan("pull", SPEC, env=hub_env(hubs, store, tmp_path, HF_TOKEN=token))
         assert done.returncode == 1 and f"open {hubs.url}/{REPO}" in done.stderr and "HF_TOKEN" in done.stderr
         assert TOKEN not in done.stderr and "hf_wrong" not in done.stderr
     assert_nothing_stored(store)
 
 
 def test_a_token_that_would_break_the_request(hubs, store, tmp_path):
-    done = sampan("pull", SPEC, env=environment(hubs, store, tmp_path, HF_TOKEN="a\r\nX-Evil: 1"))
+    done = sampan("pull", SPEC, env=hub_env(hubs, store, tmp_path, HF_TOKEN="a\r\nX-Evil: 1"))
     assert done.returncode == 1 and "holds no token" in done.stderr and hubs.requests == []
 
 
@@ -257,7 +240,7 @@ def test_mirrors_in_order(hubs, store, tmp_path):
     bad = Hubs()
     bad.repos[REPO] = hubs.repos[REPO] = {FILE: BIG}
     bad.faults["hub"] = [404] * 9
-    env = environment(hubs, store, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:9,{bad.url}/,{hubs.url}")
+    env = hub_env(hubs, store, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:9,{bad.url}/,{hubs.url}")
     done = sampan("pull", SPEC, env=env)
     assert_whole(done, store, BIG, SPEC)
     assert f"trying {hubs.url}" in done.stderr and bad.kinds("hub")
@@ -270,7 +253,7 @@ def test_mirrors_by_option_and_resume_over_mirrors(hubs, store, tmp_path):
     first.repos[REPO] = hubs.repos[REPO] = {FILE: BIG}
     first.etag = "another-tag"
     first.faults["cdn"] = [None, None] + [404] * 9
-    env = environment(hubs, store, tmp_path)
+    env = hub_env(hubs, store, tmp_path)
     done = sampan("pull", SPEC, "--endpoint", first.url, "--endpoint", hubs.url, "--connections", "1", env=env)
     assert_whole(done, store, BIG, SPEC)
     ranges = [h["range"] for h in headers_of(hubs, "cdn")]
@@ -281,14 +264,14 @@ def test_mirrors_by_option_and_resume_over_mirrors(hubs, store, tmp_path):
 def test_an_address_without_length_is_not_believed(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
     hubs.through_cdn = False
-    hubs.faults["hub"] = ["no length:"] * 9
-    env = environment(hubs, store, tmp_path)
+    hubs.faults["hub"] = ["bare:"]
+    env = hub_env(hubs, store, tmp_path)
     done = sampan("pull", f"{hubs.url}/{REPO}/resolve/main/{FILE}", env=env)
-    assert done.returncode == 1 and "could not be known for whole" in done.stderr or "trying again" in done.stderr
+    assert done.returncode == 1 and "could not be known for whole" in done.stderr
     hubs.faults["hub"] = []
     assert sampan("pull", f"{hubs.url}/{REPO}/resolve/main/{FILE}", env=env).returncode == 0
 
 
 def test_modelscope_files_of_another_commit(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
-    assert_whole(sampan("pull", f"{MS}@v2", env=environment(hubs, store, tmp_path)), store, GGUF, f"{MS}@v2")
+    assert_whole(sampan("pull", f"{MS}@v2", env=hub_env(hubs, store, tmp_path)), store, GGUF, f"{MS}@v2")
