@@ -18,6 +18,7 @@ static inline void fuzz_detok(const tokenizer *t, const struct token_list *ids, 
     int code = 0;
     buf_init(&out, (size_t)64 << 20);
     detok_init(&d, t, false);
+    d.at_start = true;
     for (size_t i = 0; i < ids->n && code == 0; i++)
         code = detok_add(&d, ids->ids[i], &out);
     if (code == 0)

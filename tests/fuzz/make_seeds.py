@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Writes the seeds of the corpora (tests/fuzz/corpus/TARGET/seed-*) from tests/data and from what stands here. Inputs
 that once broke something lie beside them under names of their own and are not touched."""
+import base64
+import hashlib
+import io
 import json
 import struct
+import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -230,6 +234,64 @@ def put_store():
     put("store", "folder", '{"name":"m","source":null,"bytes":-1,"files":{}}')
 
 
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """A field of a protocol buffer."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def put_pieces():
+    ranks = b"".join(base64.b64encode(bytes([b])) + b" %d\n" % b for b in range(256)) + b"aGU= 256\naGVs 257\nbG8= 258\n"
+    put("tiktoken", "qwen", b"\0" + ranks)
+    put("tiktoken", "llama3", b"\1" + ranks)
+    put("tiktoken", "short", b"\0YQ== 0\nYg== 1\n")
+    pieces = [(b"<unk>", 0.0, 2), (b"<s>", 0.0, 3), (b"</s>", 0.0, 3)] + [(b"<0x%02X>" % b, 0.0, 6) for b in range(256)]
+    pieces += [(c, -float(i), 1) for i, c in enumerate(["\u2581h", "he", "l", "o", "lo", "\u2581", "h", "e", "\u4f60"])]
+    model = b"".join(field(1, field(1, p if isinstance(p, bytes) else p.encode()) + field(2, score) + field(3, kind))
+                     for p, score, kind in pieces)
+    trainer = field(2, field(3, 2) + field(35, 1) + field(40, 0) + field(41, 1) + field(42, 2) + field(43, 2**64 - 1))
+    put("sentencepiece", "bpe", model + trainer + field(3, field(1, b"identity") + field(3, 1) + field(4, 0) + field(5, 1)))
+    put("sentencepiece", "no-prefix", model + trainer + field(3, field(1, b"identity") + field(3, 0)))
+    put("sentencepiece", "small", (DATA / "text/tiny.model").read_bytes()[:3000])
+
+
+def put_hub():
+    files = ["config.json", "tokenizer.json", "generation_config.json", "model-00001-of-00002.safetensors",
+             "model-00002-of-00002.safetensors", "model.safetensors.index.json", "README.md", "x-q4_k_m.gguf", "x-q8_0.gguf",
+             "a/b-Q4_K_M-00001-of-00002.gguf", "a/b-Q4_K_M-00002-of-00002.gguf", "../evil", "/etc/passwd", "model.gguf"]
+    hf = {"sha": "ab" * 20, "siblings": [{"rfilename": f, "size": 9, "blobId": "cd" * 20, "lfs": {"sha256": "ef" * 32, "size": 9}} for f in files]}
+    ms = {"Code": 200, "Message": "", "Data": {"Files": [{"Path": f, "Size": 9, "Sha256": "ef" * 32, "Type": "blob"} for f in files],
+                                               "LatestCommitter": {"Id": "ab" * 20, "ShortId": "abab"}}}
+    for i in range(4):
+        put("listing", f"hf-{i}", bytes([2 * i]) + json.dumps(hf).encode())
+        put("listing", f"ms-{i}", bytes([2 * i + 1]) + json.dumps(ms).encode())
+    hf["siblings"] = hf["siblings"][7:10]
+    put("listing", "hf-gguf", b"\0" + json.dumps(hf).encode())
+
+
+def put_bundle():
+    model = b"GGUF" + bytes(20)
+    manifest = {"format": "sampan-bundle", "version": 1, "name": "m", "source": "hf:a/b", "revision": None, "commit": None, "license": "MIT",
+                "files": [{"name": "x.gguf", "bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}]}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in [("sampan-bundle.json", json.dumps(manifest).encode()), ("m/x.gguf", model)]:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    put("bundle", "one", out.getvalue()[:3072])
+
+
 def main():
     put_gguf()
     put_safetensors()
@@ -240,6 +302,9 @@ def main():
     put_requests()
     put_http()
     put_store()
+    put_pieces()
+    put_hub()
+    put_bundle()
 
 
 if __name__ == "__main__":
