@@ -37,7 +37,9 @@ struct guard {
     uint64_t body;  /* bytes of all chunks so far */
     double since;   /* the state, and with a first byte the head, began */
     double moved;   /* the last byte came */
+    size_t held;    /* bytes of the request's body, until it is answered */
     bool moving;    /* the guard itself changes the input */
+    bool doomed;    /* the next sweep drops it */
     bool served;    /* had a request before */
     bool closed;    /* libevent has let go, `since` then */
     int status;     /* refused */
@@ -83,8 +85,15 @@ static void set_listening(struct server *s, bool on)
     }
 }
 
+static void release(struct guard *g)
+{
+    g->s->bodies -= g->held;
+    g->held = 0;
+}
+
 static void guard_free(struct guard *g)
 {
+    release(g);
     list_remove(g);
     map_remove(g->s->guard_map, &g->bev, sizeof g->bev);
     evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
@@ -172,20 +181,33 @@ static bool do_head(struct guard *g)
     return true;
 }
 
-static bool do_data(struct guard *g, enum guard_state then)
+/* n bytes of a body have been handed on. */
+static void take_data(struct guard *g, size_t n)
+{
+    g->left -= n;
+    g->held += n;
+    g->s->bodies += n;
+    if (g->s->bodies > BODIES_MAX) {
+        log_warn("server", "a connection is closed: bodies of requests fill %zu MB already",
+                 BODIES_MAX >> 20);
+        g->doomed = true;
+        enter(g, AT_REFUSED);
+    } else if (g->left == 0 && g->state == AT_BODY) {
+        enter(g, AT_WORK);
+    } else if (g->left == 0) {
+        g->state = AT_CHUNK_END;
+    }
+}
+
+static bool do_data(struct guard *g)
 {
     size_t n = evbuffer_get_length(g->raw);
     if (n > g->left)
         n = (size_t)g->left;
     if (n == 0)
         return false;
-    g->left -= (uint64_t)evbuffer_remove_buffer(g->raw, bufferevent_get_input(g->bev), n);
-    if (g->left == 0) {
-        if (then == AT_WORK)
-            enter(g, then);
-        else
-            g->state = then;
-    }
+    evbuffer_remove_buffer(g->raw, bufferevent_get_input(g->bev), n);
+    take_data(g, n);
     return true;
 }
 
@@ -253,11 +275,10 @@ static bool step(struct guard *g)
     case AT_HEAD:
         return do_head(g);
     case AT_BODY:
-        return do_data(g, AT_WORK);
+    case AT_CHUNK_DATA:
+        return do_data(g);
     case AT_CHUNK:
         return do_chunk(g);
-    case AT_CHUNK_DATA:
-        return do_data(g, AT_CHUNK_END);
     case AT_CHUNK_END:
         return do_chunk_end(g);
     case AT_TRAILER:
@@ -282,6 +303,20 @@ static void hand_on(struct guard *g)
     g->moving = false;
 }
 
+/* What needs no look, and would make a large body costly if it were moved away and back: the middle of a body stays,
+ * and what comes after the end of all is thrown away. */
+static bool needs_no_look(struct guard *g, struct evbuffer *in, size_t n)
+{
+    bool data = g->state == AT_BODY || g->state == AT_CHUNK_DATA;
+    if (g->state == AT_REFUSED && (g->doomed || g->closed || is_let_go(g)))
+        evbuffer_drain(in, evbuffer_get_length(in));
+    else if (data && n <= g->left && evbuffer_get_length(g->raw) == 0)
+        take_data(g, n);
+    else
+        return false;
+    return true;
+}
+
 /* Takes what the socket brought out of libevent's sight. It stands behind what was handed on earlier. */
 static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -289,9 +324,13 @@ static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, v
     if (g->moving || info->n_added == 0)
         return;
     g->moving = true;
+    g->moved = clock_seconds();
+    if (needs_no_look(g, in, info->n_added)) {
+        g->moving = false;
+        return;
+    }
     if (g->state == AT_HEAD && evbuffer_get_length(g->raw) == 0)
         enter(g, AT_HEAD); /* the clock of a head runs from its first byte */
-    g->moved = clock_seconds();
     struct evbuffer *all = evbuffer_new();
     if (!all || evbuffer_add_buffer(all, in) < 0 ||
         evbuffer_remove_buffer(all, in, info->orig_size) != (int)info->orig_size ||
@@ -368,6 +407,7 @@ static const char *overdue(const struct guard *g, double now)
 static void sweep_closed(struct guard *g, double now)
 {
     if (!g->closed) {
+        release(g);
         enter(g, AT_REFUSED);
         g->closed = true;
         evbuffer_drain(g->raw, evbuffer_get_length(g->raw));
@@ -386,6 +426,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     for (struct guard *g = s->guards, *next; g; g = next) {
         next = g->next;
         const char *missing = is_let_go(g) ? NULL : overdue(g, now);
+        if (!is_let_go(g) && g->doomed) {
+            drop(g);
+            continue;
+        }
         if (is_let_go(g)) {
             sweep_closed(g, now);
         } else if (missing && g->state == AT_HEAD && evbuffer_get_length(g->raw) > 0) {
@@ -433,6 +477,7 @@ static void on_answered(struct evhttp_request *req, void *arg)
     if (g->state != AT_WORK)
         return;
     g->served = true;
+    release(g);
     enter(g, AT_HEAD);
     hand_on(g); /* libevent looks at its input again when it is done with this request */
 }

@@ -4,7 +4,7 @@
  * empty one with guard_refusal set, is answered in its turn, and is the connection's last.
  *
  * Limits: HEAD_SECONDS from a head's first byte to its last, a body must move every BODY_STALL_SECONDS and be there in
- * BODY_SECONDS, and there are at most server.connections_max connections: a new one beyond them takes the place of the
+ * BODY_SECONDS, all bodies together have BODIES_MAX bytes, and there are at most server.connections_max connections: a new one beyond them takes the place of the
  * one that has waited longest without a request; when all are at work the listening socket rests.
  * A connection that libevent closes is read on for a moment (RFC 9112, 9.6), so that the answer is not lost by a reset.
  * The loop thread only. */
@@ -20,6 +20,7 @@
 #define BODY_SECONDS 600
 #define LINGER_SECONDS 3
 #define CONNECTIONS_MOST 4096
+#define BODIES_MAX ((size_t)256 << 20) /* of all requests that are not answered yet */
 #define FDS_RESERVED 256 /* of the process's limit: models, logs, connections that close */
 
 /* Before the socket is bound; raises the process's limit of open files as far as it may. */

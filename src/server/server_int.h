@@ -113,7 +113,8 @@ struct server {
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
     size_t n_guards, connections_max;
-    bool resting; /* the socket accepts nobody */
+    size_t bodies; /* bytes of requests' bodies that are not answered yet */
+    bool resting;  /* the socket accepts nobody */
     struct event *sweep;
 
     pthread_t workers[4];
