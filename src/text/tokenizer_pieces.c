@@ -18,7 +18,7 @@ static int put_added_piece(tokenizer *t, size_t id, str s, int64_t type, sp_erro
         t->vocab.flags[id] = 0; /* "Ġ" as it stands is no space */
     if (rc == 0)
         rc = tokenizer_put_added(t, s, &flags, type != PIECE_USER, err);
-    if (rc == 0 && type == PIECE_UNKNOWN)
+    if (rc == 0 && type == PIECE_UNKNOWN && t->unk < 0)
         t->unk = (int32_t)id;
     return rc;
 }

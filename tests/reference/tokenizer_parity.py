@@ -301,10 +301,11 @@ def reference_of(model, mode=None):
     return kind(source, mode) if mode else kind
 
 
-def compare(program, model, mode):
+def compare(program, model, mode, every=1):
+    """Prints how many documents differ and returns it; every: only each such document is taken."""
     reference = reference_of(model, mode)
     model, added = model.partition("=")[0], reference.added
-    documents = corpus(added)
+    documents = corpus(added)[::every]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in").write_bytes(b"".join(struct.pack("<I", len(d)) + d for d in documents))
         subprocess.run([program, model, mode, f"{folder}/in", f"{folder}/out"], check=True)
