@@ -113,6 +113,11 @@ GGUFS = {
                        rope_parameters=dict(LONGROPE, short_factor=[1.0, 1.1, 1.3, 1.4, 1.6, 1.9],
                                             long_factor=[1.2, 2.5, 6.0, 6.5, 7.0, 8.5], partial_rotary_factor=0.75)),
                   ["Q8_0", "F16"]),
+    "qwen2-yarn-gguf": (Qwen2Config, Qwen2ForCausalLM,
+                        dict(tie_word_embeddings=True, hidden_size=32, intermediate_size=64,
+                             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, beta_fast=20.0,
+                                                  beta_slow=2.0, attention_factor=1.25,
+                                                  original_max_position_embeddings=64)), ["Q8_0", "F16"]),
 }
 
 
@@ -248,6 +253,13 @@ def add_rope(w, c):
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        w.add_rope_scaling_yarn_attn_factor(rope["attention_factor"])
+        w.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+        w.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
     if rope["rope_type"] == "longrope":
         longer, trained = c.max_position_embeddings / c.original_max_position_embeddings, c.original_max_position_embeddings
         w.add_rope_dimension_count(2 * len(rope["long_factor"]))

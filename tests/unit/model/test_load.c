@@ -135,6 +135,28 @@ static void test_experts_that_do_not_fit(void **state)
     expect_refused(f, SP_EUNSUPPORTED, "experts of one layer must have one type");
 }
 
+/* transformers 4 and 5 have named the text part of a model that sees differently. */
+static void test_both_names_of_a_text_part(void **state)
+{
+    struct fixture *f = *state;
+    static const char old[] = "language_model.model.", new[] = "model.language_model.";
+    struct model_opts o = opts_for(f);
+    char path[512], *data = NULL, *at;
+    size_t size = 0, found = 0;
+    sp_error err = {0};
+    copy_file(f, "gemma3-vision", "config.json", NULL);
+    copy_file(f, "gemma3-vision", "model.safetensors", NULL);
+    expect_ok(load(f->dir, &o, &err), &err);
+    snprintf(path, sizeof path, "%s/model.safetensors", f->dir);
+    expect_ok(file_read(path, 1 << 24, &data, &size, &err), &err);
+    for (at = data; (at = memmem(at, size - (size_t)(at - data), old, strlen(old))); found++)
+        memcpy(at, new, strlen(new));
+    assert_true(found > 20);
+    expect_ok(file_write_atomic(path, data, size, &err), &err);
+    sp_free(data);
+    expect_ok(load(f->dir, &o, &err), &err);
+}
+
 /* One tensor for q, k and v, or for gate and up. */
 static void test_fused_tensors_that_do_not_fit(void **state)
 {
@@ -344,11 +366,17 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LOAD_TEST(test_shapes_that_do_not_fit),        LOAD_TEST(test_experts_that_do_not_fit),
-        LOAD_TEST(test_fused_tensors_that_do_not_fit), LOAD_TEST(test_types_that_hold_no_weights),
-        LOAD_TEST(test_vectors_of_wrong_length),       LOAD_TEST(test_divisors_that_make_no_sense),
-        LOAD_TEST(test_options_out_of_range),          LOAD_TEST(test_instruction_set),
-        LOAD_TEST(test_plan_is_what_is_taken),         LOAD_TEST(test_progress_and_stopping),
+        LOAD_TEST(test_shapes_that_do_not_fit),
+        LOAD_TEST(test_experts_that_do_not_fit),
+        LOAD_TEST(test_both_names_of_a_text_part),
+        LOAD_TEST(test_fused_tensors_that_do_not_fit),
+        LOAD_TEST(test_types_that_hold_no_weights),
+        LOAD_TEST(test_vectors_of_wrong_length),
+        LOAD_TEST(test_divisors_that_make_no_sense),
+        LOAD_TEST(test_options_out_of_range),
+        LOAD_TEST(test_instruction_set),
+        LOAD_TEST(test_plan_is_what_is_taken),
+        LOAD_TEST(test_progress_and_stopping),
         LOAD_TEST(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
