@@ -333,8 +333,9 @@ static struct value arithmetic(struct render *r, enum op op, const struct value 
         return value_float(x * y);
     case OP_FLOORDIV:
         return value_float(floor(x / y));
-    default:
-        return value_float(x - floor(x / y) * y);
+    default: /* the sign of the divisor, also of a zero */
+        x = fmod(x, y);
+        return value_float(x < 0 || x > 0 ? ((x < 0) != (y < 0) ? x + y : x) : copysign(0, y));
     }
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 #include "text/template_int.h"
 
 /* ---- arguments ---- */
@@ -87,7 +88,9 @@ static struct value f_title(struct call *c)
         for (to = first; to < s.n && !starts_word(s.p[to]);)
             to++;
         output_add(c->r, &o, tstr_slice(s, at, first));
-        output_add(c->r, &o, text_case(c->r, tstr_slice(s, first, to), 'c'));
+        size_t second = first + text_offset(tstr_slice(s, first, to), 1);
+        output_add(c->r, &o, text_case(c->r, tstr_slice(s, first, second), 'u'));
+        output_add(c->r, &o, text_case(c->r, tstr_slice(s, second, to), 'l'));
         at = to;
     }
     return value_string(text_finish(c->r, &o));
@@ -164,19 +167,22 @@ static struct value f_truncate(struct call *c)
     return value_string(tstr_concat(c->r, cut, tail));
 }
 
+/* Runs of letters, digits and "_". */
 static struct value f_wordcount(struct call *c)
 {
     struct tstr s = need_text(c);
     int64_t words = 0;
     bool inside = false;
-    for (size_t i = 0; i < s.n; i++) { /* bytes beyond ASCII are letters here, but for spaces */
+    for (size_t i = 0; i < s.n;) {
         uint32_t cp = 0;
         size_t n = utf8_decode(s.p + i, s.n - i, &cp);
-        bool word = cp == '_' || (cp >= '0' && cp <= '9') ||
-                    ((cp | 32) >= 'a' && (cp | 32) <= 'z') || (cp > 0xbf && !text_is_space(cp));
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)cp);
+        bool word = cp == '_' ||
+                    (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+                    (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
         words += word && !inside;
         inside = word;
-        i += n ? n - 1 : 0;
+        i += n ? n : 1;
     }
     return value_int(words);
 }
@@ -210,7 +216,7 @@ static void url_text(struct render *r, struct output *o, struct tstr s, bool for
 static struct value f_urlencode(struct call *c)
 {
     struct output o = {0};
-    bool pairs = c->self.kind == V_DICT || c->self.kind == V_LIST;
+    bool pairs = c->self.kind >= V_LIST && c->self.kind <= V_DICT;
     struct value items = c->self.kind == V_DICT ? call_method(c, str_of("items")) : c->self;
     const struct list *l = pairs && c->r->code == 0 ? value_items(c->r, &items) : NULL;
     if (!pairs)

@@ -70,7 +70,7 @@ static void rsplit_at(struct render *r, struct tstr s, struct tstr sep, int64_t 
         list_push(r, out, back.u.list->items[i - 1]);
 }
 
-/* From the right at white space: what is left over keeps its spaces inside. */
+/* From the right at white space: what is left over keeps its spaces, but for those at its end. */
 static void rsplit_spaces(struct render *r, struct tstr s, int64_t most, struct list *out)
 {
     struct value words = value_list(r);
@@ -80,8 +80,7 @@ static void rsplit_spaces(struct render *r, struct tstr s, int64_t most, struct 
     size_t n = words.u.list->n, rest = most >= 0 && n > (uint64_t)most ? n - (size_t)most : 0;
     if (rest && r->code == 0) {
         const struct tstr *last = &words.u.list->items[rest - 1].u.s;
-        struct tstr whole = text_strip(s, NULL, true, false);
-        push_slice(r, out, whole, 0, (size_t)(last->p + last->n - whole.p));
+        push_slice(r, out, s, 0, (size_t)(last->p + last->n - s.p));
     }
     for (size_t i = rest; i < n && r->code == 0; i++)
         list_push(r, out, words.u.list->items[i]);
