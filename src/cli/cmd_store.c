@@ -69,6 +69,7 @@ static int64_t context_wanted(const options *o, const struct model_config *c)
 struct facts {
     const struct model_config *config;
     char format[64];
+    const char *chat_template; /* where it comes from; NULL: none */
     int64_t parameters, context;
     uint64_t tensor_bytes, need;
     struct model_memory memory;
@@ -94,6 +95,7 @@ static void show_text(const char *path, const struct facts *f)
     printf("parameters    %.2f billion\n", (double)f->parameters / 1e9);
     printf("format        %s\n", f->format);
     printf("context       %lld tokens\n", (long long)c->context);
+    printf("template      %s\n", f->chat_template ? f->chat_template : "none: it continues texts");
     printf("licence       %s\n", c->license[0] ? c->license : "not declared");
     printf("memory        %s at %lld tokens of context: %s weights, %s keys and values (one "
            "request); %s free now\n",
@@ -104,14 +106,15 @@ static void show_json(const char *path, const struct facts *f)
 {
     const struct model_config *c = f->config;
     json_t *j = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:s,s:I,s:s,s:{s:I,s:I,s:I,s:I,s:I}}",
+        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:s,s:s?,s:I,s:s,s:{s:I,s:I,s:I,s:I,"
+        "s:I}}",
         "name", c->name, "path", path, "architecture", c->arch->name, "parameters",
         (json_int_t)f->parameters, "layers", (json_int_t)c->layers, "hidden", (json_int_t)c->hidden,
         "heads", (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "head_dim",
         (json_int_t)c->head_dim, "ffn", (json_int_t)c->ffn, "vocab", (json_int_t)c->vocab, "tied",
-        (int)c->tied, "context", (json_int_t)c->context, "format", f->format, "tensor_bytes",
-        (json_int_t)f->tensor_bytes, "license", c->license, "memory", "context",
-        (json_int_t)f->context, "total", (json_int_t)f->need, "weights",
+        (int)c->tied, "context", (json_int_t)c->context, "format", f->format, "chat_template",
+        f->chat_template, "tensor_bytes", (json_int_t)f->tensor_bytes, "license", c->license,
+        "memory", "context", (json_int_t)f->context, "total", (json_int_t)f->need, "weights",
         (json_int_t)f->memory.weights, "scratch", (json_int_t)f->memory.scratch, "kv_page",
         (json_int_t)f->memory.kv_page);
     json_dumpf(j, stdout, JSON_INDENT(2));
@@ -138,6 +141,7 @@ int cmd_show(const options *o, sp_error *err)
         f.parameters = checkpoint_parameters(c);
         f.tensor_bytes = checkpoint_tensor_bytes(c);
         checkpoint_format_text(c, f.format);
+        f.chat_template = checkpoint_chat_template_where(c);
         struct model_opts mo = model_opts_default();
         mo.max_context = f.context;
         code = model_memory_plan(c, &mo, &f.memory, err);

@@ -7,7 +7,6 @@
 
 #define CONFIG_MAX ((size_t)4 << 20)
 #define TOKENIZER_MAX ((size_t)256 << 20)
-#define TEMPLATE_MAX ((size_t)4 << 20)
 
 struct checkpoint {
     char *path; /* the GGUF file or the folder */
@@ -252,60 +251,4 @@ int checkpoint_json(const checkpoint *c, const char *file, json_t **out, sp_erro
     if (c->gguf)
         return sp_fail(err, SP_ENOTFOUND, "%.200s: a GGUF file has no %s", c->path, file);
     return read_json(c->path, file, TOKENIZER_MAX, out, err);
-}
-
-static int gguf_template(const checkpoint *c, bool tools, char **out, sp_error *err)
-{
-    str s;
-    int code = tools ? gguf_get_str(c->gguf, "tokenizer.chat_template.tool_use", &s) : SP_ENOTFOUND;
-    if (code < 0)
-        code = gguf_get_str(c->gguf, "tokenizer.chat_template", &s);
-    if (code < 0)
-        return sp_fail(err, SP_ENOTFOUND, "%.200s: it has no chat template", c->path);
-    *out = sp_strndup(s.p, s.n);
-    return *out ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
-}
-
-/* A list of {"name", "template"}: "tool_use" when tools are given and it is there, else "default". */
-static const char *named_template(const json_t *list, bool tools)
-{
-    const char *fallback = NULL;
-    size_t i;
-    const json_t *e;
-    json_array_foreach((json_t *)(uintptr_t)list, i, e)
-    {
-        const char *name = json_string_value(json_object_get(e, "name"));
-        const char *text = json_string_value(json_object_get(e, "template"));
-        if (name && text && tools && strcmp(name, "tool_use") == 0)
-            return text;
-        if (name && text && strcmp(name, "default") == 0)
-            fallback = text;
-    }
-    return fallback;
-}
-
-int checkpoint_chat_template(const checkpoint *c, bool tools, char **out, sp_error *err)
-{
-    json_t *config = NULL;
-    size_t n;
-    if (c->gguf)
-        return gguf_template(c, tools, out, err);
-    if (has_file(c->path, "chat_template.jinja")) {
-        char *path = path_join(c->path, "chat_template.jinja");
-        int code = path ? file_read(path, TEMPLATE_MAX, out, &n, err)
-                        : sp_fail(err, SP_ENOMEM, "out of memory");
-        sp_free(path);
-        return code;
-    }
-    int code = read_json(c->path, "tokenizer_config.json", CONFIG_MAX * 4, &config, err);
-    if (code < 0)
-        return code;
-    const json_t *t = json_object_get(config, "chat_template");
-    const char *text = json_is_array(t) ? named_template(t, tools) : json_string_value(t);
-    if (!text)
-        code = sp_fail(err, SP_ENOTFOUND, "%.200s: it has no chat template", c->path);
-    else if (!(*out = sp_strdup(text)))
-        code = sp_fail(err, SP_ENOMEM, "out of memory");
-    json_decref(config);
-    return code;
 }

@@ -33,9 +33,13 @@ const char *checkpoint_format_text(const checkpoint *c, char out[64]);
 /* Reads a JSON file of a model folder, e.g. "tokenizer_config.json". SP_ENOTFOUND when there is none.
  * The caller owns *out (json_decref). Only for folders. */
 int checkpoint_json(const checkpoint *c, const char *file, json_t **out, sp_error *err);
-/* The chat template's source (GGUF tokenizer.chat_template; chat_template.jinja; the `chat_template` of
- * tokenizer_config.json, where a list of named templates gives "default" or, with tools, "tool_use").
- * SP_ENOTFOUND when the model has none. *out is the caller's (sp_free). */
+/* The chat template's source: for a folder additional_chat_templates/tool_use.jinja (with tools),
+ * chat_template.jinja, chat_template.json or tokenizer_config.json, where a list of named templates gives
+ * "default" or, with tools, "tool_use"; for GGUF tokenizer.chat_template, or .tool_use of it with tools. A
+ * chat model of the first Qwen, whose format is in code, gets ChatML. SP_ENOTFOUND when there is none. *out
+ * is the caller's (sp_free). */
 int checkpoint_chat_template(const checkpoint *c, bool tools, char **out, sp_error *err);
+/* Where the one without tools comes from, for people; NULL: none. */
+const char *checkpoint_chat_template_where(const checkpoint *c);
 
 #endif

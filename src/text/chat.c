@@ -43,22 +43,76 @@ void chat_format_free(chat_format *f)
     sp_free(f);
 }
 
-/* A list of {"type": "text", "text": ...} parts becomes one string. */
-static json_t *joined_content(const json_t *parts)
+/* A list of {"type": "text", "text": ...} parts becomes one string. Parts of other kinds are refused: what
+ * a model cannot see must not be left out silently. */
+static int join_content(json_t *copy, const json_t *parts, size_t message, sp_error *err)
 {
     size_t i;
     const json_t *part;
+    int code = 0;
     buf b;
     buf_init(&b, (size_t)1 << 30);
     json_array_foreach((json_t *)(uintptr_t)parts, i, part)
     {
         const json_t *text = json_object_get(part, "text");
-        if (json_is_string(text))
+        if (code == 0 && !json_is_string(text))
+            code = sp_fail(err, SP_EINVAL,
+                           "messages[%zu].content[%zu]: must be {\"type\": \"text\", \"text\": "
+                           "\"...\"}: other parts are not read by this model",
+                           message, i);
+        if (code == 0)
             buf_add(&b, json_string_value(text), json_string_length(text));
     }
-    json_t *s = b.failed ? NULL : json_stringn(b.data ? b.data : "", b.len);
+    if (code == 0 &&
+        (b.failed ||
+         json_object_set_new(copy, "content", json_stringn(b.data ? b.data : "", b.len)) < 0))
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     buf_free(&b);
-    return s;
+    return code;
+}
+
+/* What a model thought has had three names; templates read "reasoning_content", a few "thinking". */
+static int alias_reasoning(json_t *copy, sp_error *err)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    json_t *said = NULL;
+    for (size_t i = 0; i < SP_COUNT(names) && (!said || json_is_null(said)); i++)
+        said = json_object_get(copy, names[i]);
+    if (!said || json_is_null(said))
+        return 0;
+    json_incref(said);
+    int failed = json_object_set(copy, "reasoning_content", said);
+    if (!json_object_get(copy, "thinking"))
+        failed |= json_object_set(copy, "thinking", said);
+    json_decref(said);
+    return failed ? sp_fail(err, SP_ENOMEM, "out of memory") : 0;
+}
+
+/* OpenAI's API gives the arguments of a call as JSON in a string; templates want the object that it is. What
+ * is no object stays a string. */
+static int open_arguments(json_t *copy, sp_error *err)
+{
+    json_t *calls = json_object_get(copy, "tool_calls"), *call;
+    size_t i;
+    if (!json_is_array(calls))
+        return 0;
+    calls = json_deep_copy(calls);
+    if (!calls || json_object_set_new(copy, "tool_calls", calls) < 0)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    json_array_foreach(calls, i, call)
+    {
+        json_t *function = json_object_get(call, "function");
+        const json_t *text = json_object_get(function, "arguments");
+        json_t *object = json_is_string(text) ? json_loadb(json_string_value(text),
+                                                           json_string_length(text), 0, NULL)
+                                              : NULL;
+        if (json_is_object(object) && json_object_set(function, "arguments", object) < 0) {
+            json_decref(object);
+            return sp_fail(err, SP_ENOMEM, "out of memory");
+        }
+        json_decref(object);
+    }
+    return 0;
 }
 
 static int copy_message(json_t *out, const json_t *m, size_t i, sp_error *err)
@@ -67,13 +121,17 @@ static int copy_message(json_t *out, const json_t *m, size_t i, sp_error *err)
         return sp_fail(err, SP_EINVAL, "messages[%zu]: must be an object with a role", i);
     json_t *copy = json_copy((json_t *)(uintptr_t)m);
     json_t *content = json_object_get(m, "content");
-    int failed = !copy;
-    if (copy && json_is_array(content))
-        failed = json_object_set_new(copy, "content", joined_content(content));
-    if (copy && !failed)
-        failed = json_array_append(out, copy);
+    int code = copy ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0 && json_is_array(content))
+        code = join_content(copy, content, i, err);
+    if (code == 0)
+        code = alias_reasoning(copy, err);
+    if (code == 0)
+        code = open_arguments(copy, err);
+    if (code == 0 && json_array_append(out, copy) < 0)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     json_decref(copy);
-    return failed ? sp_fail(err, SP_ENOMEM, "out of memory") : 0;
+    return code;
 }
 
 static int make_messages(const json_t *messages, json_t **out, sp_error *err)

@@ -18,7 +18,9 @@ struct chat_opts {
 };
 
 /* messages: an array of {"role","content",...} as in OpenAI's API; content may be a string, null, or an
- * array of {"type":"text","text":...} parts (joined before rendering). Appends ids to *out. */
+ * array of {"type":"text","text":...} parts (joined before rendering; other parts are refused). As in
+ * transformers, "reasoning" and "thinking" also count as "reasoning_content"; the arguments of a tool call
+ * become an object when they are one's JSON. Appends ids to *out. */
 int chat_encode(const chat_format *f, const json_t *messages, const struct chat_opts *opts,
                 struct token_list *out, sp_error *err);
 /* The rendered text itself. */

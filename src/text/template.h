@@ -1,5 +1,5 @@
-/* Chat templates: the subset of Jinja2 that the Qwen2.5, Qwen3 and SmolLM2 templates need, rendered as
- * transformers does (trim_blocks, lstrip_blocks, immutable sandbox, raise_exception, strftime_now,
+/* Chat templates: the part of Jinja2 that the templates of published models use, and most of the rest,
+ * rendered as transformers does (trim_blocks, lstrip_blocks, immutable sandbox, raise_exception, strftime_now,
  * tojson with ensure_ascii=False). Errors name the template's line. A compiled template is immutable;
  * any thread may render. Rendering has limits on steps, depth and output.
  *

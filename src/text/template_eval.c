@@ -29,7 +29,15 @@ static struct value lookup(struct render *r, str name)
 
 /* ---- attributes and items ---- */
 
-static struct value loop_attribute(struct render *r, const struct loop_state *l, str name)
+static struct value method_value(struct render *r, const struct value *self, str name)
+{
+    struct method *m = render_alloc(r, sizeof *m);
+    if (m)
+        *m = (struct method){*self, name};
+    return m ? (struct value){.kind = V_METHOD, .u.method = m} : (struct value){0};
+}
+
+static struct value loop_attribute(struct render *r, struct loop_state *l, str name)
 {
     const struct {
         const char *name;
@@ -39,8 +47,8 @@ static struct value loop_attribute(struct render *r, const struct loop_state *l,
                    {"length", (int64_t)l->items->n},
                    {"revindex", (int64_t)(l->items->n - l->index)},
                    {"revindex0", (int64_t)(l->items->n - l->index) - 1},
-                   {"depth", 1},
-                   {"depth0", 0}};
+                   {"depth", l->depth + 1},
+                   {"depth0", l->depth}};
     for (size_t i = 0; i < SP_COUNT(numbers); i++)
         if (str_eqz(name, numbers[i].name))
             return value_int(numbers[i].value);
@@ -48,12 +56,27 @@ static struct value loop_attribute(struct render *r, const struct loop_state *l,
         return value_bool(l->index == 0);
     if (str_eqz(name, "last"))
         return value_bool(l->index + 1 == l->items->n);
+    if (str_eqz(name, "cycle") || str_eqz(name, "changed"))
+        return method_value(r, &(struct value){.kind = V_LOOP, .u.loop = l}, name);
     if (str_eqz(name, "previtem"))
         return l->index ? l->items->items[l->index - 1] : value_undefined(name);
     if (str_eqz(name, "nextitem"))
         return l->index + 1 < l->items->n ? l->items->items[l->index + 1] : value_undefined(name);
-    (void)r;
     return value_undefined(name);
+}
+
+/* loop.cycle(a, b) and loop.changed(x). */
+static struct value loop_method(struct call *c, str name)
+{
+    struct loop_state *l = c->self.u.loop;
+    if (name.p[1] == 'y')
+        return c->n ? c->args[l->index % c->n] : call_fail(c, "cycle wants values");
+    struct value now = value_list(c->r);
+    for (size_t i = 0; i < c->n && c->r->code == 0; i++)
+        list_push(c->r, now.u.list, c->args[i]);
+    bool changed = l->last.kind != V_LIST || !value_equal(&l->last, &now);
+    l->last = now;
+    return value_bool(changed);
 }
 
 static struct value undefined_access(struct render *r, const struct value *v)
@@ -62,28 +85,31 @@ static struct value undefined_access(struct render *r, const struct value *v)
                        v->name.p ? v->name.p : "");
 }
 
+static bool changes_dict(str name)
+{
+    static const char *const names[] = {"clear", "pop", "popitem", "setdefault", "update"};
+    for (size_t i = 0; i < SP_COUNT(names); i++)
+        if (str_eqz(name, names[i]))
+            return true;
+    return false;
+}
+
 struct value get_attribute(struct render *r, const struct value *v, str name)
 {
     if (v->kind == V_UNDEFINED)
         return undefined_access(r, v);
     if (v->kind == V_LOOP)
         return loop_attribute(r, v->u.loop, name);
-    if (v->kind == V_NAMESPACE || v->kind == V_DICT) {
-        /* Jinja asks the object's attributes (methods) first for "a.b". */
-        if (v->kind == V_DICT && is_method(v, name) && !dict_find(v->u.dict, name)) {
-            struct method *m = render_alloc(r, sizeof *m);
-            if (m)
-                *m = (struct method){*v, name};
-            return m ? (struct value){.kind = V_METHOD, .u.method = m} : (struct value){0};
-        }
+    /* Python's attributes come before a dict's keys: "d.items" is the method even when there is a key.
+     * Those that change a dict are undefined, as the sandbox has it. */
+    if (is_method(v, name))
+        return method_value(r, v, name);
+    if (v->kind == V_LIST && v->u.list->group &&
+        (str_eqz(name, "grouper") || str_eqz(name, "list")))
+        return v->u.list->items[name.p[0] == 'l'];
+    if (v->kind == V_NAMESPACE || (v->kind == V_DICT && !changes_dict(name))) {
         const struct value *found = dict_find(v->u.dict, name);
         return found ? *found : value_undefined(name);
-    }
-    if (is_method(v, name)) {
-        struct method *m = render_alloc(r, sizeof *m);
-        if (m)
-            *m = (struct method){*v, name};
-        return m ? (struct value){.kind = V_METHOD, .u.method = m} : (struct value){0};
     }
     return value_undefined(name);
 }
@@ -92,18 +118,21 @@ struct value get_item(struct render *r, const struct value *v, const struct valu
 {
     if (v->kind == V_UNDEFINED)
         return undefined_access(r, v);
-    if (v->kind == V_DICT || v->kind == V_NAMESPACE) {
+    if (v->kind == V_DICT && value_hashable(key)) {
         const struct value *found = dict_get(v->u.dict, *key);
-        return found ? *found
-                     : value_undefined(key->kind == V_STRING ? (str){key->u.s.p, key->u.s.n}
-                                                             : (str){"item", 4});
+        if (found)
+            return *found;
     }
-    if (key->kind == V_STRING)
-        return get_attribute(r, v, (str){key->u.s.p, key->u.s.n});
+    if (key->kind == V_STRING) {
+        /* Not the keys again, but methods: "d['items']" without such a key. */
+        str name = {key->u.s.p, key->u.s.n};
+        return v->kind == V_DICT && !is_method(v, name) ? value_undefined(name)
+                                                        : get_attribute(r, v, name);
+    }
     if (key->kind != V_INT && key->kind != V_BOOL)
         return value_undefined((str){"item", 4});
     int64_t i = key->kind == V_INT ? key->u.i : key->u.b;
-    if (v->kind == V_LIST) {
+    if (v->kind == V_LIST || v->kind == V_RANGE) {
         int64_t n = (int64_t)v->u.list->n;
         i = i < 0 ? i + n : i;
         return i >= 0 && i < n ? v->u.list->items[i] : value_undefined((str){"item", 4});
@@ -121,12 +150,16 @@ struct value get_item(struct render *r, const struct value *v, const struct valu
 
 struct list *value_items(struct render *r, const struct value *v)
 {
-    struct value out;
-    if (v->kind == V_LIST)
+    if (v->kind == V_LIST || v->kind == V_VIEW || v->kind == V_RANGE)
         return v->u.list;
-    out = value_list(r);
+    struct value out = value_list(r);
     if (r->code < 0)
         return NULL;
+    if (v->kind == V_ITER) {
+        *out.u.list = *v->u.list;
+        *v->u.list = (struct list){0};
+        return out.u.list;
+    }
     if (v->kind == V_DICT) {
         for (size_t i = 0; i < v->u.dict->n; i++)
             list_push(r, out.u.list, v->u.dict->keys[i]);
@@ -184,7 +217,7 @@ static struct value slice(struct render *r, const struct node *n, const struct v
 {
     struct range range;
     struct value out = value_list(r);
-    if (v->kind != V_LIST && v->kind != V_STRING)
+    if (v->kind != V_LIST && v->kind != V_STRING && v->kind != V_RANGE)
         return v->kind == V_UNDEFINED
                    ? undefined_access(r, v)
                    : render_fail(r, "a value of type %s cannot be sliced", value_type(v));
@@ -204,6 +237,8 @@ static struct value slice(struct render *r, const struct node *n, const struct v
             break;
     if (r->code < 0)
         return (struct value){0};
+    out.u.list->tuple = v->kind == V_LIST && v->u.list->tuple;
+    out.kind = v->kind == V_RANGE ? V_RANGE : V_LIST; /* without the text that it is printed as */
     return text ? value_string(text_join(r, tstr_make(r, "", 0, true), out.u.list)) : out;
 }
 
@@ -261,8 +296,12 @@ static struct value power(struct render *r, const struct value *a, const struct 
     int64_t i = 0, k = 0, out = 1;
     numeric(a, &x, &i);
     numeric(b, &y, &k);
+    if (!(x < 0 || x > 0) && y < 0)
+        return render_fail(r, "a division by zero");
     if (a->kind == V_FLOAT || b->kind == V_FLOAT || k < 0)
         return value_float(pow(x, y));
+    if (i == 0 || i == 1 || i == -1)
+        return value_int(k == 0 ? 1 : i == -1 ? (k % 2 ? -1 : 1) : i);
     for (; k > 0; k--)
         if (__builtin_mul_overflow(out, i, &out))
             return render_fail(r, "a number too large");
@@ -294,65 +333,106 @@ static struct value arithmetic(struct render *r, enum op op, const struct value 
         return value_float(x * y);
     case OP_FLOORDIV:
         return value_float(floor(x / y));
-    default:
-        return value_float(x - floor(x / y) * y);
+    default: /* the sign of the divisor, also of a zero */
+        x = fmod(x, y);
+        return value_float(x < 0 || x > 0 ? ((x < 0) != (y < 0) ? x + y : x) : copysign(0, y));
     }
 }
 
 static struct value repeat(struct render *r, const struct value *v, int64_t times)
 {
-    struct value out =
-        v->kind == V_STRING ? value_string(tstr_make(r, "", 0, true)) : value_list(r);
-    size_t n = v->kind == V_STRING ? v->u.s.n : v->u.list->n;
-    if (times > 0 && n > 0 && times > (int64_t)(OUTPUT_MAX / n))
-        return render_fail(r, "a repetition that is too long");
-    for (int64_t t = 0; t < times && r->code == 0; t++) {
-        if (v->kind == V_STRING)
-            out.u.s = tstr_concat(r, out.u.s, v->u.s);
-        else
-            for (size_t i = 0; i < n; i++)
-                list_push(r, out.u.list, v->u.list->items[i]);
+    if (v->kind == V_STRING) {
+        struct value s = value_string(text_repeat(r, v->u.s, times));
+        s.markup = v->markup;
+        return s;
     }
+    struct value out = value_list(r);
+    size_t n = v->u.list->n;
+    if (times > 0 && n > 0 && (uint64_t)times > OUTPUT_MAX / n)
+        return render_fail(r, "a repetition of more than %zu values", OUTPUT_MAX);
+    for (int64_t t = 0; t < times && n && r->code == 0; t++)
+        for (size_t i = 0; i < n && r->code == 0; i++)
+            list_push(r, out.u.list, v->u.list->items[i]);
+    if (r->code == 0)
+        out.u.list->tuple = v->u.list->tuple;
     return out;
 }
 
-static struct value binary(struct render *r, enum op op, const struct value *a,
-                           const struct value *b)
+static struct value add_lists(struct render *r, const struct value *a, const struct value *b)
 {
-    bool sequence = a->kind == V_STRING || a->kind == V_LIST;
-    if (op == OP_ADD && sequence && a->kind == b->kind) {
-        if (a->kind == V_STRING)
-            return value_string(tstr_concat(r, a->u.s, b->u.s));
-        struct value out = value_list(r);
-        for (size_t i = 0; r->code == 0 && i < a->u.list->n; i++)
-            list_push(r, out.u.list, a->u.list->items[i]);
-        for (size_t i = 0; r->code == 0 && i < b->u.list->n; i++)
-            list_push(r, out.u.list, b->u.list->items[i]);
-        return out;
-    }
-    if (op == OP_MUL && sequence && b->kind == V_INT && b->u.i <= 1000000)
-        return repeat(r, a, b->u.i);
+    struct value out = value_list(r);
+    if (a->u.list->tuple != b->u.list->tuple)
+        return no_operator(r, a, b);
+    for (size_t i = 0; r->code == 0 && i < a->u.list->n; i++)
+        list_push(r, out.u.list, a->u.list->items[i]);
+    for (size_t i = 0; r->code == 0 && i < b->u.list->n; i++)
+        list_push(r, out.u.list, b->u.list->items[i]);
+    if (r->code == 0)
+        out.u.list->tuple = a->u.list->tuple;
+    return out;
+}
+
+static struct value add_strings(struct render *r, const struct value *a, const struct value *b)
+{
+    bool markup = a->markup || b->markup;
+    struct value v =
+        value_string(tstr_concat(r, markup && !a->markup ? text_escape(r, a->u.s) : a->u.s,
+                                 markup && !b->markup ? text_escape(r, b->u.s) : b->u.s));
+    v.markup = markup;
+    return v;
+}
+
+static bool is_sequence(const struct value *v)
+{
+    return v->kind == V_STRING || v->kind == V_LIST;
+}
+
+struct value binary(struct render *r, enum op op, const struct value *a, const struct value *b)
+{
+    if (!render_spend(r, value_size(a) + value_size(b)))
+        return (struct value){0};
+    if (op == OP_ADD && a->kind == V_STRING && b->kind == V_STRING)
+        return add_strings(r, a, b);
+    if (op == OP_ADD && a->kind == V_LIST && b->kind == V_LIST)
+        return add_lists(r, a, b);
+    if (op == OP_MUL && is_sequence(a) && (b->kind == V_INT || b->kind == V_BOOL))
+        return repeat(r, a, b->kind == V_INT ? b->u.i : b->u.b);
+    if (op == OP_MUL && is_sequence(b) && (a->kind == V_INT || a->kind == V_BOOL))
+        return repeat(r, b, a->kind == V_INT ? a->u.i : a->u.b);
+    if (op == OP_MOD && a->markup)
+        return render_fail(r, "'%%' does not work here on a string that is marked safe");
+    if (op == OP_MOD && a->kind == V_STRING)
+        return value_string(format_percent(r, a->u.s, b));
     return arithmetic(r, op, a, b);
 }
 
-static bool contains(struct render *r, const struct value *item, const struct value *in)
+bool contains(struct render *r, const struct value *item, const struct value *in)
 {
+    if (!render_spend(r, value_size(in)))
+        return false;
     if (in->kind == V_STRING && item->kind == V_STRING)
         return item->u.s.n == 0 || memmem(in->u.s.p, in->u.s.n, item->u.s.p, item->u.s.n) != NULL;
-    if (in->kind == V_DICT)
+    if (in->kind == V_DICT && value_hashable(item))
         return dict_get(in->u.dict, *item) != NULL;
-    if (in->kind == V_STRING || (in->kind != V_LIST && in->kind != V_UNDEFINED)) {
+    if (in->kind == V_STRING || in->kind == V_DICT) {
         render_fail(r, "'in' does not work on %s and %s", value_type(item), value_type(in));
         return false;
     }
-    for (size_t i = 0; in->kind == V_LIST && i < in->u.list->n; i++)
-        if (value_equal(item, &in->u.list->items[i]))
+    if (in->kind == V_VIEW && str_eqz(in->name, "dict_keys") && !value_hashable(item)) {
+        render_fail(r, "a value of type %s cannot be a key", value_type(item));
+        return false;
+    }
+    const struct list *l = value_items(r, in);
+    for (size_t i = 0; l && i < l->n; i++)
+        if (value_equal(item, &l->items[i]))
             return true;
     return false;
 }
 
 static bool compare(struct render *r, enum op op, const struct value *a, const struct value *b)
 {
+    if (!render_spend(r, value_size(a)))
+        return false;
     switch (op) {
     case OP_EQ:
         return value_equal(a, b);
@@ -398,28 +478,48 @@ static struct value eval_unary(struct render *r, const struct node *n)
 
 /* ---- calls ---- */
 
-/* Evaluates arguments into args and kwargs; false after an error. */
-static bool eval_arguments(struct render *r, const struct node *n, struct value **args,
-                           size_t *count, struct dict *kwargs)
+struct arguments {
+    struct value list; /* of positional ones */
+    struct dict kwargs;
+};
+
+static void add_keyword(struct render *r, struct dict *kwargs, struct value name, struct value v)
 {
-    *args = render_alloc(r, (n->n_args + 1) * sizeof **args);
-    *count = 0;
-    for (size_t i = 0; *args && i < n->n_args && r->code == 0; i++) {
-        const struct node *a = n->args[i];
-        if (a->kind == N_SET && a->a)
-            dict_put(r, kwargs, value_string(tstr_make(r, a->name.p, a->name.n, true)),
-                     eval(r, a->a));
-        else
-            (*args)[(*count)++] = eval(r, a);
-    }
-    return r->code == 0;
+    if (name.kind != V_STRING || dict_get(kwargs, name))
+        render_fail(r, "a named value that is given twice or has no name");
+    else
+        dict_put(r, kwargs, name, v);
 }
 
-const struct value *call_arg(const struct call *c, size_t i, const char *name)
+static void add_argument(struct render *r, const struct node *a, struct arguments *out)
 {
-    if (i < c->n)
-        return &c->args[i];
-    return name && c->kwargs ? dict_find(c->kwargs, str_of(name)) : NULL;
+    struct value v =
+        eval(r, a->kind == N_SET || a->kind == N_STAR || a->kind == N_STAR_STAR ? a->a : a);
+    if (r->code < 0)
+        return;
+    if (a->kind == N_SET) {
+        add_keyword(r, &out->kwargs, value_string(tstr_make(r, a->name.p, a->name.n, true)), v);
+    } else if (a->kind == N_STAR) {
+        const struct list *l = value_items(r, &v);
+        for (size_t i = 0; l && i < l->n && r->code == 0; i++)
+            list_push(r, out->list.u.list, l->items[i]);
+    } else if (a->kind == N_STAR_STAR) {
+        if (v.kind != V_DICT)
+            render_fail(r, "** wants a dict, not %s", value_type(&v));
+        for (size_t i = 0; r->code == 0 && i < v.u.dict->n; i++)
+            add_keyword(r, &out->kwargs, v.u.dict->keys[i], v.u.dict->values[i]);
+    } else {
+        list_push(r, out->list.u.list, v);
+    }
+}
+
+/* false after an error. */
+static bool eval_arguments(struct render *r, const struct node *n, struct arguments *out)
+{
+    *out = (struct arguments){.list = value_list(r)};
+    for (size_t i = 0; i < n->n_args && r->code == 0; i++)
+        add_argument(r, n->args[i], out);
+    return r->code == 0;
 }
 
 struct value call_value(struct render *r, const struct value *f, struct value *args, size_t n,
@@ -431,7 +531,13 @@ struct value call_value(struct render *r, const struct value *f, struct value *a
         return call_macro(r, f->u.macro, args, n, kwargs);
     case V_METHOD:
         c.self = f->u.method->self;
-        return call_method(&c, f->u.method->name);
+        if (!render_spend(r, value_size(&c.self)))
+            return (struct value){0};
+        return c.self.kind == V_LOOP ? loop_method(&c, f->u.method->name)
+                                     : call_method(&c, f->u.method->name);
+    case V_LOOP:
+        return n == 1 ? call_loop(r, f->u.loop, args)
+                      : render_fail(r, "loop() takes what to go through");
     case V_BUILTIN:
         return call_builtin(&c, f->name);
     case V_UNDEFINED:
@@ -441,28 +547,32 @@ struct value call_value(struct render *r, const struct value *f, struct value *a
     }
 }
 
-static struct value eval_call(struct render *r, const struct node *n)
+struct value eval_call(struct render *r, const struct node *n, const struct value *caller)
 {
-    struct value *args;
-    size_t count;
-    struct dict kwargs = {0};
+    struct arguments args;
     struct value f = eval(r, n->a);
-    if (!eval_arguments(r, n, &args, &count, &kwargs))
+    if (r->code < 0 || !eval_arguments(r, n, &args))
+        return (struct value){0};
+    if (caller)
+        add_keyword(r, &args.kwargs, value_text_of(r, "caller"), *caller);
+    if (r->code < 0)
         return (struct value){0};
     r->line = n->line;
-    return call_value(r, &f, args, count, &kwargs);
+    return call_value(r, &f, args.list.u.list->items, args.list.u.list->n, &args.kwargs);
 }
 
-static struct value eval_filter(struct render *r, const struct node *n, bool test)
+/* The filter or test of node n on a value. */
+struct value eval_filter(struct render *r, const struct node *n, struct value self)
 {
-    struct dict kwargs = {0};
-    struct call c = {.r = r, .kwargs = &kwargs};
-    c.self = eval(r, n->a);
-    if (!eval_arguments(r, n, &c.args, &c.n, &kwargs))
+    struct arguments args;
+    if (r->code < 0 || !eval_arguments(r, n, &args))
         return (struct value){0};
+    struct call c = {r, self, args.list.u.list->items, args.list.u.list->n, &args.kwargs};
     r->line = n->line;
-    struct value v = test ? apply_test(&c, n->name) : apply_filter(&c, n->name);
-    return test && n->negated ? value_bool(!value_truth(&v)) : v;
+    if (n->kind == N_FILTER)
+        return apply_filter(&c, n->name);
+    struct value v = apply_test(&c, n->name);
+    return n->negated ? value_bool(!value_truth(&v)) : v;
 }
 
 /* ---- the rest ---- */
@@ -470,8 +580,11 @@ static struct value eval_filter(struct render *r, const struct node *n, bool tes
 static struct value eval_list(struct render *r, const struct node *n)
 {
     struct value v = value_list(r);
-    for (size_t i = 0; i < n->n && r->code == 0; i++)
-        list_push(r, v.u.list, eval(r, n->kids[i]));
+    for (size_t i = 0; i < n->n && r->code == 0; i++) {
+        struct value item = eval(r, n->kids[i]);
+        if (r->code == 0)
+            list_push(r, v.u.list, item);
+    }
     if (r->code == 0)
         v.u.list->tuple = n->negated;
     return v;
@@ -482,7 +595,9 @@ static struct value eval_dict(struct render *r, const struct node *n)
     struct value v = value_dict(r);
     for (size_t i = 0; i + 1 < n->n && r->code == 0; i += 2) {
         struct value key = eval(r, n->kids[i]);
-        dict_put(r, v.u.dict, key, eval(r, n->kids[i + 1]));
+        struct value item = eval(r, n->kids[i + 1]);
+        if (r->code == 0)
+            dict_put(r, v.u.dict, key, item);
     }
     return v;
 }
@@ -533,12 +648,14 @@ static struct value eval_node(struct render *r, const struct node *n)
         return r->code < 0 ? a : get_item(r, &a, &b);
     case N_SLICE:
         a = eval(r, n->a);
-        return r->code < 0 ? a : slice(r, n, &a);
+        b = r->code < 0 ? a : slice(r, n, &a);
+        b.markup = a.markup && b.kind == V_STRING;
+        return b;
     case N_CALL:
-        return eval_call(r, n);
+        return eval_call(r, n, NULL);
     case N_FILTER:
     case N_TEST:
-        return eval_filter(r, n, n->kind == N_TEST);
+        return eval_filter(r, n, eval(r, n->a));
     case N_UNARY:
         return eval_unary(r, n);
     case N_BINARY:

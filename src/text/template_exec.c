@@ -18,10 +18,16 @@ static struct frame *push_frame(struct render *r, struct frame *up)
 
 /* ---- assignment ---- */
 
+static void assign(struct render *r, const struct node *n, struct value v);
+
 static void assign_one(struct render *r, const struct node *target, struct value v)
 {
     if (target->kind == N_NAME) {
         frame_set(r, r->frame, target->name, v);
+        return;
+    }
+    if (target->kind == N_LIST) {
+        assign(r, target, v);
         return;
     }
     struct value object = eval(r, target->a);
@@ -29,6 +35,8 @@ static void assign_one(struct render *r, const struct node *target, struct value
         return;
     if (object.kind != V_NAMESPACE)
         render_fail(r, "only a namespace takes an attribute");
+    else if (target->name.n && target->name.p[0] == '_')
+        render_fail(r, "a namespace takes no name that begins with '_'");
     else
         dict_put(r, object.u.dict, value_string(tstr_make(r, target->name.p, target->name.n, true)),
                  v);
@@ -36,7 +44,7 @@ static void assign_one(struct render *r, const struct node *target, struct value
 
 static void assign(struct render *r, const struct node *n, struct value v)
 {
-    if (n->n_args == 1) {
+    if (n->n_args == 1 && n->kind != N_LIST) {
         assign_one(r, n->args[0], v);
         return;
     }
@@ -54,12 +62,61 @@ static struct value capture(struct render *r, const struct node *body)
     r->out = &own;
     exec(r, body);
     r->out = outer;
-    struct tstr s = tstr_make(r, own.p ? own.p : "", own.n, false);
-    if (r->code == 0 && own.n)
-        memcpy((uint8_t *)(uintptr_t)s.trust, own.trust, own.n);
-    sp_free(own.p);
-    sp_free(own.trust);
-    return value_string(s);
+    return value_string(text_finish(r, &own));
+}
+
+/* Filters of a block's text. */
+static struct value filter_text(struct render *r, const struct node *filter, struct value text)
+{
+    if (!filter)
+        return text;
+    if (++r->depth > DEPTH_MAX * 4)
+        return render_fail(r, "filters nested too deep");
+    struct value v = eval_filter(r, filter, filter_text(r, filter->a, text));
+    r->depth--;
+    return v;
+}
+
+static bool is_parameter(const struct node *n, str name)
+{
+    for (size_t i = 0; i < n->n_args; i++)
+        if (str_eq(n->args[i]->name, name))
+            return true;
+    return false;
+}
+
+/* What the parameters leave over: varargs, kwargs and caller, where the body uses them. */
+static void bind_rest(struct render *r, const struct node *node, struct frame *f,
+                      struct value *args, size_t n, struct dict *kwargs)
+{
+    struct value rest = value_list(r), named = value_dict(r),
+                 caller = value_undefined(str_of("caller"));
+    for (size_t i = node->n_args; i < n && r->code == 0; i++)
+        list_push(r, rest.u.list, args[i]);
+    for (size_t i = 0; kwargs && i < kwargs->n && r->code == 0; i++) {
+        str name = {kwargs->keys[i].u.s.p, kwargs->keys[i].u.s.n};
+        if (is_parameter(node, name))
+            continue;
+        if (node->caller && str_eqz(name, "caller"))
+            caller = kwargs->values[i];
+        else if (node->kwargs)
+            dict_put(r, named.u.dict, kwargs->keys[i], kwargs->values[i]);
+        else
+            render_fail(r, "macro %.*s takes no argument '%.*s'", (int)node->name.n,
+                        node->name.p ? node->name.p : "", (int)(name.n < 60 ? name.n : 60), name.p);
+    }
+    if (r->code == 0 && n > node->n_args && !node->varargs)
+        render_fail(r, "macro %.*s takes %zu arguments, %zu were given", (int)node->name.n,
+                    node->name.p ? node->name.p : "", node->n_args, n);
+    if (r->code < 0)
+        return;
+    rest.u.list->tuple = true;
+    if (node->varargs)
+        frame_set(r, f, str_of("varargs"), rest);
+    if (node->kwargs)
+        frame_set(r, f, str_of("kwargs"), named);
+    if (node->caller && !is_parameter(node, str_of("caller")))
+        frame_set(r, f, str_of("caller"), caller);
 }
 
 struct value call_macro(struct render *r, const struct macro *m, struct value *args, size_t n,
@@ -67,25 +124,55 @@ struct value call_macro(struct render *r, const struct macro *m, struct value *a
 {
     const struct node *node = m->node;
     struct frame *caller = r->frame, *f = push_frame(r, m->home);
-    if (n > node->n_args)
-        return render_fail(r, "macro %.*s takes %zu arguments, %zu were given", (int)node->name.n,
-                           node->name.p, node->n_args, n);
     if (!f || ++r->depth > DEPTH_MAX)
         return render_fail(r, "macros nested too deep");
+    bind_rest(r, node, f, args, n, kwargs);
     r->frame = f;
     for (size_t i = 0; i < node->n_args && r->code == 0; i++) {
         const struct node *p = node->args[i];
         const struct value *named = kwargs ? dict_find(kwargs, p->name) : NULL;
-        frame_set(r, f, p->name,
-                  i < n   ? args[i]
-                  : named ? *named
-                  : p->a  ? eval(r, p->a)
-                          : value_undefined(p->name));
+        if (named && i < n) {
+            render_fail(r, "argument '%.*s' is given twice", (int)p->name.n, p->name.p);
+            break;
+        }
+        struct value v = i < n   ? args[i]
+                         : named ? *named
+                         : p->a  ? eval(r, p->a)
+                                 : value_undefined(p->name);
+        frame_set(r, f, p->name, v);
     }
     struct value out = r->code == 0 ? capture(r, node->b) : (struct value){0};
     r->frame = caller;
     r->depth--;
     return out;
+}
+
+static struct value new_macro(struct render *r, const struct node *n)
+{
+    struct macro *m = render_alloc(r, sizeof *m);
+    if (!m)
+        return (struct value){0};
+    *m = (struct macro){n, r->frame};
+    return (struct value){.kind = V_MACRO, .u.macro = m};
+}
+
+static void write_value(struct render *r, struct value v)
+{
+    struct tstr text = r->code == 0 ? value_text(r, &v) : (struct tstr){0};
+    if (r->code == 0)
+        output_add(r, r->out, text);
+}
+
+static void exec_with(struct render *r, const struct node *n)
+{
+    struct frame *outer = r->frame, *f = push_frame(r, outer);
+    for (size_t i = 0; f && i < n->n_args && r->code == 0; i++)
+        frame_set(r, f, n->args[i]->name, eval(r, n->args[i]->a));
+    if (r->code < 0)
+        return;
+    r->frame = f;
+    exec(r, n->b);
+    r->frame = outer;
 }
 
 /* ---- loops ---- */
@@ -108,17 +195,16 @@ static const struct list *filtered(struct render *r, const struct node *n, const
     return r->code == 0 ? kept.u.list : NULL;
 }
 
-static void exec_for(struct render *r, const struct node *n)
+static void run_loop(struct render *r, const struct node *n, const struct value *over, int depth)
 {
-    struct value over = eval(r, n->a);
-    const struct list *items = r->code == 0 ? value_items(r, &over) : NULL;
+    const struct list *items = value_items(r, over);
     struct frame *outer = r->frame;
     if (items && n->n)
         items = filtered(r, n, items);
     struct loop_state *loop = render_alloc(r, sizeof *loop);
     if (!items || !loop)
         return;
-    loop->items = items;
+    *loop = (struct loop_state){.items = items, .node = n, .home = outer, .depth = depth};
     for (size_t i = 0; i < items->n && r->code == 0 && !r->breaking; i++) {
         r->frame = push_frame(r, outer);
         if (!r->frame)
@@ -135,6 +221,23 @@ static void exec_for(struct render *r, const struct node *n)
         exec(r, n->c);
 }
 
+struct value call_loop(struct render *r, const struct loop_state *l, const struct value *over)
+{
+    struct output own = {0}, *outer = r->out;
+    struct frame *caller = r->frame;
+    if (!l->node->recursive)
+        return render_fail(r, "only a recursive loop can be called");
+    if (++r->depth > DEPTH_MAX)
+        return render_fail(r, "loops nested too deep");
+    r->out = &own;
+    r->frame = l->home;
+    run_loop(r, l->node, over, l->depth + 1);
+    r->out = outer;
+    r->frame = caller;
+    r->depth--;
+    return value_string(text_finish(r, &own));
+}
+
 static void exec_if(struct render *r, const struct node *n)
 {
     for (size_t i = 0; i + 1 < n->n; i += 2) {
@@ -148,26 +251,6 @@ static void exec_if(struct render *r, const struct node *n)
     }
     if (n->c)
         exec(r, n->c);
-}
-
-static void exec_macro(struct render *r, const struct node *n)
-{
-    struct macro *m = render_alloc(r, sizeof *m);
-    if (!m)
-        return;
-    *m = (struct macro){n, r->frame};
-    frame_set(r, r->frame, n->name, (struct value){.kind = V_MACRO, .u.macro = m});
-}
-
-static void exec_output(struct render *r, const struct node *n)
-{
-    struct value v = eval(r, n->a);
-    if (r->code == 0) {
-        r->line = n->line;
-        struct tstr text = value_text(r, &v);
-        if (r->code == 0)
-            output_add(r, r->out, text);
-    }
 }
 
 static void exec_body(struct render *r, const struct node *n)
@@ -186,27 +269,51 @@ void exec(struct render *r, const struct node *n)
         render_fail(r, "it takes more than %d steps", STEPS_MAX);
     if (r->code < 0)
         return;
+    struct value v;
     switch (n->kind) {
     case N_TEXT:
         output_add(r, r->out, n->constant->u.s);
         break;
     case N_OUTPUT:
-        exec_output(r, n);
+        v = eval(r, n->a);
+        r->line = n->line;
+        write_value(r, v);
         break;
     case N_IF:
         exec_if(r, n);
         break;
     case N_FOR:
-        exec_for(r, n);
+        v = eval(r, n->a);
+        if (r->code == 0)
+            run_loop(r, n, &v, 0);
         break;
     case N_SET:
-        assign(r, n, eval(r, n->a));
+        v = eval(r, n->a);
+        if (r->code == 0)
+            assign(r, n, v);
         break;
     case N_SET_BLOCK:
-        assign(r, n, capture(r, n->b));
+        v = filter_text(r, n->a, capture(r, n->b));
+        if (r->code == 0)
+            assign(r, n, v);
+        break;
+    case N_FILTER_BLOCK:
+        v = filter_text(r, n->a, capture(r, n->b));
+        if (r->code == 0 && v.kind != V_STRING)
+            render_fail(r, "the filters of a block give a value of type %s", value_type(&v));
+        write_value(r, v);
+        break;
+    case N_CALL_BLOCK:
+        v = new_macro(r, n);
+        write_value(r, eval_call(r, n->a, &v));
+        break;
+    case N_WITH:
+        exec_with(r, n);
         break;
     case N_MACRO:
-        exec_macro(r, n);
+        v = new_macro(r, n);
+        if (r->code == 0)
+            frame_set(r, r->frame, n->name, v);
         break;
     case N_BREAK:
         r->breaking = true;

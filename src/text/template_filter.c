@@ -1,16 +1,47 @@
-/* Filters, tests and global functions. */
+/* Filters of strings and numbers, and the table of all filters. Those of lists: template_filter_list.c. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <utf8proc.h>
 #include "text/template_int.h"
 
-typedef struct value (*filter_fn)(struct call *c);
+/* ---- arguments ---- */
 
-static struct value need_list(struct call *c, struct list **out)
+const struct value *call_arg(const struct call *c, size_t i, const char *name)
 {
-    *out = value_items(c->r, &c->self);
-    return *out ? c->self : (struct value){0};
+    if (i < c->n)
+        return &c->args[i];
+    return name && c->kwargs ? dict_find(c->kwargs, str_of(name)) : NULL;
+}
+
+bool call_flag(const struct call *c, size_t i, const char *name)
+{
+    const struct value *v = call_arg(c, i, name);
+    return v && value_truth(v);
+}
+
+int64_t call_int(const struct call *c, size_t i, const char *name, int64_t otherwise)
+{
+    const struct value *v = call_arg(c, i, name);
+    if (!v)
+        return otherwise;
+    if (v->kind != V_INT && v->kind != V_BOOL)
+        render_fail(c->r, "a whole number is wanted, not %s", value_type(v));
+    return v->kind == V_INT ? v->u.i : v->kind == V_BOOL ? v->u.b : otherwise;
+}
+
+struct value call_fail(const struct call *c, const char *what)
+{
+    return render_fail(c->r, "%s", what);
+}
+
+call_fn entry_find(const struct entry *entries, size_t n, str name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eqz(name, entries[i].name))
+            return entries[i].fn;
+    return NULL;
 }
 
 static struct tstr need_text(struct call *c)
@@ -18,21 +49,7 @@ static struct tstr need_text(struct call *c)
     return value_text(c->r, &c->self);
 }
 
-static struct value f_length(struct call *c)
-{
-    switch (c->self.kind) {
-    case V_STRING:
-        return value_int((int64_t)text_length(c->self.u.s));
-    case V_LIST:
-        return value_int((int64_t)c->self.u.list->n);
-    case V_DICT:
-        return value_int((int64_t)c->self.u.dict->n);
-    case V_UNDEFINED:
-        return value_int(0);
-    default:
-        return render_fail(c->r, "a value of type %s has no length", value_type(&c->self));
-    }
-}
+/* ---- strings ---- */
 
 static struct value f_trim(struct call *c)
 {
@@ -49,25 +66,34 @@ static struct value f_lower(struct call *c)
     return value_string(text_case(c->r, need_text(c), 'l'));
 }
 
-static struct value f_title(struct call *c)
-{
-    return value_string(text_case(c->r, need_text(c), 't'));
-}
-
 static struct value f_capitalize(struct call *c)
 {
     return value_string(text_case(c->r, need_text(c), 'c'));
 }
 
-static struct value f_tojson(struct call *c)
+static bool starts_word(char c)
 {
-    const struct value *indent = call_arg(c, 1, "indent"),
-                       *separators = call_arg(c, 2, "separators");
-    const struct value *ascii = call_arg(c, 0, "ensure_ascii"), *sort = call_arg(c, 3, "sort_keys");
-    if (c->self.kind == V_UNDEFINED)
-        return render_fail(c->r, "tojson of something undefined");
-    return value_string(value_json(c->r, &c->self, indent, separators, ascii && value_truth(ascii),
-                                   sort && value_truth(sort)));
+    return c != '\0' && (strchr("-({[<", c) || strchr(" \t\n\r\f\v", c));
+}
+
+/* Unlike str.title: words begin after white space and opening brackets only. */
+static struct value f_title(struct call *c)
+{
+    struct tstr s = need_text(c);
+    struct output o = {0};
+    for (size_t at = 0; at < s.n && c->r->code == 0;) {
+        size_t to, first = at;
+        while (first < s.n && starts_word(s.p[first]))
+            first++;
+        for (to = first; to < s.n && !starts_word(s.p[to]);)
+            to++;
+        output_add(c->r, &o, tstr_slice(s, at, first));
+        size_t second = first + text_offset(tstr_slice(s, first, to), 1);
+        output_add(c->r, &o, text_case(c->r, tstr_slice(s, first, second), 'u'));
+        output_add(c->r, &o, text_case(c->r, tstr_slice(s, second, to), 'l'));
+        at = to;
+    }
+    return value_string(text_finish(c->r, &o));
 }
 
 static struct value f_string(struct call *c)
@@ -75,75 +101,203 @@ static struct value f_string(struct call *c)
     return value_string(need_text(c));
 }
 
+static struct value f_replace(struct call *c)
+{
+    const struct value *from = call_arg(c, 0, "old"), *to = call_arg(c, 1, "new"),
+                       *count = call_arg(c, 2, "count");
+    if (!from || !to)
+        return call_fail(c, "replace wants two strings");
+    int64_t most = count && count->kind != V_NONE ? call_int(c, 2, "count", -1) : -1;
+    return value_string(
+        text_replace(c->r, need_text(c), value_text(c->r, from), value_text(c->r, to), most));
+}
+
+static struct value f_indent(struct call *c)
+{
+    const struct value *width = call_arg(c, 0, "width");
+    bool first = call_flag(c, 1, "first"), blank = call_flag(c, 2, "blank");
+    struct tstr space = tstr_make(c->r, " ", 1, true), line_end = tstr_make(c->r, "\n", 1, true);
+    struct tstr pad = width && width->kind == V_STRING
+                          ? width->u.s
+                          : text_repeat(c->r, space, call_int(c, 0, "width", 4));
+    struct value lines = value_list(c->r);
+    struct output o = {0};
+    if (c->self.kind != V_STRING)
+        return render_fail(c->r, "indent of a value of type %s", value_type(&c->self));
+    if (c->r->code < 0)
+        return lines;
+    text_lines(c->r, tstr_concat(c->r, need_text(c), line_end), false, lines.u.list);
+    for (size_t i = 0; i < lines.u.list->n && c->r->code == 0; i++) {
+        struct tstr line = lines.u.list->items[i].u.s;
+        if (i)
+            output_add(c->r, &o, line_end);
+        if (i ? line.n || blank : first)
+            output_add(c->r, &o, pad);
+        output_add(c->r, &o, line);
+    }
+    return value_string(text_finish(c->r, &o));
+}
+
+static struct value f_center(struct call *c)
+{
+    return value_string(text_pad(c->r, need_text(c), call_int(c, 0, "width", 80), '^',
+                                 tstr_make(c->r, " ", 1, true)));
+}
+
+/* Cut at `length`, at the last space before it unless killwords; a text that is only `leeway` longer stays. */
+static struct value f_truncate(struct call *c)
+{
+    const struct value *end = call_arg(c, 2, "end");
+    const struct value *leeway_arg = call_arg(c, 3, "leeway");
+    struct tstr s = need_text(c),
+                tail = end ? value_text(c->r, end) : tstr_make(c->r, "...", 3, true);
+    int64_t length = call_int(c, 0, "length", 255), n = (int64_t)text_length(s),
+            leeway = leeway_arg && leeway_arg->kind != V_NONE ? call_int(c, 3, "leeway", 5) : 5;
+    int64_t keep = length - (int64_t)text_length(tail);
+    if (c->self.kind != V_STRING)
+        return render_fail(c->r, "truncate of a value of type %s", value_type(&c->self));
+    if (c->r->code == 0 && (keep < 0 || leeway < 0))
+        return call_fail(c, "truncate: the length is less than that of the end");
+    if (c->r->code < 0 || n <= length + leeway)
+        return value_string(s);
+    struct tstr cut = tstr_slice(s, 0, text_offset(s, (size_t)keep));
+    const char *space = call_flag(c, 1, "killwords") ? NULL : memrchr(cut.p, ' ', cut.n);
+    if (space)
+        cut = tstr_slice(cut, 0, (size_t)(space - cut.p));
+    return value_string(tstr_concat(c->r, cut, tail));
+}
+
+/* Runs of letters, digits and "_". */
+static struct value f_wordcount(struct call *c)
+{
+    struct tstr s = need_text(c);
+    int64_t words = 0;
+    bool inside = false;
+    for (size_t i = 0; i < s.n;) {
+        uint32_t cp = 0;
+        size_t n = utf8_decode(s.p + i, s.n - i, &cp);
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)cp);
+        bool word = cp == '_' ||
+                    (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+                    (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
+        words += word && !inside;
+        inside = word;
+        i += n ? n : 1;
+    }
+    return value_int(words);
+}
+
+static struct value f_forceescape(struct call *c)
+{
+    struct value v = value_string(text_escape(c->r, need_text(c)));
+    v.markup = true;
+    return v;
+}
+
+static struct value f_escape(struct call *c)
+{
+    return c->self.markup ? c->self : f_forceescape(c);
+}
+
+static void url_text(struct render *r, struct output *o, struct tstr s, bool form)
+{
+    for (size_t i = 0; i < s.n && r->code == 0; i++) {
+        char text[8];
+        unsigned char b = (unsigned char)s.p[i];
+        bool plain = (b >= '0' && b <= '9') || ((b | 32) >= 'a' && (b | 32) <= 'z' && b < 128) ||
+                     (b && strchr("_.-~", b)) || (b == '/' && !form);
+        snprintf(text, sizeof text, plain || (form && b == ' ') ? "%c" : "%%%02X",
+                 form && b == ' ' ? '+' : b);
+        output_addz(r, o, text, s.trust[i]);
+    }
+}
+
+/* A string, or the pairs of a dict or list as in "a=1&b=2". */
+static struct value f_urlencode(struct call *c)
+{
+    struct output o = {0};
+    bool pairs = c->self.kind >= V_LIST && c->self.kind <= V_DICT;
+    struct value items = c->self.kind == V_DICT ? call_method(c, str_of("items")) : c->self;
+    const struct list *l = pairs && c->r->code == 0 ? value_items(c->r, &items) : NULL;
+    if (!pairs)
+        url_text(c->r, &o, need_text(c), false);
+    for (size_t i = 0; l && i < l->n && c->r->code == 0; i++) {
+        const struct list *pair = value_items(c->r, &l->items[i]);
+        if (pair && pair->n != 2)
+            call_fail(c, "urlencode wants pairs");
+        if (i)
+            output_addz(c->r, &o, "&", true);
+        for (size_t k = 0; pair && k < 2 && c->r->code == 0; k++) {
+            url_text(c->r, &o, value_text(c->r, &pair->items[k]), true);
+            if (k == 0)
+                output_addz(c->r, &o, "=", true);
+        }
+    }
+    return value_string(text_finish(c->r, &o));
+}
+
+static struct value f_format(struct call *c)
+{
+    struct value values = value_list(c->r);
+    if (c->n && c->kwargs && c->kwargs->n)
+        return call_fail(c, "format wants values or names, not both");
+    for (size_t i = 0; i < c->n && c->r->code == 0; i++)
+        list_push(c->r, values.u.list, c->args[i]);
+    if (c->r->code < 0)
+        return values;
+    values.u.list->tuple = true;
+    if (c->kwargs && c->kwargs->n)
+        values = (struct value){.kind = V_DICT, .u.dict = c->kwargs};
+    return value_string(format_percent(c->r, need_text(c), &values));
+}
+
+static struct value f_tojson(struct call *c)
+{
+    const struct value *indent = call_arg(c, 1, "indent"),
+                       *separators = call_arg(c, 2, "separators");
+    if (c->self.kind == V_UNDEFINED)
+        return call_fail(c, "tojson of something undefined");
+    return value_string(value_json(c->r, &c->self, indent, separators,
+                                   call_flag(c, 0, "ensure_ascii"), call_flag(c, 3, "sort_keys")));
+}
+
 static struct value f_default(struct call *c)
 {
-    const struct value *fallback = call_arg(c, 0, "default_value"),
-                       *boolean = call_arg(c, 1, "boolean");
+    const struct value *fallback = call_arg(c, 0, "default_value");
     bool missing =
-        c->self.kind == V_UNDEFINED || (boolean && value_truth(boolean) && !value_truth(&c->self));
-    return !missing ? c->self : fallback ? *fallback : value_string(tstr_make(c->r, "", 0, true));
+        c->self.kind == V_UNDEFINED || (call_flag(c, 1, "boolean") && !value_truth(&c->self));
+    return !missing ? c->self : fallback ? *fallback : value_text_of(c->r, "");
 }
 
-static struct value f_first(struct call *c)
-{
-    struct list *l;
-    need_list(c, &l);
-    return l && l->n ? l->items[0] : value_undefined((str){"first", 5});
-}
+/* ---- numbers ---- */
 
-static struct value f_last(struct call *c)
+/* Digits of a base from 2 to 36, with the prefix that Python allows for it ("0x1f"). */
+static bool int_of_base(struct tstr s, int64_t base, int64_t *out)
 {
-    struct list *l;
-    need_list(c, &l);
-    return l && l->n ? l->items[l->n - 1] : value_undefined((str){"last", 4});
-}
-
-static struct value copy_list(struct call *c, const struct list *l)
-{
-    struct value out = value_list(c->r);
-    for (size_t i = 0; l && i < l->n && c->r->code == 0; i++)
-        list_push(c->r, out.u.list, l->items[i]);
-    return out;
-}
-
-static struct value f_list(struct call *c)
-{
-    struct list *l;
-    need_list(c, &l);
-    return copy_list(c, l);
-}
-
-static struct value f_reverse(struct call *c)
-{
-    struct list *l;
-    struct value out = value_list(c->r);
-    need_list(c, &l);
-    for (size_t i = l ? l->n : 0; i > 0 && c->r->code == 0; i--)
-        list_push(c->r, out.u.list, l->items[i - 1]);
-    if (c->r->code == 0 && c->self.kind == V_STRING)
-        return value_string(text_join(c->r, tstr_make(c->r, "", 0, true), out.u.list));
-    return out;
-}
-
-static struct value f_join(struct call *c)
-{
-    const struct value *sep = call_arg(c, 0, "d"), *attribute = call_arg(c, 1, "attribute");
-    struct list *l;
-    need_list(c, &l);
-    struct value items = copy_list(c, l);
-    for (size_t i = 0;
-         c->r->code == 0 && attribute && attribute->kind == V_STRING && i < items.u.list->n; i++)
-        items.u.list->items[i] = get_item(c->r, &items.u.list->items[i], attribute);
-    if (c->r->code < 0)
-        return items;
-    return value_string(
-        text_join(c->r, sep ? value_text(c->r, sep) : tstr_make(c->r, "", 0, true), items.u.list));
+    static const struct {
+        char letter;
+        int base;
+    } prefixes[] = {{'x', 16}, {'o', 8}, {'b', 2}};
+    char text[72], *end;
+    size_t sign = s.n && (s.p[0] == '-' || s.p[0] == '+'), from = sign;
+    for (size_t i = 0; i < SP_COUNT(prefixes) && s.n > sign + 2; i++)
+        if (base == prefixes[i].base && s.p[sign] == '0' &&
+            (s.p[sign + 1] | 32) == prefixes[i].letter)
+            from = sign + 2;
+    if (base < 2 || base > 36 || s.n - from == 0 || s.n - from > 64 ||
+        text_is_space((uint32_t)s.p[from]) || s.p[from] == '-' || s.p[from] == '+')
+        return false;
+    text[0] = sign && s.p[0] == '-' ? '-' : '+';
+    memcpy(text + 1, s.p + from, s.n - from);
+    text[1 + s.n - from] = '\0';
+    *out = strtoll(text, &end, (int)base);
+    return *end == '\0' && *out != INT64_MAX && *out != INT64_MIN;
 }
 
 static struct value f_int(struct call *c)
 {
     const struct value *fallback = call_arg(c, 0, "default");
-    int64_t i;
+    int64_t i, base = call_int(c, 1, "base", 10);
     double f;
     if (c->self.kind == V_INT)
         return c->self;
@@ -153,7 +307,7 @@ static struct value f_int(struct call *c)
         return value_int((int64_t)c->self.u.f);
     if (c->self.kind == V_STRING) {
         struct tstr s = text_strip(c->self.u.s, NULL, true, true);
-        if (str_to_i64((str){s.p, s.n}, &i))
+        if (int_of_base(s, base, &i))
             return value_int(i);
         if (str_to_f64((str){s.p, s.n}, &f) && fabs(f) < 9e18)
             return value_int((int64_t)f);
@@ -181,230 +335,47 @@ static struct value f_abs(struct call *c)
 {
     if (c->self.kind == V_FLOAT)
         return value_float(fabs(c->self.u.f));
+    if (c->self.kind == V_BOOL)
+        return value_int(c->self.u.b);
     if (c->self.kind != V_INT || c->self.u.i == INT64_MIN)
         return render_fail(c->r, "abs of a value of type %s", value_type(&c->self));
     return value_int(c->self.u.i < 0 ? -c->self.u.i : c->self.u.i);
 }
 
-static struct value f_replace(struct call *c)
+static struct value f_round(struct call *c)
 {
-    const struct value *from = call_arg(c, 0, "old"), *to = call_arg(c, 1, "new"),
-                       *count = call_arg(c, 2, "count");
-    if (!from || !to)
-        return render_fail(c->r, "replace wants two strings");
-    return value_string(text_replace(c->r, need_text(c), value_text(c->r, from),
-                                     value_text(c->r, to),
-                                     count && count->kind == V_INT ? count->u.i : -1));
-}
-
-static struct value f_indent(struct call *c)
-{
-    const struct value *width = call_arg(c, 0, "width"), *first = call_arg(c, 1, "first"),
-                       *blank = call_arg(c, 2, "blank");
-    char spaces[65];
-    int64_t n = width && width->kind == V_INT ? width->u.i : 4;
-    if (n < 0 || n > 64)
-        return render_fail(c->r, "indent of %lld", (long long)n);
-    memset(spaces, ' ', (size_t)n);
-    struct tstr pad =
-        width && width->kind == V_STRING ? width->u.s : tstr_make(c->r, spaces, (size_t)n, true);
-    struct tstr s = need_text(c), out = tstr_make(c->r, "", 0, true);
-    bool indent_first = first && value_truth(first), indent_blank = blank && value_truth(blank);
-    for (size_t at = 0; at <= s.n && c->r->code == 0;) {
-        const char *end = at < s.n ? memchr(s.p + at, '\n', s.n - at) : NULL;
-        size_t to = end ? (size_t)(end - s.p) + 1 : s.n;
-        bool empty = to == at || (to == at + 1 && end);
-        if ((at > 0 || indent_first) && (!empty || indent_blank))
-            out = tstr_concat(c->r, out, pad);
-        out = tstr_concat(c->r, out, tstr_slice(s, at, to));
-        if (!end)
-            break;
-        at = to;
+    const struct value *method = call_arg(c, 1, "method");
+    int64_t precision = call_int(c, 0, "precision", 0);
+    bool common = !method || (method->kind == V_STRING && method->u.s.n == 6);
+    char text[400];
+    if (c->self.kind == V_BOOL)
+        c->self = value_int(c->self.u.b);
+    if ((c->self.kind != V_INT && c->self.kind != V_FLOAT) || precision > 30 || precision < -30)
+        return render_fail(c->r, "round of a value of type %s to %lld digits", value_type(&c->self),
+                           (long long)precision);
+    if (common && c->self.kind == V_INT && precision >= 0)
+        return c->self;
+    double x = c->self.kind == V_INT ? (double)c->self.u.i : c->self.u.f;
+    double unit = pow(10, (double)precision);
+    if (!common)
+        x = (method->kind == V_STRING && method->u.s.n == 4 ? ceil : floor)(x * unit) / unit;
+    else if (precision < 0)
+        x = rint(x * unit) / unit;
+    else {
+        snprintf(text, sizeof text, "%.*f", (int)precision, x); /* exact, half to even */
+        x = strtod(text, NULL);
     }
-    return value_string(out);
-}
-
-static struct value f_items(struct call *c)
-{
-    if (c->self.kind == V_UNDEFINED)
-        return value_list(c->r);
-    if (c->self.kind != V_DICT)
-        return render_fail(c->r, "items of a value of type %s", value_type(&c->self));
-    return call_method(c, (str){"items", 5});
-}
-
-/* ---- sorting ---- */
-
-struct sorter {
-    struct render *r;
-    const struct value *attribute;
-    bool fold;
-};
-static _Thread_local struct sorter *sorting;
-
-static struct value sort_key(const struct value *v)
-{
-    struct render *r = sorting->r;
-    struct value key = sorting->attribute ? get_item(r, v, sorting->attribute) : *v;
-    return sorting->fold && key.kind == V_STRING ? value_string(text_case(r, key.u.s, 'l')) : key;
-}
-
-static int by_sort_key(const struct value *a, const struct value *b)
-{
-    struct value x = sort_key(a), y = sort_key(b);
-    return sorting->r->code < 0 ? 0 : value_order(sorting->r, &x, &y);
-}
-
-/* Stable, as Python's: merge by halves. */
-static void merge_sort(struct render *r, struct value *v, struct value *tmp, size_t n)
-{
-    if (n < 2 || r->code < 0)
-        return;
-    size_t half = n / 2, i = 0, j = half, k = 0;
-    merge_sort(r, v, tmp, half);
-    merge_sort(r, v + half, tmp, n - half);
-    while (i < half || j < n)
-        tmp[k++] = j == n || (i < half && by_sort_key(&v[i], &v[j]) <= 0) ? v[i++] : v[j++];
-    memcpy(v, tmp, n * sizeof *v);
-}
-
-static struct value sorted(struct call *c, const struct value *attribute, bool fold, bool reverse,
-                           const struct list *l)
-{
-    struct value out = copy_list(c, l);
-    struct sorter s = {c->r, attribute, fold}, *outer = sorting;
-    struct value *tmp = render_alloc(c->r, ((l ? l->n : 0) + 1) * sizeof *tmp);
-    if (c->r->code < 0)
-        return out;
-    sorting = &s;
-    merge_sort(c->r, out.u.list->items, tmp, out.u.list->n);
-    sorting = outer;
-    for (size_t i = 0, n = out.u.list->n; reverse && i < n / 2; i++) {
-        struct value t = out.u.list->items[i];
-        out.u.list->items[i] = out.u.list->items[n - 1 - i];
-        out.u.list->items[n - 1 - i] = t;
-    }
-    return out;
-}
-
-static struct value f_sort(struct call *c)
-{
-    const struct value *reverse = call_arg(c, 0, "reverse"),
-                       *exact = call_arg(c, 1, "case_sensitive");
-    struct list *l;
-    need_list(c, &l);
-    return sorted(c, call_arg(c, 2, "attribute"), !(exact && value_truth(exact)),
-                  reverse && value_truth(reverse), l);
-}
-
-static struct value f_dictsort(struct call *c)
-{
-    static const struct value zero = {.kind = V_INT};
-    if (c->self.kind != V_DICT)
-        return render_fail(c->r, "dictsort of a value of type %s", value_type(&c->self));
-    struct value items = call_method(c, (str){"items", 5});
-    return c->r->code < 0 ? items : sorted(c, &zero, true, false, items.u.list);
-}
-
-static struct value f_unique(struct call *c)
-{
-    struct list *l;
-    struct value out = value_list(c->r);
-    need_list(c, &l);
-    for (size_t i = 0; l && i < l->n && c->r->code == 0; i++) {
-        bool seen = false;
-        for (size_t k = 0; k < out.u.list->n && !seen; k++)
-            seen = value_equal(&out.u.list->items[k], &l->items[i]);
-        if (!seen)
-            list_push(c->r, out.u.list, l->items[i]);
-    }
-    return out;
-}
-
-/* ---- map, select, reject and their attribute forms ---- */
-
-static struct value f_map(struct call *c)
-{
-    const struct value *attribute = call_arg(c, 99, "attribute"), *name = call_arg(c, 0, NULL),
-                       *fallback = call_arg(c, 99, "default");
-    struct list *l;
-    struct value out = value_list(c->r);
-    need_list(c, &l);
-    for (size_t i = 0; l && i < l->n && c->r->code == 0; i++) {
-        struct value v;
-        if (attribute) {
-            v = get_item(c->r, &l->items[i], attribute);
-            v = v.kind == V_UNDEFINED && fallback ? *fallback : v;
-        } else if (name && name->kind == V_STRING) {
-            struct call inner = {.r = c->r,
-                                 .self = l->items[i],
-                                 .args = c->args + 1,
-                                 .n = c->n - 1,
-                                 .kwargs = c->kwargs};
-            v = apply_filter(&inner, (str){name->u.s.p, name->u.s.n});
-        } else {
-            return render_fail(c->r, "map wants a filter's name or attribute=");
-        }
-        list_push(c->r, out.u.list, v);
-    }
-    return out;
-}
-
-static struct value pick(struct call *c, bool by_attribute, bool wanted)
-{
-    struct list *l;
-    struct value out = value_list(c->r);
-    size_t skip = by_attribute ? 1 : 0;
-    need_list(c, &l);
-    if (by_attribute && (c->n == 0 || c->args[0].kind != V_STRING))
-        return render_fail(c->r, "selectattr and rejectattr want an attribute's name");
-    for (size_t i = 0; l && i < l->n && c->r->code == 0; i++) {
-        struct value v = by_attribute ? get_item(c->r, &l->items[i], &c->args[0]) : l->items[i];
-        bool truth = value_truth(&v);
-        if (c->n > skip && c->args[skip].kind == V_STRING) {
-            struct call test = {
-                .r = c->r, .self = v, .args = c->args + skip + 1, .n = c->n - skip - 1};
-            struct value result =
-                apply_test(&test, (str){c->args[skip].u.s.p, c->args[skip].u.s.n});
-            truth = value_truth(&result);
-        }
-        if (truth == wanted)
-            list_push(c->r, out.u.list, l->items[i]);
-    }
-    return out;
-}
-
-static struct value f_select(struct call *c)
-{
-    return pick(c, false, true);
-}
-
-static struct value f_reject(struct call *c)
-{
-    return pick(c, false, false);
-}
-
-static struct value f_selectattr(struct call *c)
-{
-    return pick(c, true, true);
-}
-
-static struct value f_rejectattr(struct call *c)
-{
-    return pick(c, true, false);
+    return common && c->self.kind == V_INT ? value_int((int64_t)x) : value_float(x);
 }
 
 static struct value f_safe(struct call *c)
 {
-    return c->self;
+    struct value v = value_string(need_text(c));
+    v.markup = true;
+    return v;
 }
 
-static const struct {
-    const char *name;
-    filter_fn fn;
-} filters[] = {
-    {"length", f_length},
-    {"count", f_length},
+static const struct entry filters[] = {
     {"trim", f_trim},
     {"upper", f_upper},
     {"lower", f_lower},
@@ -414,213 +385,53 @@ static const struct {
     {"string", f_string},
     {"default", f_default},
     {"d", f_default},
-    {"first", f_first},
-    {"last", f_last},
-    {"list", f_list},
-    {"reverse", f_reverse},
-    {"join", f_join},
     {"int", f_int},
     {"float", f_float},
     {"abs", f_abs},
+    {"round", f_round},
     {"replace", f_replace},
     {"indent", f_indent},
-    {"items", f_items},
-    {"sort", f_sort},
-    {"dictsort", f_dictsort},
-    {"unique", f_unique},
-    {"map", f_map},
-    {"select", f_select},
-    {"reject", f_reject},
-    {"selectattr", f_selectattr},
-    {"rejectattr", f_rejectattr},
+    {"center", f_center},
+    {"truncate", f_truncate},
+    {"wordcount", f_wordcount},
+    {"escape", f_escape},
+    {"e", f_escape},
+    {"forceescape", f_forceescape},
+    {"urlencode", f_urlencode},
+    {"format", f_format},
     {"safe", f_safe},
 };
 
-struct value apply_filter(struct call *c, str name)
+static call_fn filter_of(str name)
 {
-    for (size_t i = 0; i < SP_COUNT(filters); i++)
-        if (str_eqz(name, filters[i].name))
-            return filters[i].fn(c);
-    return render_fail(c->r, "no filter named '%.*s'", (int)(name.n < 60 ? name.n : 60), name.p);
+    call_fn fn = entry_find(filters, SP_COUNT(filters), name);
+    return fn ? fn : list_filter(name);
 }
 
-/* ---- tests ---- */
-
-static bool test_kind(const struct value *v, str name, bool *known)
+bool is_filter(str name)
 {
-    static const struct {
-        const char *name;
-        unsigned kinds;
-    } kinds[] = {
-        {"undefined", 1u << V_UNDEFINED},
-        {"none", 1u << V_NONE},
-        {"string", 1u << V_STRING},
-        {"mapping", 1u << V_DICT},
-        {"number", 1u << V_INT | 1u << V_FLOAT | 1u << V_BOOL},
-        {"integer", 1u << V_INT},
-        {"float", 1u << V_FLOAT},
-        {"boolean", 1u << V_BOOL},
-        {"sequence", 1u << V_LIST | 1u << V_STRING | 1u << V_DICT | 1u << V_UNDEFINED},
-        {"iterable", 1u << V_LIST | 1u << V_STRING | 1u << V_DICT | 1u << V_UNDEFINED},
-        {"callable", 1u << V_MACRO | 1u << V_BUILTIN | 1u << V_METHOD},
-    };
-    for (size_t i = 0; i < SP_COUNT(kinds); i++)
-        if (str_eqz(name, kinds[i].name))
-            return (kinds[i].kinds >> v->kind) & 1;
-    *known = false;
-    return false;
+    return filter_of(name) != NULL;
 }
 
-static bool test_compare(struct call *c, str name, bool *known)
+static bool keeps_markup(str name)
 {
-    static const struct {
-        const char *name;
-        int low, high; /* the results of value_order that pass */
-    } orders[] = {{"lt", -1, -1},        {"lessthan", -1, -1}, {"<", -1, -1}, {"gt", 1, 1},
-                  {"greaterthan", 1, 1}, {">", 1, 1},          {"le", -1, 0}, {"<=", -1, 0},
-                  {"ge", 0, 1},          {">=", 0, 1}};
-    const struct value *other = call_arg(c, 0, NULL);
-    *known = true;
-    if (str_eqz(name, "eq") || str_eqz(name, "equalto") || str_eqz(name, "sameas") ||
-        str_eqz(name, "=="))
-        return other && value_equal(&c->self, other);
-    if (str_eqz(name, "ne") || str_eqz(name, "!="))
-        return other && !value_equal(&c->self, other);
-    for (size_t i = 0; i < SP_COUNT(orders); i++)
-        if (other && str_eqz(name, orders[i].name)) {
-            int order = value_order(c->r, &c->self, other);
-            return order >= orders[i].low && order <= orders[i].high;
-        }
-    *known = false;
-    return false;
-}
-
-static bool test_in(struct call *c)
-{
-    const struct value *in = call_arg(c, 0, NULL);
-    const struct list *l;
-    if (in && in->kind == V_DICT)
-        return dict_get(in->u.dict, c->self) != NULL;
-    if (in && in->kind == V_STRING && c->self.kind == V_STRING)
-        return c->self.u.s.n == 0 ||
-               memmem(in->u.s.p, in->u.s.n, c->self.u.s.p, c->self.u.s.n) != NULL;
-    l = in ? value_items(c->r, in) : NULL;
-    for (size_t i = 0; l && i < l->n; i++)
-        if (value_equal(&c->self, &l->items[i]))
-            return true;
-    return false;
-}
-
-static bool test_number(struct call *c, str name, bool *known)
-{
-    const struct value *by = call_arg(c, 0, NULL);
-    *known = str_eqz(name, "odd") || str_eqz(name, "even") || str_eqz(name, "divisibleby");
-    if (!*known)
-        return false;
-    if (c->self.kind != V_INT || (name.p[0] == 'd' && (!by || by->kind != V_INT || by->u.i == 0))) {
-        render_fail(c->r, "test '%.*s' wants whole numbers", (int)name.n, name.p);
-        return false;
-    }
-    return name.p[0] == 'd' ? c->self.u.i % by->u.i == 0
-                            : (c->self.u.i % 2 != 0) == (name.p[0] == 'o');
-}
-
-struct value apply_test(struct call *c, str name)
-{
-    bool known = true;
-    if (str_eqz(name, "defined"))
-        return value_bool(c->self.kind != V_UNDEFINED);
-    if (str_eqz(name, "true") || str_eqz(name, "false"))
-        return value_bool(c->self.kind == V_BOOL && c->self.u.b == (name.p[0] == 't'));
-    if (str_eqz(name, "in"))
-        return value_bool(test_in(c));
-    bool result = test_kind(&c->self, name, &known);
-    if (!known)
-        result = test_compare(c, name, &known);
-    if (!known)
-        result = test_number(c, name, &known);
-    return known ? value_bool(result)
-                 : render_fail(c->r, "no test named '%.*s'", (int)(name.n < 60 ? name.n : 60),
-                               name.p);
-}
-
-/* ---- global functions ---- */
-
-static struct value g_range(struct call *c)
-{
-    int64_t v[3] = {0, 0, 1};
-    struct value out = value_list(c->r);
-    if (c->n < 1 || c->n > 3)
-        return render_fail(c->r, "range takes one to three numbers");
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->args[i].kind != V_INT)
-            return render_fail(c->r, "range wants whole numbers");
-        v[c->n == 1 ? 1 : i] = c->args[i].u.i;
-    }
-    if (v[2] == 0)
-        return render_fail(c->r, "range with a step of 0");
-    for (int64_t i = v[0]; (v[2] > 0 ? i < v[1] : i > v[1]) && c->r->code == 0; i += v[2]) {
-        if (out.u.list->n >= RANGE_MAX)
-            return render_fail(c->r, "a range of more than %d numbers", RANGE_MAX);
-        list_push(c->r, out.u.list, value_int(i));
-    }
-    return out;
-}
-
-static struct value g_dict(struct call *c, bool name_space)
-{
-    struct value out = value_dict(c->r);
-    if (c->r->code < 0)
-        return out;
-    if (c->n == 1 && c->args[0].kind == V_DICT)
-        for (size_t i = 0; i < c->args[0].u.dict->n; i++)
-            dict_put(c->r, out.u.dict, c->args[0].u.dict->keys[i], c->args[0].u.dict->values[i]);
-    for (size_t i = 0; c->kwargs && i < c->kwargs->n; i++)
-        dict_put(c->r, out.u.dict, c->kwargs->keys[i], c->kwargs->values[i]);
-    out.kind = name_space ? V_NAMESPACE : V_DICT;
-    return out;
-}
-
-/* raise_exception("...") gives the template's own words, with the line. */
-static struct value g_raise(struct call *c)
-{
-    const struct value *what = call_arg(c, 0, "message");
-    struct tstr text = what ? value_text(c->r, what) : (struct tstr){"", NULL, 0};
-    return render_fail(c->r, "%.*s", (int)(text.n < 300 ? text.n : 300), text.p);
-}
-
-static struct value g_strftime(struct call *c)
-{
-    const struct value *format = call_arg(c, 0, "format");
-    char pattern[128], out[256];
-    time_t now = time(NULL);
-    struct tm tm;
-    if (!format || format->kind != V_STRING || format->u.s.n >= sizeof pattern)
-        return render_fail(c->r, "strftime_now wants a short format");
-    memcpy(pattern, format->u.s.p, format->u.s.n);
-    pattern[format->u.s.n] = '\0';
-    localtime_r(&now, &tm);
-    size_t n = strftime(out, sizeof out, pattern, &tm);
-    return value_string(tstr_make(c->r, out, n, true));
-}
-
-bool is_builtin(str name)
-{
-    static const char *const names[] = {"range", "dict", "namespace", "raise_exception",
-                                        "strftime_now"};
+    static const char *const names[] = {"trim",   "upper",  "lower", "capitalize",
+                                        "string", "indent", "center"};
     for (size_t i = 0; i < SP_COUNT(names); i++)
         if (str_eqz(name, names[i]))
             return true;
     return false;
 }
 
-struct value call_builtin(struct call *c, str name)
+struct value apply_filter(struct call *c, str name)
 {
-    if (str_eqz(name, "range"))
-        return g_range(c);
-    if (str_eqz(name, "raise_exception"))
-        return g_raise(c);
-    if (str_eqz(name, "strftime_now"))
-        return g_strftime(c);
-    return g_dict(c, name.p[0] == 'n');
+    call_fn fn = filter_of(name);
+    if (!fn)
+        return render_fail(c->r, "no filter named '%.*s'", (int)(name.n < 60 ? name.n : 60),
+                           name.p);
+    if (!render_spend(c->r, value_size(&c->self)))
+        return (struct value){0};
+    struct value v = fn(c);
+    v.markup |= v.kind == V_STRING && c->self.markup && keeps_markup(name);
+    return v;
 }

@@ -7,10 +7,12 @@
 #include "text/template.h"
 
 #define STEPS_MAX 1000000 /* evaluated nodes of one rendering */
+#define STEP_BYTES 4096   /* so much text or list gone through counts as a step */
 #define DEPTH_MAX 200     /* nested expressions, blocks and calls */
+#define NESTING_MAX 500   /* lists in lists in lists */
 #define OUTPUT_MAX ((size_t)64 << 20)
 #define ARENA_MAX ((size_t)512 << 20)
-#define RANGE_MAX 100000
+#define RANGE_MAX 100000 /* Jinja's own limit in its sandbox */
 
 /* ---- tokens ---- */
 
@@ -46,6 +48,8 @@ int template_lex(arena *a, const char *src, size_t n, struct lexed *out, sp_erro
 enum node_kind {
     N_CONST,
     N_NAME,
+    N_STAR,      /* *a among arguments */
+    N_STAR_STAR, /* **a */
     N_LIST,
     N_DICT,
     N_ATTR,
@@ -68,6 +72,9 @@ enum node_kind {
     N_FOR,
     N_SET,
     N_SET_BLOCK,
+    N_FILTER_BLOCK,
+    N_CALL_BLOCK,
+    N_WITH,
     N_MACRO,
     N_BODY,
     N_BREAK,
@@ -106,7 +113,9 @@ struct node {
     struct node *
         *args; /* call, filter, test, macro parameters: N_CONST names in `name` of kwargs */
     size_t n_args, cap_args;
-    bool negated; /* "is not" */
+    bool negated;                 /* "is not" */
+    bool recursive;               /* of a loop */
+    bool varargs, kwargs, caller; /* names that a macro's body uses */
 };
 
 struct template
@@ -126,6 +135,9 @@ enum value_kind {
     V_FLOAT,
     V_STRING,
     V_LIST,
+    V_ITER, /* what map, select, reverse and others give: a list that can be gone through once */
+    V_VIEW, /* what items(), keys() and values() of a dict give */
+    V_RANGE,
     V_DICT,
     V_NAMESPACE,
     V_MACRO,
@@ -146,38 +158,49 @@ struct loop_state;
 struct macro;
 struct value {
     enum value_kind kind;
+    bool
+        markup; /* a string marked "safe": what is added to it is escaped for HTML, as Jinja has it */
     union {
         bool b;
         int64_t i;
         double f;
         struct tstr s;
-        struct list *list;
+        struct list *list; /* also of an iterator, a view and a range */
         struct dict *dict; /* also of a namespace */
         struct macro *macro;
         struct loop_state *loop;
         struct method *method;
     } u;
-    str name; /* of an undefined or a builtin */
+    str name; /* of an undefined or a builtin; "dict_items" of a view; "range(0, 3)" */
 };
 struct list {
     struct value *items;
     size_t n, cap;
+    int nesting; /* of what it holds; at most NESTING_MAX, so that going down it needs little stack */
     bool tuple;
+    bool group; /* a pair of groupby, which has the attributes grouper and list */
 };
 struct dict {
-    struct value *keys, *values;
+    struct value *keys, *values; /* in the order of insertion */
     size_t n, cap;
+    uint32_t *slots; /* a hash table of indexes + 1, when there are many */
+    size_t n_slots;
+    int nesting;
 };
 struct loop_state {
     const struct list *items;
     size_t index;
+    const struct node *node;
+    struct frame *home; /* where a recursive loop's body looks names up */
+    int depth;
+    struct value last; /* what changed() was given before */
 };
 struct frame {
     struct frame *up;
     struct dict vars;
 };
 struct macro {
-    const struct node *node;
+    const struct node *node; /* N_MACRO, or the N_CALL_BLOCK whose body is `caller` */
     struct frame *home;
 };
 struct method {
@@ -207,6 +230,9 @@ struct value render_fail(struct render *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 struct value render_nomem(struct render *r);
 void *render_alloc(struct render *r, size_t n); /* NULL: the error is set */
+/* Counts the going through n bytes; false when there were too many steps. */
+bool render_spend(struct render *r, size_t n);
+size_t value_size(const struct value *v); /* bytes that an operation on it goes through, about */
 
 /* template_value.c */
 struct value value_none(void);
@@ -215,7 +241,11 @@ struct value value_int(int64_t i);
 struct value value_float(double f);
 struct value value_string(struct tstr s);
 struct value value_list(struct render *r);
+struct value value_tuple(struct render *r, struct value a, struct value b);
 struct value value_dict(struct render *r);
+/* The list as an iterator (or as it is after an error). */
+struct value value_iter(struct value list);
+struct value value_text_of(struct render *r, const char *z); /* trusted */
 struct value value_undefined(str name);
 struct tstr tstr_make(struct render *r, const char *p, size_t n, bool trusted);
 struct tstr tstr_slice(struct tstr s, size_t from, size_t to);
@@ -224,6 +254,7 @@ bool list_push(struct render *r, struct list *l, struct value v);
 bool dict_put(struct render *r, struct dict *d, struct value key, struct value v);
 const struct value *dict_get(const struct dict *d, struct value key);
 const struct value *dict_find(const struct dict *d, str key);
+bool value_hashable(const struct value *v);
 bool value_truth(const struct value *v);
 bool value_equal(const struct value *a, const struct value *b);
 /* -1, 0, 1; sets the error for kinds that have no order. */
@@ -232,6 +263,7 @@ const char *value_type(const struct value *v);
 struct value value_from_json(struct render *r, const json_t *j, bool trusted);
 /* What {{ v }} prints, and Python's repr of it. */
 struct tstr value_text(struct render *r, const struct value *v);
+struct tstr value_repr(struct render *r, const struct value *v); /* a string in quotes */
 struct tstr value_json(struct render *r, const struct value *v, const struct value *indent,
                        const struct value *separators, bool ascii, bool sort);
 bool output_add(struct render *r, struct output *o, struct tstr s);
@@ -241,10 +273,17 @@ size_t text_offset(struct tstr s, size_t code_points); /* bytes before the i-th 
 
 /* template_eval.c */
 struct value eval(struct render *r, const struct node *n);
+/* caller: the body of a call block, or NULL. */
+struct value eval_call(struct render *r, const struct node *n, const struct value *caller);
+/* The filter or test of node n (its arguments are evaluated) on a value. */
+struct value eval_filter(struct render *r, const struct node *n, struct value self);
 struct value call_value(struct render *r, const struct value *f, struct value *args, size_t n,
                         struct dict *kwargs);
-/* What can be iterated, as a list; sets the error otherwise. */
+/* What can be iterated, as a list; sets the error otherwise. Uses an iterator up. */
 struct list *value_items(struct render *r, const struct value *v);
+/* Python's arithmetic and its `in`. */
+struct value binary(struct render *r, enum op op, const struct value *a, const struct value *b);
+bool contains(struct render *r, const struct value *item, const struct value *in);
 struct value get_attribute(struct render *r, const struct value *v, str name);
 struct value get_item(struct render *r, const struct value *v, const struct value *key);
 
@@ -253,8 +292,10 @@ void exec(struct render *r, const struct node *n);
 struct value call_macro(struct render *r, const struct macro *m, struct value *args, size_t n,
                         struct dict *kwargs);
 bool frame_set(struct render *r, struct frame *f, str name, struct value v);
+/* loop(items) in a recursive loop: what its body writes. */
+struct value call_loop(struct render *r, const struct loop_state *l, const struct value *over);
 
-/* template_filter.c, template_method.c */
+/* A call of a filter, test, method or function. */
 struct call {
     struct render *r;
     struct value self;
@@ -264,17 +305,48 @@ struct call {
 };
 /* Argument i or keyword `name`; NULL when not given. */
 const struct value *call_arg(const struct call *c, size_t i, const char *name);
+bool call_flag(const struct call *c, size_t i,
+               const char *name); /* its truth; false when not given */
+/* A whole number, `otherwise` when not given; another kind sets the error. */
+int64_t call_int(const struct call *c, size_t i, const char *name, int64_t otherwise);
+struct value call_fail(const struct call *c, const char *what);
+typedef struct value (*call_fn)(struct call *c);
+struct entry {
+    const char *name;
+    call_fn fn;
+};
+call_fn entry_find(const struct entry *entries, size_t n, str name); /* NULL: none */
+
+/* template_filter.c, template_filter_list.c, template_test.c, template_function.c */
 struct value apply_filter(struct call *c, str name);
+call_fn list_filter(str name);
+bool is_filter(str name);
 struct value apply_test(struct call *c, str name);
-struct value call_method(struct call *c, str name);
-bool is_method(const struct value *self, str name);
+bool is_test(str name);
 struct value call_builtin(struct call *c, str name);
 bool is_builtin(str name);
+/* template_method.c */
+struct value call_method(struct call *c, str name);
+bool is_method(const struct value *self, str name);
+/* template_format.c: "%s" % values, and "{}".format(...) */
+struct tstr format_percent(struct render *r, struct tstr form, const struct value *values);
+struct tstr format_braces(struct call *c, struct tstr form);
+void float_text(double f, char out[64]); /* as Python's repr */
+/* template_text.c: strings, each byte with its trust */
+bool text_is_space(uint32_t c);
 struct tstr text_strip(struct tstr s, const struct value *chars, bool left, bool right);
 struct tstr text_replace(struct render *r, struct tstr s, struct tstr from, struct tstr to,
                          int64_t count);
-struct tstr text_case(struct render *r, struct tstr s,
-                      char how); /* 'u' upper, 'l' lower, 't' title, 'c' capitalize */
+/* 'u' upper, 'l' lower, 't' title, 'c' capitalize, 's' swapcase */
+struct tstr text_case(struct render *r, struct tstr s, char how);
 struct tstr text_join(struct render *r, struct tstr sep, const struct list *l);
+struct tstr text_escape(struct render *r, struct tstr s); /* for HTML */
+struct tstr text_repeat(struct render *r, struct tstr s, int64_t times);
+/* With spaces, or what `fill` is, to `width` code points: '<', '>' or '^'. */
+struct tstr text_pad(struct render *r, struct tstr s, int64_t width, char side, struct tstr fill);
+void text_lines(struct render *r, struct tstr s, bool keep_ends, struct list *out);
+const char *text_find(struct tstr s, size_t from, struct tstr what);
+/* What was written to o, which is freed. */
+struct tstr text_finish(struct render *r, struct output *o);
 
 #endif

@@ -46,6 +46,23 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
 }
 
+/* Where the white space (Unicode's) at p ends; where that before p, but not before from, begins. */
+static const char *skip_space(const char *p, const char *end)
+{
+    uint32_t c;
+    size_t n;
+    while ((n = utf8_decode(p, (size_t)(end - p), &c)) > 0 && text_is_space(c))
+        p += n;
+    return p;
+}
+
+static const char *skip_space_back(const char *from, const char *p)
+{
+    struct tstr s = text_strip((struct tstr){from, (const uint8_t *)from, (size_t)(p - from)}, NULL,
+                               false, true);
+    return from + s.n;
+}
+
 static bool is_name(char c, bool first)
 {
     return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
@@ -53,20 +70,6 @@ static bool is_name(char c, bool first)
 }
 
 /* ---- inside a tag ---- */
-
-static char unescape(char c)
-{
-    switch (c) {
-    case 'n':
-        return '\n';
-    case 't':
-        return '\t';
-    case 'r':
-        return '\r';
-    default:
-        return c;
-    }
-}
 
 static int hex_value(const char *p, size_t n, uint32_t *out)
 {
@@ -84,21 +87,33 @@ static int hex_value(const char *p, size_t n, uint32_t *out)
     return 0;
 }
 
-/* \uXXXX and \xXX; the others are one character. Returns bytes read after the backslash, 0 when broken. */
+/* Python's escapes: \n and its kin, octal, \xXX, \uXXXX, \UXXXXXXXX; others stay as they are. p is after
+ * the backslash. Returns the bytes read, 0 when broken. */
 static size_t escape(const char *p, const char *end, char *out, size_t *n)
 {
-    uint32_t cp;
-    size_t digits = *p == 'u' ? 4 : *p == 'x' ? 2 : 0;
-    if (digits) {
-        if ((size_t)(end - p) < digits + 1 || hex_value(p + 1, digits, &cp) < 0)
-            return 0;
-        *n += utf8_encode(cp, out + *n);
-        return digits + 1;
+    static const char letters[] = "abfnrtv\\'\"", values[] = "\a\b\f\n\r\t\v\\'\"";
+    uint32_t cp = 0;
+    size_t digits = *p == 'U' ? 8 : *p == 'u' ? 4 : *p == 'x' ? 2 : 0, used = digits + 1, k;
+    const char *at = strchr(letters, *p);
+    if (*p == '\n')
+        return 1;
+    if (at) {
+        out[(*n)++] = values[at - letters];
+        return 1;
     }
-    if (!strchr("ntr\\'\"", *p))
+    if (digits && ((size_t)(end - p) < used || hex_value(p + 1, digits, &cp) < 0))
+        return 0;
+    if (!digits && *p >= '0' && *p <= '7')
+        for (used = 0; used < 3 && p + used < end && p[used] >= '0' && p[used] <= '7'; used++)
+            cp = cp * 8 + (uint32_t)(p[used] - '0');
+    else if (!digits) {
         out[(*n)++] = '\\';
-    out[(*n)++] = unescape(*p);
-    return 1;
+        out[(*n)++] = *p;
+        return *p == 'N' ? 0 : 1; /* named characters are not known here */
+    }
+    k = utf8_encode(cp, out + *n);
+    *n += k;
+    return k ? used : 0;
 }
 
 static int lex_string(struct lexer *l)
@@ -129,26 +144,56 @@ static int lex_string(struct lexer *l)
     return code;
 }
 
+/* 0x1f, 0o17, 0b11: whether that is what stands at p, and where it ends. */
+static const char *lex_based(const char *p, const char *end, int64_t *out)
+{
+    unsigned base = end - p < 3 || *p != '0' ? 0
+                    : (p[1] | 32) == 'x'     ? 16
+                    : (p[1] | 32) == 'o'     ? 8
+                    : (p[1] | 32) == 'b'     ? 2
+                                             : 0;
+    *out = 0;
+    for (p += 2; base && p < end; p++) {
+        uint32_t digit = 16;
+        if (*p != '_' && (hex_value(p, 1, &digit) < 0 || digit >= base))
+            break;
+        if (*p != '_' && (__builtin_mul_overflow(*out, (int64_t)base, out) ||
+                          __builtin_add_overflow(*out, (int64_t)digit, out)))
+            return NULL;
+    }
+    return base ? p : NULL;
+}
+
 static int lex_number(struct lexer *l)
 {
     const char *p = l->p;
+    char text[64];
+    size_t n = 0;
     bool is_float = false;
-    while (p < l->end && ((*p >= '0' && *p <= '9') || *p == '_' ||
-                          (*p == '.' && p + 1 < l->end && p[1] >= '0' && p[1] <= '9'))) {
+    struct token t = {.kind = T_INT};
+    const char *end = lex_based(p, l->end, &t.i);
+    if (end) {
+        l->p = end;
+        return push(l, t);
+    }
+    while (p < l->end &&
+           ((*p >= '0' && *p <= '9') || *p == '_' ||
+            (*p == '.' && !is_float && p + 1 < l->end && p[1] >= '0' && p[1] <= '9'))) {
         is_float |= *p == '.';
         p++;
     }
-    if (p < l->end && (*p == 'e' || *p == 'E')) {
+    if (p + 1 < l->end && (*p == 'e' || *p == 'E') && strchr("+-0123456789", p[1])) {
         is_float = true;
-        p++;
-        if (p < l->end && (*p == '+' || *p == '-'))
-            p++;
+        p += 2;
         while (p < l->end && *p >= '0' && *p <= '9')
             p++;
     }
-    struct token t = {.kind = is_float ? T_FLOAT : T_INT};
-    str text = {l->p, (size_t)(p - l->p)};
-    if (is_float ? !str_to_f64(text, &t.f) : !str_to_i64(text, &t.i))
+    for (const char *q = l->p; q < p; q++)
+        if (*q != '_' && n + 1 < sizeof text)
+            text[n++] = *q;
+    t.kind = is_float ? T_FLOAT : T_INT;
+    str digits = {text, n};
+    if (n + 1 == sizeof text || (is_float ? !str_to_f64(digits, &t.f) : !str_to_i64(digits, &t.i)))
         return lex_fail(l, "a number that cannot be read");
     l->p = p;
     return push(l, t);
@@ -227,14 +272,11 @@ static const char *strip_before(const struct lexer *l, const char *from, const c
 {
     const char *p = tag;
     char sign = tag + 2 < l->end ? tag[2] : '\0';
-    if (sign == '-') {
-        while (p > from && is_space(p[-1]))
-            p--;
-        return p;
-    }
+    if (sign == '-')
+        return skip_space_back(from, tag);
     if (tag[1] == '{' || sign == '+')
         return tag;
-    while (p > from && (p[-1] == ' ' || p[-1] == '\t'))
+    while (p > from && p[-1] != '\n' && is_space(p[-1]))
         p--;
     return (p == from && from == l->start) || (p > l->start && p[-1] == '\n') ? p : tag;
 }
@@ -243,8 +285,9 @@ static const char *strip_before(const struct lexer *l, const char *from, const c
 static void strip_after(struct lexer *l, char sign, bool block)
 {
     if (sign == '-') {
-        while (l->p < l->end && is_space(*l->p))
-            l->line += *l->p++ == '\n';
+        const char *to = skip_space(l->p, l->end);
+        count_lines(l, l->p, to);
+        l->p = to;
     } else if (block && sign != '+') {
         if (l->p < l->end && *l->p == '\n') {
             l->p++;
@@ -265,6 +308,41 @@ static int lex_comment(struct lexer *l)
     l->p = p + 2;
     strip_after(l, sign == '-' || sign == '+' ? sign : ' ', true);
     return 0;
+}
+
+/* Does "{%", word, "%}" with any signs and blanks stand at p? Then where it ends, and its two signs. */
+static const char *whole_tag(const char *p, const char *end, const char *word, char signs[2])
+{
+    size_t n = strlen(word);
+    if (end - p < 2 || p[0] != '{' || p[1] != '%')
+        return NULL;
+    p += 2;
+    signs[0] = p < end && (*p == '-' || *p == '+') ? *p++ : ' ';
+    p = skip_space(p, end);
+    if ((size_t)(end - p) < n || memcmp(p, word, n) != 0)
+        return NULL;
+    p = skip_space(p + n, end);
+    signs[1] = p < end && (*p == '-' || *p == '+') ? *p++ : ' ';
+    return end - p >= 2 && p[0] == '%' && p[1] == '}' ? p + 2 : NULL;
+}
+
+/* l->p is after {% raw %}: all up to {% endraw %} is text. */
+static int lex_raw(struct lexer *l, char sign)
+{
+    char signs[2];
+    const char *from = sign == '-' ? skip_space(l->p, l->end) : l->p, *tag, *after = NULL;
+    for (tag = from; tag < l->end && !after; tag += !after)
+        after = whole_tag(tag, l->end, "endraw", signs);
+    if (!after)
+        return lex_fail(l, "{% raw %} is not closed");
+    const char *to = strip_before(l, from, tag);
+    int code = to > from
+                   ? push(l, (struct token){.kind = T_TEXT, .text = {from, (size_t)(to - from)}})
+                   : 0;
+    count_lines(l, l->p, after);
+    l->p = after;
+    strip_after(l, signs[1], true);
+    return code;
 }
 
 static int lex_one_tag(struct lexer *l, char kind)
@@ -303,8 +381,12 @@ int template_lex(arena *a, const char *src, size_t n, struct lexed *out, sp_erro
         l.p = tag;
         if (code < 0 || tag == l.end)
             break;
-        l.p += 2;
-        code = tag[1] == '#' ? lex_comment(&l) : lex_one_tag(&l, tag[1]);
+        char signs[2];
+        const char *raw = whole_tag(tag, l.end, "raw", signs);
+        l.p = raw ? raw : tag + 2;
+        code = raw             ? lex_raw(&l, signs[1])
+               : tag[1] == '#' ? lex_comment(&l)
+                               : lex_one_tag(&l, tag[1]);
     }
     return code == 0 ? push(&l, (struct token){.kind = T_END}) : code;
 }

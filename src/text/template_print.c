@@ -48,7 +48,7 @@ bool output_addz(struct render *r, struct output *o, const char *z, bool trusted
 }
 
 /* The shortest decimal that reads back as the same double, in Python's layout. */
-static void float_text(double f, char out[64])
+void float_text(double f, char out[64])
 {
     char digits[32];
     int precision = 1;
@@ -219,6 +219,21 @@ static void print_dict(struct printer *p, const struct dict *d)
     put(p, "}");
 }
 
+/* range(0, 3), dict_items([...]): not JSON. */
+static void print_named(struct printer *p, const struct value *v)
+{
+    if (p->json || v->name.n == 0) {
+        render_fail(p->r, "a value of type %s cannot be written here", value_type(v));
+        return;
+    }
+    output_add(p->r, p->o, tstr_make(p->r, v->name.p, v->name.n, p->trusted));
+    if (v->kind == V_RANGE)
+        return;
+    put(p, "(");
+    print_list(p, v->u.list);
+    put(p, ")");
+}
+
 static void print_value(struct printer *p, const struct value *v)
 {
     char text[64];
@@ -228,13 +243,26 @@ static void print_value(struct printer *p, const struct value *v)
     }
     switch (v->kind) {
     case V_STRING:
+        if (v->markup && !p->json)
+            put(p, "Markup(");
         print_string(p, v->u.s);
+        if (v->markup && !p->json)
+            put(p, ")");
         break;
     case V_LIST:
         print_list(p, v->u.list);
         break;
+    case V_RANGE:
+    case V_VIEW:
+        print_named(p, v);
+        break;
     case V_DICT:
         print_dict(p, v->u.dict);
+        break;
+    case V_UNDEFINED:
+        if (p->json)
+            render_fail(p->r, "something undefined cannot be written as JSON");
+        put(p, "Undefined");
         break;
     case V_NONE:
         put(p, p->json ? "null" : "None");
@@ -248,6 +276,11 @@ static void print_value(struct printer *p, const struct value *v)
         break;
     case V_FLOAT:
         float_text(v->u.f, text);
+        if (p->json && !isfinite(v->u.f))
+            snprintf(text, sizeof text, "%s",
+                     isnan(v->u.f) ? "NaN"
+                     : v->u.f > 0  ? "Infinity"
+                                   : "-Infinity");
         put(p, text);
         break;
     default:
@@ -256,29 +289,24 @@ static void print_value(struct printer *p, const struct value *v)
     p->r->depth--;
 }
 
-static struct tstr finish(struct render *r, struct output *o)
-{
-    struct tstr s = tstr_make(r, o->p ? o->p : "", o->n, false);
-    if (r->code == 0 && o->n)
-        memcpy((uint8_t *)(uintptr_t)s.trust, o->trust, o->n);
-    sp_free(o->p);
-    sp_free(o->trust);
-    return s;
-}
-
 /* Numbers and brackets say nothing that a user could misuse; only strings carry their own trust. */
-struct tstr value_text(struct render *r, const struct value *v)
+struct tstr value_repr(struct render *r, const struct value *v)
 {
     struct output o = {0};
     struct printer p = {.r = r, .o = &o, .indent = -1, .trusted = true};
+    p.item = tstr_make(r, ", ", 2, true);
+    p.pair = tstr_make(r, ": ", 2, true);
+    print_value(&p, v);
+    return text_finish(r, &o);
+}
+
+struct tstr value_text(struct render *r, const struct value *v)
+{
     if (v->kind == V_STRING)
         return v->u.s;
     if (v->kind == V_UNDEFINED)
         return (struct tstr){"", (const uint8_t *)"", 0};
-    p.item = tstr_make(r, ", ", 2, true);
-    p.pair = tstr_make(r, ": ", 2, true);
-    print_value(&p, v);
-    return finish(r, &o);
+    return value_repr(r, v);
 }
 
 struct tstr value_json(struct render *r, const struct value *v, const struct value *indent,
@@ -297,5 +325,5 @@ struct tstr value_json(struct render *r, const struct value *v, const struct val
         p.pair = separators->u.list->items[1].u.s;
     }
     print_value(&p, v);
-    return finish(r, &o);
+    return text_finish(r, &o);
 }
