@@ -94,7 +94,11 @@ static void show_text(const char *path, const struct facts *f)
            c->tied ? ", tied embedding" : "");
     printf("parameters    %.2f billion\n", (double)f->parameters / 1e9);
     printf("format        %s\n", f->format);
-    printf("context       %lld tokens\n", (long long)c->context);
+    printf("context       %lld tokens", (long long)c->context);
+    if (c->rope.kind >= ROPE_DYNAMIC && c->rope.original_context < (double)c->context)
+        printf(", trained for %.0f: a longer --max-context changes RoPE for all lengths",
+               c->rope.original_context);
+    printf("\n");
     printf("template      %s\n", f->chat_template ? f->chat_template : "none: it continues texts");
     printf("licence       %s\n", c->license[0] ? c->license : "not declared");
     printf("memory        %s at %lld tokens of context: %s weights, %s keys and values (one "

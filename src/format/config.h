@@ -9,8 +9,18 @@
 
 #define CONFIG_LAYERS_MOST 1024
 #define CONFIG_EXPERTS_USED_MOST 64
+#define ROPE_PAIRS_MOST 128
 
-enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN, ROPE_LLAMA3 };
+/* The last three depend on the longest sequence that a loaded model may see (rope.c of the model room says how). */
+enum rope_kind {
+    ROPE_PLAIN,
+    ROPE_LINEAR,
+    ROPE_YARN,
+    ROPE_LLAMA3,
+    ROPE_DYNAMIC, /* NTK-aware: the base grows with the length (InternLM2, Llama) */
+    ROPE_QWEN,    /* the same in steps of powers of two (the original Qwen) */
+    ROPE_LONG     /* a divisor for every frequency, one list for short and one for long (Phi-3) */
+};
 
 struct rope_config {
     enum rope_kind kind;
@@ -22,7 +32,49 @@ struct rope_config {
     double mscale, mscale_all_dim;            /* yarn; 0: not given */
     bool truncate;                            /* yarn: correction range rounded to whole dims */
     double low_freq_factor, high_freq_factor; /* llama3 */
+    int64_t pairs;                            /* long: how many factors there are */
+    float short_factor[ROPE_PAIRS_MOST], long_factor[ROPE_PAIRS_MOST];
 };
+
+enum activation { ACT_SILU, ACT_GELU_TANH };
+
+/* What a model's tensors are. GGUF files and most of Hugging Face's have one name for each (names.c of the model
+ * room). */
+enum tensor_role {
+    ROLE_EMBEDDING,
+    ROLE_HEAD,
+    ROLE_FINAL_NORM,
+    ROLE_ROPE_FREQS,
+    ROLE_ATTN_NORM,
+    ROLE_ATTN_POST_NORM,
+    ROLE_FFN_NORM,
+    ROLE_FFN_POST_NORM,
+    ROLE_Q_NORM,
+    ROLE_K_NORM,
+    ROLE_Q,
+    ROLE_K,
+    ROLE_V,
+    ROLE_QKV, /* instead of the three, in one matrix */
+    ROLE_O,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_GATE_UP, /* instead of the two: all of gate, then all of up */
+    ROLE_DOWN,
+    ROLE_ROUTER,
+    ROLE_EXPERTS_GATE,
+    ROLE_EXPERTS_UP,
+    ROLE_EXPERTS_DOWN,
+    ROLE_SHARED_ROUTER,
+    ROLE_SHARED_GATE,
+    ROLE_SHARED_UP,
+    ROLE_SHARED_DOWN,
+    ROLE_COUNT
+};
+
+/* Whether sliding_window holds. */
+enum window_rule { WINDOW_NEVER, WINDOW_ALWAYS, WINDOW_WHEN_TOLD };
+
+struct model_config;
 
 /* Feed-forward blocks made of experts, of which each row runs a few (Qwen2-MoE, Qwen3-MoE). */
 struct moe_config {
@@ -35,16 +87,29 @@ struct moe_config {
                   8]; /* a bit for each layer that has a plain block all the same */
 };
 
-/* One row of the architecture table. */
+/* One row of the architecture table. What a family does differently stands here, or in the functions of its own file,
+ * family_<name>.c (docs/adding-a-family.md). */
 struct arch_info {
-    const char *name;      /* "qwen2", our name */
-    const char *hf_class;  /* "Qwen2ForCausalLM" */
-    const char *hf_type;   /* config.json model_type: "qwen2" */
-    const char *gguf_name; /* general.architecture: "qwen2" */
-    bool qkv_bias;         /* q, k, v have biases (config may say otherwise: attention_bias) */
-    bool qk_norm;          /* RMSNorm on each head of q and k before RoPE (Qwen3) */
-    bool moe;              /* feed-forward blocks of experts */
-    bool gguf_permuted;    /* GGUF stores q and k rows permuted for adjacent-pair RoPE (Llama) */
+    const char *name;        /* "qwen2", our name */
+    const char *hf_class[2]; /* "Qwen2ForCausalLM" */
+    const char *hf_type;     /* config.json model_type: "qwen2" */
+    const char *gguf_name;   /* general.architecture: "qwen2" */
+    bool qkv_bias;           /* q, k, v have biases (config may say otherwise: attention_bias) */
+    bool qk_norm;            /* RMSNorm on each head of q and k before RoPE (Qwen3, Gemma 3) */
+    bool moe;                /* feed-forward blocks of experts */
+    bool gguf_permuted;      /* GGUF stores q and k rows permuted for adjacent-pair RoPE (Llama) */
+    bool post_norms;         /* RMSNorm on what attention and feed-forward give, too (Gemma 3) */
+    bool norm_plus_one;      /* Hugging Face's norm weights are less by one (Gemma 3) */
+    bool qkv_grouped; /* Hugging Face's ROLE_QKV goes by KV heads: its queries, k, v (InternLM2) */
+    enum window_rule window;
+    enum activation activation;
+    /* Hugging Face's names that are not the common ones, [ROLE_COUNT] without ".weight"; %lld: the layer. NULL: none,
+     * also of an entry. */
+    const char *const *names;
+    /* Each may be NULL. Before the common keys are read, to set defaults; after them, to read the family's own. */
+    void (*defaults)(struct model_config *c);
+    int (*from_json)(const json_t *config, struct model_config *c, sp_error *err);
+    int (*from_gguf)(const gguf *g, struct model_config *c, sp_error *err);
 };
 
 struct model_config {
@@ -55,9 +120,14 @@ struct model_config {
     double rms_eps;
     bool tied; /* lm_head is the embedding (GGUF: no output.weight) */
     bool qkv_bias, o_bias, mlp_bias, qk_norm;
-    int64_t sliding_window; /* keys that a query sees, itself included; 0: all */
-    int64_t sliding_from;   /* layers >= this use the window (Qwen2's max_window_layers); 0: all */
+    int64_t sliding_window;               /* keys that a query sees, itself included; 0: all */
+    uint8_t full[CONFIG_LAYERS_MOST / 8]; /* a bit for each layer that sees all keys all the same */
+    int64_t rope_dim;                     /* dimensions of a head that RoPE turns: the first ones */
     struct rope_config rope;
+    struct rope_config rope_local; /* of layers with a window; theta 0: the same */
+    double attention_scale;        /* of q k; 0: 1 / sqrt(head_dim) */
+    double embedding_scale;        /* 0: 1 */
+    double logn_context; /* q is multiplied by log(pos + 1) / log(this) beyond it; 0: never */
     struct moe_config moe;
     enum dtype dtype; /* torch_dtype / dtype, or the most common of the GGUF file */
     char name[128];   /* general.name or the folder's name, for people */
@@ -66,6 +136,8 @@ struct model_config {
 
 /* Whether a layer's feed-forward block is one of experts. */
 bool config_is_moe(const struct model_config *c, int64_t layer);
+/* Keys that a query of this layer sees; 0: all. */
+int64_t config_window(const struct model_config *c, int64_t layer);
 
 const struct arch_info *arch_table(size_t *n);
 /* "qwen2, qwen3, llama, ...": for messages. */

@@ -82,11 +82,20 @@ static int find_arch(struct keys *k, const struct arch_info **out)
 
 /* llama.cpp's keys: yarn_attn_factor is the attention factor of transformers; attn_factor multiplies it, or, where it
  * is missing, YaRN's own 0.1 ln(factor) + 1. */
-static int read_yarn_factor(const struct keys *k, struct rope_config *rope)
+static int read_yarn(const struct keys *k, struct rope_config *rope)
 {
-    double times = 1;
+    double times = 1, extrapolation = 1;
     rope->kind = ROPE_YARN;
     int code = get_float(k, "rope.scaling.yarn_attn_factor", &rope->attention_factor);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.yarn_beta_fast", &rope->beta_fast);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.yarn_beta_slow", &rope->beta_slow);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.yarn_ext_factor", &extrapolation);
+    if (code == 0 && extrapolation != 1)
+        code = sp_fail(k->err, SP_EUNSUPPORTED,
+                       "metadata rope.scaling.yarn_ext_factor is %g: Sampan does 1", extrapolation);
     if (code == 0)
         code = get_float(k, "rope.scaling.attn_factor", &times);
     if (code < 0 || times == 1)
@@ -97,10 +106,58 @@ static int read_yarn_factor(const struct keys *k, struct rope_config *rope)
     return 0;
 }
 
-static int read_rope(const struct keys *k, struct model_config *c)
+static int read_factors(const struct keys *k, const char *name, int64_t pairs, float *out)
+{
+    const struct tensor_view *t = gguf_tensor_find(k->g, name);
+    if (!t || t->n_dims != 1 || t->shape[0] != pairs || pairs > ROPE_PAIRS_MOST ||
+        t->dtype != DT_F32)
+        return sp_fail(k->err, SP_EFORMAT, "tensor %s: wanted shape [%lld] of F32", name,
+                       (long long)pairs);
+    dtype_to_f32(t->dtype, t->data, pairs, out);
+    return 0;
+}
+
+/* LongRoPE's divisors are two tensors; attn_factor is what cos and sin are multiplied by. */
+static int read_long(const struct keys *k, struct model_config *c)
+{
+    struct rope_config *r = &c->rope;
+    r->kind = ROPE_LONG;
+    r->pairs = c->rope_dim / 2;
+    r->factor = fmax(1, (double)c->context / r->original_context);
+    int code = read_factors(k, "rope_factors_short.weight", r->pairs, r->short_factor);
+    if (code == 0)
+        code = read_factors(k, "rope_factors_long.weight", r->pairs, r->long_factor);
+    return code == 0 ? get_float(k, "rope.scaling.attn_factor", &r->attention_factor) : code;
+}
+
+/* A factor without a type is linear, as in llama.cpp; rope.scale_linear is its key in old files. */
+static int read_rope_scaling(const struct keys *k, struct rope_config *r)
 {
     char key[96];
-    str kind = {0};
+    str kind;
+    int code = get_float(k, "rope.scale_linear", &r->factor);
+    if (code == 0)
+        code = get_float(k, "rope.scaling.factor", &r->factor);
+    if (code < 0)
+        return code;
+    if (r->factor == 0) /* so do some files say that there is none */
+        r->factor = 1;
+    if (gguf_get_str(k->g, key_of(k, "rope.scaling.type", key), &kind) < 0)
+        kind = str_of("linear");
+    if (str_eqz(kind, "yarn"))
+        return read_yarn(k, r);
+    if (str_eqz(kind, "linear"))
+        r->kind = r->factor == 1 ? ROPE_PLAIN : ROPE_LINEAR;
+    else if (!str_eqz(kind, "none"))
+        return sp_fail(k->err, SP_EUNSUPPORTED,
+                       "RoPE scaling of type %.*s is unknown to Sampan: it does linear and yarn, "
+                       "and longrope where the file has its factors",
+                       (int)(kind.n < 40 ? kind.n : 40), kind.p);
+    return 0;
+}
+
+static int read_rope(const struct keys *k, struct model_config *c)
+{
     c->rope = (struct rope_config){.theta = 10000,
                                    .factor = 1,
                                    .beta_fast = 32,
@@ -111,21 +168,11 @@ static int read_rope(const struct keys *k, struct model_config *c)
                                    .original_context = (double)c->context};
     int code = get_float(k, "rope.freq_base", &c->rope.theta);
     if (code == 0)
-        code = get_float(k, "rope.scaling.factor", &c->rope.factor);
-    if (code == 0)
         code = get_float(k, "rope.scaling.original_context_length", &c->rope.original_context);
-    if (code < 0 || gguf_get_str(k->g, key_of(k, "rope.scaling.type", key), &kind) < 0 ||
-        str_eqz(kind, "none"))
+    if (code < 0)
         return code;
-    if (str_eqz(kind, "linear"))
-        c->rope.kind = ROPE_LINEAR;
-    else if (str_eqz(kind, "yarn"))
-        return read_yarn_factor(k, &c->rope);
-    else
-        return sp_fail(k->err, SP_EUNSUPPORTED,
-                       "RoPE scaling of type %.*s is unknown to Sampan: it does linear and yarn",
-                       (int)(kind.n < 40 ? kind.n : 40), kind.p);
-    return 0;
+    return gguf_tensor_find(k->g, "rope_factors_long.weight") ? read_long(k, c)
+                                                              : read_rope_scaling(k, &c->rope);
 }
 
 static int read_sizes(const struct keys *k, struct model_config *c)
@@ -151,7 +198,10 @@ static int read_sizes(const struct keys *k, struct model_config *c)
     c->kv_heads = c->heads;
     c->head_dim = c->hidden / c->heads;
     code = get_int(k, "attention.head_count_kv", &c->kv_heads);
-    return code == 0 ? get_int(k, "attention.key_length", &c->head_dim) : code;
+    if (code == 0)
+        code = get_int(k, "attention.key_length", &c->head_dim);
+    c->rope_dim = c->head_dim;
+    return code == 0 ? get_int(k, "rope.dimension_count", &c->rope_dim) : code;
 }
 
 /* Missing widths and the sum of weights as llama.cpp has them: it normalizes for qwen3moe only. */
@@ -218,10 +268,13 @@ int config_from_gguf(const gguf *g, struct model_config *out, sp_error *err)
         code = read_rope(&k, c);
     if (code == 0)
         code = get_int(&k, "attention.sliding_window", &c->sliding_window);
+    if (code == 0 && c->arch->from_gguf)
+        code = c->arch->from_gguf(g, c, err);
     if (code < 0)
         return code;
     c->tied = gguf_tensor_find(g, "output.weight") == NULL;
-    c->qkv_bias = gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL;
+    c->qkv_bias =
+        gguf_tensor_find(g, "blk.0.attn_q.bias") || gguf_tensor_find(g, "blk.0.attn_qkv.bias");
     c->o_bias = gguf_tensor_find(g, "blk.0.attn_output.bias") != NULL;
     c->mlp_bias = gguf_tensor_find(g, "blk.0.ffn_gate.bias") != NULL;
     c->qk_norm = c->arch->qk_norm;

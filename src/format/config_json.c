@@ -5,51 +5,42 @@
 #include "format/config.h"
 #include "format/config_int.h"
 
-static int wrong(const char *key, const char *want, sp_error *err)
+int config_wrong(const char *key, const char *want, sp_error *err)
 {
     return sp_fail(err, SP_EFORMAT, "config.json: %s must be %s", key, want);
 }
 
-/* The getters leave *out alone when the key is missing or null. */
-static int get_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
+int config_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
     if (!v || json_is_null(v))
         return 0;
     if (!json_is_integer(v))
-        return wrong(key, "a whole number", err);
+        return config_wrong(key, "a whole number", err);
     *out = json_integer_value(v);
     return 0;
 }
 
-static int get_float(const json_t *j, const char *key, double *out, sp_error *err)
+int config_float(const json_t *j, const char *key, double *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
     if (!v || json_is_null(v))
         return 0;
     if (!json_is_number(v) || !isfinite(json_number_value(v)))
-        return wrong(key, "a number", err);
+        return config_wrong(key, "a number", err);
     *out = json_number_value(v);
     return 0;
 }
 
-static int get_bool(const json_t *j, const char *key, bool *out, sp_error *err)
+int config_bool(const json_t *j, const char *key, bool *out, sp_error *err)
 {
     const json_t *v = json_object_get(j, key);
     if (!v || json_is_null(v))
         return 0;
     if (!json_is_boolean(v))
-        return wrong(key, "true or false", err);
+        return config_wrong(key, "true or false", err);
     *out = json_is_true(v);
     return 0;
-}
-
-static int need_int(const json_t *j, const char *key, int64_t *out, sp_error *err)
-{
-    const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v))
-        return sp_fail(err, SP_EFORMAT, "config.json: %s is missing", key);
-    return get_int(j, key, out, err);
 }
 
 static int find_arch(const json_t *j, const struct arch_info **out, sp_error *err)
@@ -60,7 +51,8 @@ static int find_arch(const json_t *j, const struct arch_info **out, sp_error *er
     size_t n;
     const struct arch_info *table = arch_table(&n);
     for (size_t i = 0; i < n; i++)
-        if ((class && strcmp(class, table[i].hf_class) == 0) ||
+        if ((class && (strcmp(class, table[i].hf_class[0]) == 0 ||
+                       (table[i].hf_class[1] && strcmp(class, table[i].hf_class[1]) == 0))) ||
             (!class && type && strcmp(type, table[i].hf_type) == 0)) {
             *out = &table[i];
             return 0;
@@ -75,15 +67,20 @@ static int find_arch(const json_t *j, const struct arch_info **out, sp_error *er
 
 /* ---- RoPE ---- */
 
+int64_t config_part(int64_t dim, double part)
+{
+    bool sane = dim > 0 && dim < 1 << 20 && part > 0 && part <= 1;
+    return sane ? (int64_t)((double)dim * part) : dim; /* config_check() will find it */
+}
+
 static int rope_kind_of(const char *name, struct rope_config *r, sp_error *err)
 {
     static const struct {
         const char *name;
         enum rope_kind kind;
-    } kinds[] = {{"default", ROPE_PLAIN},
-                 {"linear", ROPE_LINEAR},
-                 {"yarn", ROPE_YARN},
-                 {"llama3", ROPE_LLAMA3}};
+    } kinds[] = {{"default", ROPE_PLAIN}, {"linear", ROPE_LINEAR},   {"yarn", ROPE_YARN},
+                 {"llama3", ROPE_LLAMA3}, {"dynamic", ROPE_DYNAMIC}, {"longrope", ROPE_LONG},
+                 {"su", ROPE_LONG}}; /* as Phi-3 called it at first */
     for (size_t i = 0; i < SP_COUNT(kinds); i++)
         if (strcmp(kinds[i].name, name) == 0) {
             r->kind = kinds[i].kind;
@@ -91,19 +88,48 @@ static int rope_kind_of(const char *name, struct rope_config *r, sp_error *err)
         }
     return sp_fail(err, SP_EUNSUPPORTED,
                    "config.json: RoPE of type '%.40s' is unknown to Sampan: it does default, "
-                   "linear, yarn and llama3",
+                   "linear, yarn, llama3, dynamic and longrope",
                    name);
 }
 
-/* s: rope_scaling (transformers 4, with "type" or "rope_type") or rope_parameters (5). */
-static int read_scaling(const json_t *s, struct model_config *c, sp_error *err)
+/* A list of numbers, one for each pair of dimensions. */
+static int read_factors(const json_t *s, const char *key, float *out, int64_t *n, sp_error *err)
 {
-    struct rope_config *r = &c->rope;
+    const json_t *list = json_object_get(s, key), *v;
+    size_t i;
+    if (!json_is_array(list) || json_array_size(list) > ROPE_PAIRS_MOST)
+        return config_wrong(key, "a list of factors, one for two dimensions", err);
+    json_array_foreach((json_t *)(uintptr_t)list, i, v)
+    {
+        out[i] = (float)json_number_value(v);
+        if (!json_is_number(v) || !(out[i] > 0) || !isfinite(out[i]))
+            return config_wrong(key, "a list of positive numbers", err);
+    }
+    if (*n && *n != (int64_t)json_array_size(list))
+        return config_wrong(key, "as long as the other list of factors", err);
+    *n = (int64_t)json_array_size(list);
+    return 0;
+}
+
+/* Phi-3's files give no factor: it is how much longer the context is than the original one. */
+static int read_long(const json_t *s, const struct model_config *c, struct rope_config *r,
+                     sp_error *err)
+{
+    if (!json_is_number(json_object_get(s, "factor")))
+        r->factor = fmax(1, (double)c->context / r->original_context);
+    int code = read_factors(s, "short_factor", r->short_factor, &r->pairs, err);
+    return code == 0 ? read_factors(s, "long_factor", r->long_factor, &r->pairs, err) : code;
+}
+
+int config_rope_scaling(const json_t *s, const struct model_config *c, struct rope_config *r,
+                        sp_error *err)
+{
     const char *kind = json_string_value(json_object_get(s, "rope_type"));
     if (!kind)
         kind = json_string_value(json_object_get(s, "type"));
     int code = rope_kind_of(kind ? kind : "default", r, err);
-    r->original_context = (double)c->context;
+    if (r->original_context <= 0)
+        r->original_context = (double)c->context;
     const struct {
         const char *key;
         double *at;
@@ -118,8 +144,10 @@ static int read_scaling(const json_t *s, struct model_config *c, sp_error *err)
                   {"low_freq_factor", &r->low_freq_factor},
                   {"high_freq_factor", &r->high_freq_factor}};
     for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++)
-        code = get_float(s, fields[i].key, fields[i].at, err);
-    return code == 0 ? get_bool(s, "truncate", &r->truncate, err) : code;
+        code = config_float(s, fields[i].key, fields[i].at, err);
+    if (code == 0 && r->kind == ROPE_LONG)
+        code = read_long(s, c, r, err);
+    return code == 0 ? config_bool(s, "truncate", &r->truncate, err) : code;
 }
 
 static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
@@ -131,39 +159,61 @@ static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
                                    .truncate = true,
                                    .low_freq_factor = 1,
                                    .high_freq_factor = 4};
-    int code = get_float(j, "rope_theta", &c->rope.theta, err);
+    double part = 1;
+    int code = config_float(j, "rope_theta", &c->rope.theta, err);
+    if (code == 0)
+        code = config_float(j, "original_max_position_embeddings", &c->rope.original_context, err);
+    if (code == 0)
+        code = config_float(j, "partial_rotary_factor", &part, err);
     const json_t *old = json_object_get(j, "rope_scaling"),
-                 *new = json_object_get(j, "rope_parameters");
+                 *new = json_object_get(j, "rope_parameters"),
+                 *full =
+                     json_object_get(new, "full_attention"); /* settings for each kind of layer */
+    if (full)
+        new = full;
     if (code == 0 && json_is_object(old))
-        code = read_scaling(old, c, err);
+        code = config_rope_scaling(old, c, &c->rope, err);
     if (code == 0 && json_is_object(new))
-        code = read_scaling(new, c, err);
+        code = config_rope_scaling(new, c, &c->rope, err);
+    if (code == 0)
+        code = config_float(new, "partial_rotary_factor", &part, err);
+    if (code == 0 && !(part > 0 && part <= 1))
+        return config_wrong("partial_rotary_factor", "above 0 and at most 1", err);
+    c->rope_dim = config_part(c->head_dim, part);
+    if (code == 0 && c->rope.kind == ROPE_DYNAMIC && c->context > 0) {
+        /* max_position_embeddings is the trained length here */
+        c->rope.original_context = (double)c->context;
+        c->context = (int64_t)fmin((double)c->context * fmax(c->rope.factor, 1), 1 << 28);
+    }
     return code;
 }
 
 /* ---- the rest ---- */
 
-static void read_dtype(const json_t *j, struct model_config *c)
+/* A model of several parts says it for them all. */
+static void read_dtype(const json_t *whole, const json_t *text, struct model_config *c)
 {
-    const char *name = json_string_value(json_object_get(j, "dtype"));
-    if (!name)
-        name = json_string_value(json_object_get(j, "torch_dtype"));
+    const json_t *const places[] = {
+        json_object_get(text, "dtype"), json_object_get(text, "torch_dtype"),
+        json_object_get(whole, "dtype"), json_object_get(whole, "torch_dtype")};
+    const char *name = NULL;
+    for (size_t i = 0; i < SP_COUNT(places) && !name; i++)
+        name = json_string_value(places[i]);
     c->dtype = !name                           ? DT_F32
                : strcmp(name, "bfloat16") == 0 ? DT_BF16
                : strcmp(name, "float16") == 0  ? DT_F16
                                                : DT_F32;
 }
 
-/* layer_types says it for each layer: full attention first, then sliding is what can be expressed. */
-static int read_layer_types(const json_t *j, struct model_config *c, sp_error *err)
+int config_layer_types(const json_t *j, struct model_config *c, sp_error *err)
 {
     const json_t *types = json_object_get(j, "layer_types"), *t;
     size_t i;
-    int64_t first = c->layers;
     if (!json_is_array(types))
         return 0;
-    if ((int64_t)json_array_size(types) != c->layers)
-        return wrong("layer_types", "as long as num_hidden_layers", err);
+    if ((int64_t)json_array_size(types) != c->layers || c->layers > CONFIG_LAYERS_MOST)
+        return config_wrong("layer_types", "as long as num_hidden_layers", err);
+    memset(c->full, 0, sizeof c->full);
     json_array_foreach((json_t *)(uintptr_t)types, i, t)
     {
         const char *name = json_string_value(t);
@@ -173,45 +223,41 @@ static int read_layer_types(const json_t *j, struct model_config *c, sp_error *e
                            "config.json: layer_types names '%.40s': full_attention and "
                            "sliding_attention are known",
                            name ? name : "");
-        if (sliding && first == c->layers)
-            first = (int64_t)i;
-        if (!sliding && first < c->layers)
-            return sp_fail(err, SP_EUNSUPPORTED,
-                           "config.json: layer_types goes back to full attention after sliding "
-                           "layers, which Sampan does not do");
+        if (!sliding)
+            config_set_layer(c->full, (int64_t)i);
     }
-    if (first == c->layers)
-        c->sliding_window = 0;
-    c->sliding_from = first == c->layers ? 0 : first;
     return 0;
 }
 
-/* Qwen2 uses its window only when told to, from layer max_window_layers on; Mistral always. */
+/* Qwen2 uses its window only when told to, from layer max_window_layers on. */
 static int read_window(const json_t *j, struct model_config *c, sp_error *err)
 {
-    bool use = c->arch->hf_type[0] == 'm';
+    bool use = c->arch->window == WINDOW_ALWAYS;
     int64_t from = 0;
-    int code = get_int(j, "sliding_window", &c->sliding_window, err);
-    if (code == 0 && c->arch->hf_type[0] == 'q') {
+    if (c->arch->window == WINDOW_NEVER)
+        return 0;
+    int code = config_int(j, "sliding_window", &c->sliding_window, err);
+    if (code == 0 && c->arch->window == WINDOW_WHEN_TOLD) {
         from = 28; /* transformers' default for Qwen2 and Qwen3 */
-        code = get_bool(j, "use_sliding_window", &use, err);
+        code = config_bool(j, "use_sliding_window", &use, err);
         if (code == 0)
-            code = get_int(j, "max_window_layers", &from, err);
+            code = config_int(j, "max_window_layers", &from, err);
     }
-    if (!use || from >= c->layers)
+    if (!use)
         c->sliding_window = 0;
-    c->sliding_from = c->sliding_window ? from : 0;
-    return code == 0 && use ? read_layer_types(j, c, err) : code;
+    for (int64_t i = 0; i < from && i < c->layers && i < CONFIG_LAYERS_MOST; i++)
+        config_set_layer(c->full, i);
+    return code == 0 && use ? config_layer_types(j, c, err) : code;
 }
 
 static int read_biases(const json_t *j, struct model_config *c, sp_error *err)
 {
     bool attention = false;
-    int code = get_bool(j, "attention_bias", &attention, err);
+    int code = config_bool(j, "attention_bias", &attention, err);
     c->qkv_bias = c->arch->qkv_bias || attention;
     c->o_bias = attention && !c->arch->qkv_bias;
     c->qk_norm = c->arch->qk_norm;
-    return code == 0 ? get_bool(j, "mlp_bias", &c->mlp_bias, err) : code;
+    return code == 0 ? config_bool(j, "mlp_bias", &c->mlp_bias, err) : code;
 }
 
 static int read_sizes(const json_t *j, struct model_config *c, sp_error *err)
@@ -219,25 +265,40 @@ static int read_sizes(const json_t *j, struct model_config *c, sp_error *err)
     const struct {
         const char *key;
         int64_t *at;
-    } needed[] = {{"vocab_size", &c->vocab},
-                  {"hidden_size", &c->hidden},
-                  {"num_hidden_layers", &c->layers},
-                  {"num_attention_heads", &c->heads},
-                  {"intermediate_size", &c->ffn}};
+        bool needed;
+    } fields[] = {
+        {"vocab_size", &c->vocab, true},         {"hidden_size", &c->hidden, true},
+        {"num_hidden_layers", &c->layers, true}, {"num_attention_heads", &c->heads, true},
+        {"intermediate_size", &c->ffn, true},    {"num_key_value_heads", &c->kv_heads, false},
+        {"head_dim", &c->head_dim, false},       {"max_position_embeddings", &c->context, false}};
     int code = 0;
-    for (size_t i = 0; i < SP_COUNT(needed) && code == 0; i++)
-        code = need_int(j, needed[i].key, needed[i].at, err);
+    for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++) {
+        code = config_int(j, fields[i].key, fields[i].at, err);
+        if (code == 0 && fields[i].needed && *fields[i].at == 0)
+            code = sp_fail(err, SP_EFORMAT, "config.json: %s is missing", fields[i].key);
+    }
     if (code < 0)
         return code;
     if (c->heads < 1)
-        return wrong("num_attention_heads", "at least 1", err);
-    c->kv_heads = c->heads;
-    c->head_dim = c->arch->qk_norm ? 128 : c->hidden / c->heads;
-    c->context = 4096;
-    code = get_int(j, "num_key_value_heads", &c->kv_heads, err);
-    if (code == 0)
-        code = get_int(j, "head_dim", &c->head_dim, err);
-    return code == 0 ? get_int(j, "max_position_embeddings", &c->context, err) : code;
+        return config_wrong("num_attention_heads", "at least 1", err);
+    if (c->kv_heads == 0)
+        c->kv_heads = c->heads;
+    if (c->head_dim == 0)
+        c->head_dim = c->arch->qk_norm ? 128 : c->hidden / c->heads;
+    if (c->context == 0)
+        c->context = 4096;
+    return 0;
+}
+
+static int check_activation(const json_t *j, const struct arch_info *a, sp_error *err)
+{
+    static const char *const names[] = {[ACT_SILU] = "silu", [ACT_GELU_TANH] = "gelu_pytorch_tanh"};
+    const json_t *v = json_object_get(j, "hidden_activation");
+    const char *name = json_string_value(v ? v : json_object_get(j, "hidden_act"));
+    if (!name || strcmp(name, names[a->activation]) == 0)
+        return 0;
+    return sp_fail(err, SP_EUNSUPPORTED, "config.json: hidden_act '%.40s': Sampan's %s has %s",
+                   name, a->name, names[a->activation]);
 }
 
 static int read_dense_layers(const json_t *j, struct model_config *c, sp_error *err)
@@ -245,19 +306,19 @@ static int read_dense_layers(const json_t *j, struct model_config *c, sp_error *
     const json_t *dense = json_object_get(j, "mlp_only_layers"), *v;
     int64_t step = 1;
     size_t i;
-    int code = get_int(j, "decoder_sparse_step", &step, err);
+    int code = config_int(j, "decoder_sparse_step", &step, err);
     if (code == 0 && (step < 1 || c->layers > CONFIG_LAYERS_MOST))
-        code = wrong("decoder_sparse_step", "at least 1", err);
+        code = config_wrong("decoder_sparse_step", "at least 1", err);
     for (int64_t l = 0; code == 0 && l < c->layers; l++)
         if ((l + 1) % step != 0)
-            c->moe.dense[l / 8] |= (uint8_t)(1 << (l % 8));
+            config_set_layer(c->moe.dense, l);
     json_array_foreach((json_t *)(uintptr_t)dense, i, v)
     {
         int64_t l = json_is_integer(v) ? json_integer_value(v) : -1;
         if (code == 0 && (l < 0 || l >= c->layers))
-            code = wrong("mlp_only_layers", "a list of layers that the model has", err);
+            code = config_wrong("mlp_only_layers", "a list of layers that the model has", err);
         if (code == 0)
-            c->moe.dense[l / 8] |= (uint8_t)(1 << (l % 8));
+            config_set_layer(c->moe.dense, l);
     }
     return code;
 }
@@ -278,15 +339,16 @@ static int read_moe(const json_t *j, struct model_config *c, sp_error *err)
     if (!c->arch->moe)
         return 0;
     for (size_t i = 0; i < SP_COUNT(fields) && code == 0; i++)
-        code = get_int(j, fields[i].key, fields[i].at, err);
+        code = config_int(j, fields[i].key, fields[i].at, err);
     if (code == 0)
-        code = get_bool(j, "norm_topk_prob", &m->normalize, err);
+        code = config_bool(j, "norm_topk_prob", &m->normalize, err);
     return code == 0 ? read_dense_layers(j, c, err) : code;
 }
 
 int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
 {
     struct model_config *c = out;
+    const json_t *whole = j;
     *c = (struct model_config){.rms_eps = 1e-6};
     if (!json_is_object(j))
         return sp_fail(err, SP_EFORMAT, "config.json: not a JSON object");
@@ -295,12 +357,19 @@ int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
         code = sp_fail(err, SP_EUNSUPPORTED,
                        "config.json: quantization_config: quantized safetensors are not read: use "
                        "the GGUF form or the unquantized model");
+    if (code < 0)
+        return code;
+    if (c->arch->defaults)
+        c->arch->defaults(c);
+    if (json_is_object(json_object_get(j, "text_config"))) /* the text part of a model that sees */
+        j = json_object_get(j, "text_config");
+    code = read_sizes(j, c, err);
     if (code == 0)
-        code = read_sizes(j, c, err);
+        code = check_activation(j, c->arch, err);
     if (code == 0)
-        code = get_float(j, "rms_norm_eps", &c->rms_eps, err);
+        code = config_float(j, "rms_norm_eps", &c->rms_eps, err);
     if (code == 0)
-        code = get_bool(j, "tie_word_embeddings", &c->tied, err);
+        code = config_bool(j, "tie_word_embeddings", &c->tied, err);
     if (code == 0)
         code = read_biases(j, c, err);
     if (code == 0)
@@ -309,9 +378,11 @@ int config_from_json(const json_t *j, struct model_config *out, sp_error *err)
         code = read_rope(j, c, err);
     if (code == 0)
         code = read_window(j, c, err);
+    if (code == 0 && c->arch->from_json)
+        code = c->arch->from_json(j, c, err);
     if (code < 0)
         return code;
-    read_dtype(j, c);
+    read_dtype(whole, j, c);
     const char *name = json_string_value(json_object_get(j, "_name_or_path"));
     snprintf(c->name, sizeof c->name, "%s", name ? name : "");
     return config_check(c, err);
@@ -336,15 +407,15 @@ int generation_config_from_json(const json_t *j, struct generation_config *g, sp
     size_t i;
     *g = (struct generation_config){
         .temperature = 1, .top_p = 1, .repetition_penalty = 1, .top_k = 0};
-    int code = get_float(j, "temperature", &g->temperature, err);
+    int code = config_float(j, "temperature", &g->temperature, err);
     if (code == 0)
-        code = get_float(j, "top_p", &g->top_p, err);
+        code = config_float(j, "top_p", &g->top_p, err);
     if (code == 0)
-        code = get_float(j, "repetition_penalty", &g->repetition_penalty, err);
+        code = config_float(j, "repetition_penalty", &g->repetition_penalty, err);
     if (code == 0)
-        code = get_int(j, "top_k", &g->top_k, err);
+        code = config_int(j, "top_k", &g->top_k, err);
     if (code == 0)
-        code = get_bool(j, "do_sample", &g->do_sample, err);
+        code = config_bool(j, "do_sample", &g->do_sample, err);
     g->has_temperature = json_is_number(json_object_get(j, "temperature"));
     g->has_top_p = json_is_number(json_object_get(j, "top_p"));
     g->has_top_k = json_is_integer(json_object_get(j, "top_k"));

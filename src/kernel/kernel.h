@@ -58,7 +58,7 @@ struct attention_args {
     int64_t ldo;
     int64_t rows;
     int kv_head, group; /* group: query heads per KV head */
-    float scale;        /* 1 / sqrt(head_dim) */
+    float scale;        /* 1 / sqrt(head_dim), mostly */
     int64_t window;     /* keys seen, itself included; 0: all */
     float *scratch;     /* attention_scratch() floats, one per worker */
 };
@@ -89,10 +89,13 @@ struct kernel_ops {
 
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x. [n] */
     void (*rmsnorm)(const float *x, const float *weight, float eps, int64_t n, float *out);
-    /* Turns pairs (x[i], x[i + half]) by the angle of cos[i], sin[i], i < half = head_dim / 2, in place. */
+    /* Turns pairs (x[i], x[i + half]) by the angle of cos[i], sin[i], i < half, in place. */
     void (*rope)(float *x, const float *cos, const float *sin, int64_t half);
     /* gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)). [n] */
     void (*silu_mul)(float *gate, const float *up, int64_t n);
+    /* gate = gelu(gate) * up, gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))): the tanh form of
+     * Hendrycks and Gimpel 2016. [n] */
+    void (*gelu_mul)(float *gate, const float *up, int64_t n);
     void (*add)(float *x, const float *y, int64_t n); /* x += y */
 
     /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the type). */

@@ -55,4 +55,13 @@ static inline float silu_f32(float x)
     return x / (1.0f + exp_f32(-x));
 }
 
+/* x / 2 (1 + tanh(z / 2)) is x / (1 + exp(-z)); here z = x (a + b x^2), with a = 2 sqrt(2 / pi), b = 0.044715 a. */
+#define GELU_A 1.5957691216057308f
+#define GELU_B 0.0713548162726009f
+
+static inline float gelu_f32(float x)
+{
+    return x / (1.0f + exp_f32(-x * fmaf(GELU_B, x * x, GELU_A)));
+}
+
 #endif

@@ -3,6 +3,30 @@
 #include <string.h>
 #include "model/bind_int.h"
 
+/* A model that also sees has its text model under language_model (transformers 4) or model.language_model (5). */
+static const char *const prefixes[] = {"", "language_model.", "model.language_model."};
+
+const struct tensor_view *bind_find(const struct binder *b, enum tensor_role role, int64_t layer,
+                                    bool bias, char name[160])
+{
+    char plain[128];
+    tensor_name(b->m->config.arch, b->gguf, role, layer, bias, plain);
+    bool replaces = b->prefix == prefixes[2] && strncmp(plain, "model.", 6) == 0;
+    snprintf(name, 160, "%s%s", b->prefix, plain + (replaces ? 6 : 0));
+    return checkpoint_find(b->m->ckpt, name);
+}
+
+static void find_prefix(struct binder *b)
+{
+    char name[160];
+    for (size_t i = 0; i < SP_COUNT(prefixes); i++) {
+        b->prefix = prefixes[i];
+        if (bind_find(b, ROLE_EMBEDDING, 0, false, name))
+            return;
+    }
+    b->prefix = prefixes[0];
+}
+
 int bind_missing(const struct binder *b, const char *name)
 {
     return sp_fail(b->err, SP_EFORMAT,
@@ -30,31 +54,44 @@ static bool is_weight_type(enum dtype t)
     return t == DT_F32 || t == DT_F16 || t == DT_BF16 || t >= DT_Q4_0;
 }
 
-/* A vector as float32, its rows put in our order by map. *out is the arena's. */
-static int bind_vector(const struct binder *b, enum tensor_role role, int64_t layer, bool bias,
-                       int64_t n, const int32_t *map, float **out)
+/* A vector as float32, its values put in our order. *out is the arena's. */
+static int read_vector(const struct binder *b, const struct tensor_view *t, const struct part *p,
+                       float **out)
 {
-    char name[128];
-    tensor_name(b->gguf, role, layer, bias, name);
-    const struct tensor_view *t = checkpoint_find(b->m->ckpt, name);
-    if (!t)
-        return bind_missing(b, name);
-    if (t->n_dims != 1 || t->shape[0] != n)
-        return wrong_shape(b, t, -1, n);
+    if (t->n_dims != 1 || t->shape[0] != p->of)
+        return wrong_shape(b, t, -1, p->of);
     if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
         return sp_fail(b->err, SP_EUNSUPPORTED,
                        "tensor %s: a vector of type %s is not supported: F32, F16 and BF16 "
                        "are",
-                       name, dtype_get(t->dtype)->name);
-    float *v = arena_array(b->m->arena, (size_t)n, sizeof *v);
-    float *tmp = map ? arena_array(b->m->arena, (size_t)n, sizeof *tmp) : v;
+                       t->name, dtype_get(t->dtype)->name);
+    float *v = arena_array(b->m->arena, (size_t)p->rows, sizeof *v);
+    float *tmp = p->map ? arena_array(b->m->arena, (size_t)p->of, sizeof *tmp) : v;
     if (!v || !tmp)
-        return sp_fail(b->err, SP_ENOMEM, "out of memory for tensor %s", name);
-    dtype_to_f32(t->dtype, t->data, n, tmp);
-    for (int64_t i = 0; map && i < n; i++)
-        v[i] = tmp[map[i]];
+        return sp_fail(b->err, SP_ENOMEM, "out of memory for tensor %s", t->name);
+    dtype_to_f32(t->dtype, t->data, p->of, tmp);
+    for (int64_t i = 0; p->map && i < p->rows; i++)
+        v[i] = tmp[p->map[i]];
     *out = v;
     return 0;
+}
+
+static int bind_vector(const struct binder *b, const struct part *p, int64_t layer, bool bias,
+                       float **out)
+{
+    char name[160];
+    const struct tensor_view *t = bind_find(b, p->role, layer, bias, name);
+    return t ? read_vector(b, t, p, out) : bind_missing(b, name);
+}
+
+static int bind_norm(const struct binder *b, enum tensor_role role, int64_t layer, int64_t n,
+                     float **out)
+{
+    int code = bind_vector(b, &(struct part){role, n, n, NULL}, layer, false, out);
+    bool less_by_one = b->m->config.arch->norm_plus_one && !b->gguf;
+    for (int64_t i = 0; code == 0 && less_by_one && i < n; i++)
+        (*out)[i] += 1;
+    return code;
 }
 
 static int check_matrix(const struct binder *b, const struct tensor_view *t, int64_t rows,
@@ -72,119 +109,109 @@ static int check_matrix(const struct binder *b, const struct tensor_view *t, int
     return 0;
 }
 
-static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
-                       int64_t cols, const struct tensor_view **out)
+static int bind_matrix(const struct binder *b, enum tensor_role role, int64_t rows, int64_t cols,
+                       const struct tensor_view **out)
 {
-    char name[128];
-    tensor_name(b->gguf, role, layer, false, name);
-    *out = checkpoint_find(b->m->ckpt, name);
+    char name[160];
+    *out = bind_find(b, role, 0, false, name);
     return *out ? check_matrix(b, *out, rows, cols) : bind_missing(b, name);
+}
+
+static int plan(const struct binder *b, const struct tensor_view *t, int64_t rows, int64_t cols,
+                struct linear *l)
+{
+    l->source = t;
+    int code = pack_plan(t->dtype, rows, cols, &l->w, b->err);
+    return code < 0 ? sp_fail_within(b->err, code, "tensor %s", t->name) : 0;
 }
 
 int bind_view(const struct binder *b, const struct tensor_view *t, int64_t rows, int64_t cols,
               struct linear *l)
 {
     int code = check_matrix(b, t, rows, cols);
-    l->source = t;
-    if (code == 0) {
-        code = pack_plan(t->dtype, rows, cols, &l->w, b->err);
-        if (code < 0)
-            return sp_fail_within(b->err, code, "tensor %s", t->name);
-    }
-    return code;
+    return code == 0 ? plan(b, t, rows, cols, l) : code;
+}
+
+static int bind_part(const struct binder *b, const struct part *p, int64_t layer, int64_t cols,
+                     bool bias, struct linear *l)
+{
+    char name[160];
+    const struct tensor_view *t = bind_find(b, p->role, layer, false, name);
+    int code = t ? check_matrix(b, t, p->of, cols) : bind_missing(b, name);
+    if (code == 0)
+        code = plan(b, t, p->rows, cols, l);
+    l->map = p->map;
+    return code == 0 && bias ? bind_vector(b, p, layer, true, &l->bias) : code;
 }
 
 int bind_linear(const struct binder *b, enum tensor_role role, int64_t layer, int64_t rows,
-                int64_t cols, bool bias, const int32_t *map, struct linear *l)
+                int64_t cols, bool bias, struct linear *l)
 {
-    int code = bind_matrix(b, role, layer, rows, cols, &l->source);
-    if (code == 0)
-        code = bind_view(b, l->source, rows, cols, l);
-    l->map = map;
-    return code == 0 && bias ? bind_vector(b, role, layer, true, rows, map, &l->bias) : code;
+    return bind_part(b, &(struct part){role, rows, rows, NULL}, layer, cols, bias, l);
 }
 
-/* Llama's GGUF files hold the rows of q and k for RoPE over adjacent pairs: row 2 i + j of a head there is
- * row j * head_dim / 2 + i here. */
-static const int32_t *unpermute(const struct binder *b, int64_t heads)
-{
-    int64_t dim = b->m->config.head_dim, half = dim / 2;
-    int32_t *map = arena_array(b->m->arena, (size_t)(heads * dim), sizeof *map);
-    for (int64_t r = 0; map && r < heads * dim; r++) {
-        int64_t in_head = r % dim;
-        map[r] = (int32_t)(r - in_head + in_head % half * 2 + in_head / half);
-    }
-    return map;
-}
-
-struct maps {
-    const int32_t *q, *k;
-};
-
-static int bind_attention(const struct binder *b, int64_t i, const struct maps *maps,
-                          struct layer *l)
+static int bind_attention(const struct binder *b, int64_t i, struct layer *l)
 {
     const struct model_config *c = &b->m->config;
-    int64_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    int code = bind_vector(b, ROLE_ATTN_NORM, i, false, c->hidden, NULL, &l->attn_norm);
+    int code = bind_norm(b, ROLE_ATTN_NORM, i, c->hidden, &l->attn_norm);
     if (code == 0 && c->qk_norm)
-        code = bind_vector(b, ROLE_Q_NORM, i, false, c->head_dim, NULL, &l->q_norm);
+        code = bind_norm(b, ROLE_Q_NORM, i, c->head_dim, &l->q_norm);
     if (code == 0 && c->qk_norm)
-        code = bind_vector(b, ROLE_K_NORM, i, false, c->head_dim, NULL, &l->k_norm);
+        code = bind_norm(b, ROLE_K_NORM, i, c->head_dim, &l->k_norm);
     if (code == 0)
-        code = bind_linear(b, ROLE_Q, i, q, c->hidden, c->qkv_bias, maps->q, &l->q);
+        code = bind_part(b, &b->q, i, c->hidden, c->qkv_bias, &l->q);
     if (code == 0)
-        code = bind_linear(b, ROLE_K, i, kv, c->hidden, c->qkv_bias, maps->k, &l->k);
+        code = bind_part(b, &b->k, i, c->hidden, c->qkv_bias, &l->k);
     if (code == 0)
-        code = bind_linear(b, ROLE_V, i, kv, c->hidden, c->qkv_bias, NULL, &l->v);
+        code = bind_part(b, &b->v, i, c->hidden, c->qkv_bias, &l->v);
     if (code == 0)
-        code = bind_linear(b, ROLE_O, i, c->hidden, q, c->o_bias, NULL, &l->o);
+        code = bind_linear(b, ROLE_O, i, c->hidden, c->heads * c->head_dim, c->o_bias, &l->o);
+    if (code == 0 && c->arch->post_norms)
+        code = bind_norm(b, ROLE_ATTN_POST_NORM, i, c->hidden, &l->attn_post);
     return code;
 }
 
-static int bind_layer(const struct binder *b, int64_t i, const struct maps *maps)
+static int bind_layer(const struct binder *b, int64_t i)
 {
     const struct model_config *c = &b->m->config;
     struct layer *l = &b->m->layers[i];
-    int code = bind_attention(b, i, maps, l);
+    int code = bind_attention(b, i, l);
     if (code == 0)
-        code = bind_vector(b, ROLE_FFN_NORM, i, false, c->hidden, NULL, &l->ffn_norm);
-    l->window = i >= c->sliding_from ? c->sliding_window : 0;
+        code = bind_norm(b, ROLE_FFN_NORM, i, c->hidden, &l->ffn_norm);
+    if (code == 0 && c->arch->post_norms)
+        code = bind_norm(b, ROLE_FFN_POST_NORM, i, c->hidden, &l->ffn_post);
+    l->window = config_window(c, i);
     if (code == 0 && config_is_moe(c, i))
         return bind_moe(b, i, &l->moe);
     if (code == 0)
-        code = bind_linear(b, ROLE_GATE, i, c->ffn, c->hidden, c->mlp_bias, NULL, &l->gate);
+        code = bind_part(b, &b->gate, i, c->hidden, c->mlp_bias, &l->gate);
     if (code == 0)
-        code = bind_linear(b, ROLE_UP, i, c->ffn, c->hidden, c->mlp_bias, NULL, &l->up);
+        code = bind_part(b, &b->up, i, c->hidden, c->mlp_bias, &l->up);
     if (code == 0)
-        code = bind_linear(b, ROLE_DOWN, i, c->hidden, c->ffn, c->mlp_bias, NULL, &l->down);
+        code = bind_linear(b, ROLE_DOWN, i, c->hidden, c->ffn, c->mlp_bias, &l->down);
     return code;
 }
 
 int bind_model(model *m, sp_error *err)
 {
-    struct binder b = {m, checkpoint_gguf(m->ckpt) != NULL, err};
+    struct binder b = {.m = m, .gguf = checkpoint_gguf(m->ckpt) != NULL, .err = err};
     const struct model_config *c = &m->config;
-    struct maps maps = {0};
     m->layers = arena_array(m->arena, (size_t)c->layers, sizeof *m->layers);
     if (!m->layers)
         return sp_fail(err, SP_ENOMEM, "out of memory for the model's layers");
-    if (b.gguf && c->arch->gguf_permuted) {
-        maps.q = unpermute(&b, c->heads);
-        maps.k = unpermute(&b, c->kv_heads);
-        if (!maps.q || !maps.k)
-            return sp_fail(err, SP_ENOMEM, "out of memory for the model's layers");
-    }
-    int code = bind_matrix(&b, ROLE_EMBEDDING, 0, c->vocab, c->hidden, &m->embedding);
+    find_prefix(&b);
+    int code = bind_matrix(&b, ROLE_EMBEDDING, c->vocab, c->hidden, &m->embedding);
     if (code == 0)
         m->embedding_row_bytes = m->embedding->bytes / (size_t)c->vocab;
     if (code == 0)
-        code = bind_vector(&b, ROLE_FINAL_NORM, 0, false, c->hidden, NULL, &m->final_norm);
+        code = bind_norm(&b, ROLE_FINAL_NORM, 0, c->hidden, &m->final_norm);
+    if (code == 0)
+        code = bind_parts(&b);
     for (int64_t i = 0; code == 0 && i < c->layers; i++)
-        code = bind_layer(&b, i, &maps);
+        code = bind_layer(&b, i);
     if (code == 0)
         code = bind_linear(&b, c->tied ? ROLE_EMBEDDING : ROLE_HEAD, 0, c->vocab, c->hidden, false,
-                           NULL, &m->head);
+                           &m->head);
     return code;
 }
 

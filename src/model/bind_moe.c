@@ -33,13 +33,14 @@ static int find_expert(const struct binder *b, enum tensor_role role, int64_t la
     static const char *const in_hf[] = {[ROLE_EXPERTS_GATE] = "gate_proj",
                                         [ROLE_EXPERTS_UP] = "up_proj",
                                         [ROLE_EXPERTS_DOWN] = "down_proj"};
-    char name[128];
-    if (b->gguf)
-        tensor_name(true, role, layer, false, name);
-    else
+    char name[160];
+    if (b->gguf) {
+        *out = bind_find(b, role, layer, false, name);
+    } else {
         snprintf(name, sizeof name, "model.layers.%lld.mlp.experts.%lld.%s.weight",
                  (long long)layer, (long long)expert, in_hf[role]);
-    *out = checkpoint_find(b->m->ckpt, name);
+        *out = checkpoint_find(b->m->ckpt, name);
+    }
     if (!*out)
         return bind_missing(b, name);
     return b->gguf ? slice(b, *out, expert, out) : 0;
@@ -74,9 +75,8 @@ static int bind_experts(const struct binder *b, enum tensor_role role, int64_t l
 /* [1, hidden] in Hugging Face's files, [hidden] in GGUF. */
 static int bind_shared_router(const struct binder *b, int64_t layer, struct linear *l)
 {
-    char name[128];
-    tensor_name(b->gguf, ROLE_SHARED_ROUTER, layer, false, name);
-    const struct tensor_view *t = checkpoint_find(b->m->ckpt, name);
+    char name[160];
+    const struct tensor_view *t = bind_find(b, ROLE_SHARED_ROUTER, layer, false, name);
     struct tensor_view *v = arena_array(b->m->arena, 1, sizeof *v);
     if (!t)
         return bind_missing(b, name);
@@ -96,11 +96,11 @@ static int bind_shared(const struct binder *b, int64_t layer, struct moe *e)
     int64_t hidden = b->m->config.hidden, ffn = b->m->config.moe.shared;
     int code = bind_shared_router(b, layer, &e->shared_router);
     if (code == 0)
-        code = bind_linear(b, ROLE_SHARED_GATE, layer, ffn, hidden, false, NULL, &e->shared_gate);
+        code = bind_linear(b, ROLE_SHARED_GATE, layer, ffn, hidden, false, &e->shared_gate);
     if (code == 0)
-        code = bind_linear(b, ROLE_SHARED_UP, layer, ffn, hidden, false, NULL, &e->shared_up);
+        code = bind_linear(b, ROLE_SHARED_UP, layer, ffn, hidden, false, &e->shared_up);
     if (code == 0)
-        code = bind_linear(b, ROLE_SHARED_DOWN, layer, hidden, ffn, false, NULL, &e->shared_down);
+        code = bind_linear(b, ROLE_SHARED_DOWN, layer, hidden, ffn, false, &e->shared_down);
     return code;
 }
 
@@ -111,7 +111,7 @@ int bind_moe(const struct binder *b, int64_t layer, struct moe **out)
     struct moe *e = arena_array(b->m->arena, 1, sizeof *e);
     if (!e)
         return sp_fail(b->err, SP_ENOMEM, "out of memory for the model's experts");
-    int code = bind_linear(b, ROLE_ROUTER, layer, c->experts, hidden, false, NULL, &e->router);
+    int code = bind_linear(b, ROLE_ROUTER, layer, c->experts, hidden, false, &e->router);
     if (code == 0)
         code = bind_experts(b, ROLE_EXPERTS_GATE, layer, c->ffn, hidden, &e->gate);
     if (code == 0)

@@ -17,8 +17,9 @@ struct step {
     const struct layer *layer;
     struct kv_layer layer_kv;
     int64_t layer_index, n_items;
-    int64_t rows;        /* that still go on: see keep_wanted() */
-    struct readers next; /* whose activations the row work prepares; n = 0: nobody's */
+    int64_t rows;             /* that still go on: see keep_wanted() */
+    struct readers next;      /* whose activations the row work prepares; n = 0: nobody's */
+    const float *post_weight; /* norm of s.out before it is added; NULL: none */
     const float *norm_weight;
     float *norm_out; /* [rows, hidden] */
 };
@@ -131,6 +132,12 @@ static void norm_row(const struct step *s, int64_t r)
                     s->norm_out + r * n);
 }
 
+static void multiply(float *x, float by, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= by;
+}
+
 static void embed_rows(void *arg, int worker, size_t begin, size_t end)
 {
     const struct step *s = arg;
@@ -140,13 +147,16 @@ static void embed_rows(void *arg, int worker, size_t begin, size_t end)
     for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
         const uint8_t *row =
             m->embedding->data + (size_t)s->b->rows[r].token * m->embedding_row_bytes;
-        dtype_to_f32(m->embedding->dtype, row, n, m->s.x + r * n);
+        float *x = m->s.x + r * n;
+        dtype_to_f32(m->embedding->dtype, row, n, x);
+        if (m->config.embedding_scale != 0)
+            multiply(x, (float)m->config.embedding_scale, n);
         norm_row(s, r);
     }
     products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
 }
 
-/* x += out, then norm. */
+/* x += out, or the norm of it, then norm. */
 static void residual_rows(void *arg, int worker, size_t begin, size_t end)
 {
     const struct step *s = arg;
@@ -154,7 +164,10 @@ static void residual_rows(void *arg, int worker, size_t begin, size_t end)
     int64_t n = m->config.hidden;
     (void)worker;
     for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        m->ops->add(m->s.x + r * n, m->s.out + r * n, n);
+        float *out = m->s.out + r * n;
+        if (s->post_weight)
+            m->ops->rmsnorm(out, s->post_weight, (float)m->config.rms_eps, n, out);
+        m->ops->add(m->s.x + r * n, out, n);
         if (!all_finite(m->s.x + r * n, n)) {
             int none = -1;
             atomic_compare_exchange_strong(&m->bad_layer, &none, (int)s->layer_index);
@@ -171,11 +184,12 @@ static void head_norm(const model *m, float *x, int64_t heads, const float *weig
         m->ops->rmsnorm(x + h * dim, weight, (float)m->config.rms_eps, dim, x + h * dim);
 }
 
-static void rotate(const model *m, float *x, int64_t heads, int64_t pos)
+static void rotate(const struct step *s, float *x, int64_t heads, int64_t pos)
 {
-    int64_t dim = m->config.head_dim, half = dim / 2;
+    int64_t dim = s->m->config.head_dim, half = s->m->config.rope_dim / 2;
+    const struct rope_table *t = s->layer->rope;
     for (int64_t h = 0; h < heads; h++)
-        m->ops->rope(x + h * dim, m->rope_cos + pos * half, m->rope_sin + pos * half, half);
+        s->m->ops->rope(x + h * dim, t->cos + pos * half, t->sin + pos * half, half);
 }
 
 /* QK-norm, RoPE, and K and V into their page. */
@@ -191,8 +205,11 @@ static void store_rows(void *arg, int worker, size_t begin, size_t end)
         float *q = m->s.q + r * nq, *k = m->s.k + r * nkv;
         head_norm(m, q, c->heads, s->layer->q_norm);
         head_norm(m, k, c->kv_heads, s->layer->k_norm);
-        rotate(m, q, c->heads, row->pos);
-        rotate(m, k, c->kv_heads, row->pos);
+        rotate(s, q, c->heads, row->pos);
+        rotate(s, k, c->kv_heads, row->pos);
+        float logn = rope_logn(c, row->pos);
+        if (logn != 1)
+            multiply(q, logn, nq);
         m->ops->kv_write(&s->layer_kv, s->b->seqs[row->seq].pages[row->pos / KV_PAGE],
                          row->pos % KV_PAGE, k, m->s.v + r * nkv);
     }
@@ -204,6 +221,8 @@ static void attend(void *arg, int worker, size_t begin, size_t end)
     model *m = s->m;
     const struct model_config *c = &m->config;
     int64_t group = c->heads / c->kv_heads, nq = c->heads * c->head_dim;
+    float scale =
+        c->attention_scale != 0 ? (float)c->attention_scale : 1.0f / sqrtf((float)c->head_dim);
     for (size_t i = begin; i < end; i++) {
         const struct attention_item *it = &m->s.items[i];
         int64_t at = it->first * nq + it->kv_head * group * c->head_dim;
@@ -218,7 +237,7 @@ static void attend(void *arg, int worker, size_t begin, size_t end)
             .rows = it->rows,
             .kv_head = it->kv_head,
             .group = (int)group,
-            .scale = 1.0f / sqrtf((float)c->head_dim),
+            .scale = scale,
             .window = s->layer->window,
             .scratch = (float *)(void *)(m->s.worker + (size_t)worker * m->s.worker_bytes)};
         m->ops->attention(&a);
@@ -239,7 +258,7 @@ static void gate_rows(void *arg, int worker, size_t begin, size_t end)
     int64_t n = m->config.ffn;
     (void)worker;
     for (int64_t r = (int64_t)begin; r < (int64_t)end; r++)
-        m->ops->silu_mul(m->s.gate + r * n, m->s.up + r * n, n);
+        m->gate_mul(m->s.gate + r * n, m->s.up + r * n, n);
     products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
 }
 
@@ -349,10 +368,12 @@ static void run_layers(struct step *s)
             return;
         attention_block(s);
         s->norm_weight = l->ffn_norm;
+        s->post_weight = l->attn_post;
         struct readers into =
             l->moe ? moe_readers(l->moe) : (struct readers){{&l->gate, &l->up}, 2};
         row_work(s, residual_rows, m->config.hidden, &into, m->s.norm);
         ffn_block(s);
+        s->post_weight = l->ffn_post;
         enter_layer(s, residual_rows, i + 1);
     }
 }

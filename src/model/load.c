@@ -53,8 +53,8 @@ static void place_linear(void *arg, struct linear *l)
 static void give_back(const struct linear *l, int64_t from, int64_t to, size_t row_bytes)
 {
     const struct tensor_view *t = l->source;
-    if (to > l->w.rows)
-        to = l->w.rows;
+    if (to > l->source->shape[0])
+        to = l->source->shape[0];
     file_map_drop(t->map, (size_t)(t->data - t->map->data) + (size_t)from * row_bytes,
                   (size_t)(to - from) * row_bytes);
 }
@@ -65,7 +65,7 @@ static void give_back_mapped(void *arg, struct linear *l)
     size_t row_bytes;
     (void)arg;
     if (l->map && dtype_row_bytes(l->source->dtype, l->w.cols, &row_bytes) == 0)
-        give_back(l, 0, l->w.rows, row_bytes);
+        give_back(l, 0, l->source->shape[0], row_bytes);
 }
 
 /* False: the caller wants no more of it. */
@@ -177,8 +177,7 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
     if (code == 0) {
         bind_each(m, count_linear, &p);
         out->weights = p.bytes;
-        out->scratch = scratch_layout(m, NULL) +
-                       (size_t)(o.max_context * m->config.head_dim) * sizeof(float) +
+        out->scratch = scratch_layout(m, NULL) + rope_table_bytes(m) +
                        (size_t)(MODEL_LOGIT_ROWS * m->config.vocab) * sizeof(float);
         out->kv_page = kv_page_bytes(&m->config, o.compute);
     }
@@ -198,10 +197,12 @@ static int pick_kernels(model *m, sp_error *err)
     bool asked = m->opts.isa_given || getenv("SAMPAN_ISA");
     for (int lower = (int)isa - 1; !m->ops && !asked && lower >= ISA_REF; lower--)
         m->ops = kernel_get((enum cpu_isa)lower);
-    return m->ops ? 0
-                  : sp_fail(err, SP_EUNSUPPORTED,
-                            "this build has no kernels for %s: unset SAMPAN_ISA or build with them",
-                            cpu_isa_name(isa));
+    if (!m->ops)
+        return sp_fail(err, SP_EUNSUPPORTED,
+                       "this build has no kernels for %s: unset SAMPAN_ISA or build with them",
+                       cpu_isa_name(isa));
+    m->gate_mul = m->config.arch->activation == ACT_GELU_TANH ? m->ops->gelu_mul : m->ops->silu_mul;
+    return 0;
 }
 
 int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err)
@@ -235,8 +236,7 @@ void model_free(model *m)
         return;
     if (m->weights)
         munmap(m->weights, m->weight_bytes);
-    sp_free(m->rope_cos);
-    sp_free(m->rope_sin);
+    rope_tables_free(m);
     sp_free(m->scratch_memory);
     arena_free(m->arena);
     sp_free(m);

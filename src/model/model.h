@@ -29,10 +29,11 @@ typedef struct kv_pool kv_pool;
 struct model_opts {
     enum compute_mode compute; /* default COMPUTE_FAST */
     int64_t max_rows;          /* rows of a step, default 256 */
-    int64_t max_context;       /* positions that RoPE tables must reach, default 4096 */
-    pool *pool;                /* not owned; must outlive the model */
-    enum cpu_isa isa;          /* default: the best of the machine and the build, or SAMPAN_ISA's */
-    bool isa_given;            /* isa counts: no other is taken */
+    int64_t max_context; /* positions that RoPE tables must reach, default 4096; where RoPE depends
+                                * on a sequence's length, this is the length that counts (rope.c) */
+    pool *pool;          /* not owned; must outlive the model */
+    enum cpu_isa isa;    /* default: the best of the machine and the build, or SAMPAN_ISA's */
+    bool isa_given;      /* isa counts: no other is taken */
     /* Called by the loading thread with bytes packed so far and in all, at last with both the same; may
      * be NULL. A non-zero answer stops the load with SP_ECANCELLED. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);

@@ -6,12 +6,13 @@
 #include "base/base.h"
 #include "model/model.h"
 
-/* y = x W^T + b. `map` turns the file's row order into ours (Llama's GGUF q and k), or is NULL. */
+/* y = x W^T + b. The matrix is all of `source` in its order, or the rows that `map` says (one of several matrices
+ * that the file has in one, or rows that lie in another order there). */
 struct linear {
     struct packed w;
     const struct tensor_view *source;
-    const int32_t *map;
-    float *bias; /* [rows] or NULL */
+    const int32_t *map; /* [w.rows]: the file's row of each of ours; NULL: the same */
+    float *bias;        /* [rows] or NULL */
 };
 
 /* A feed-forward block of experts. Matrices of one kind have one packed class in all experts. */
@@ -21,12 +22,19 @@ struct moe {
     struct linear shared_router, shared_gate, shared_up, shared_down; /* source NULL: none */
 };
 
+/* cos and sin for every position, [max_context, rope_dim / 2] each. */
+struct rope_table {
+    float *cos, *sin;
+};
+
 struct layer {
     float *attn_norm, *ffn_norm; /* [hidden] */
+    float *attn_post, *ffn_post; /* [hidden]: of what the blocks give; NULL: none */
     float *q_norm, *k_norm;      /* [head_dim]; NULL without QK-norm */
     struct linear q, k, v, o, gate, up, down;
     struct moe *moe; /* instead of gate, up and down; NULL: those */
     int64_t window;  /* keys seen; 0: all */
+    const struct rope_table *rope;
 };
 
 /* Buffers of a step, for max_rows rows. */
@@ -77,8 +85,9 @@ struct model {
     float *final_norm;
     uint8_t *weights; /* mmap of weight_bytes */
     size_t weight_bytes;
-    float *rope_cos, *rope_sin; /* [max_context, head_dim / 2] */
-    uint8_t *scratch_memory;    /* one allocation behind `s` */
+    struct rope_table rope, rope_local; /* the second for layers with a window, where they differ */
+    void (*gate_mul)(float *gate, const float *up, int64_t n); /* the activation, of ops */
+    uint8_t *scratch_memory;                                   /* one allocation behind `s` */
     struct scratch s;
     struct moe_scratch moe_s;
     int64_t n_wanted;     /* rows of s.wanted */
@@ -94,34 +103,9 @@ struct kv_pool {
     uint64_t *writer; /* [pages] last step that wrote it */
 };
 
-/* names.c: the tensors of a layer and of the whole, by what they are. */
-enum tensor_role {
-    ROLE_EMBEDDING,
-    ROLE_HEAD,
-    ROLE_FINAL_NORM,
-    ROLE_ROPE_FREQS,
-    ROLE_ATTN_NORM,
-    ROLE_FFN_NORM,
-    ROLE_Q_NORM,
-    ROLE_K_NORM,
-    ROLE_Q,
-    ROLE_K,
-    ROLE_V,
-    ROLE_O,
-    ROLE_GATE,
-    ROLE_UP,
-    ROLE_DOWN,
-    ROLE_ROUTER,
-    ROLE_EXPERTS_GATE,
-    ROLE_EXPERTS_UP,
-    ROLE_EXPERTS_DOWN,
-    ROLE_SHARED_ROUTER,
-    ROLE_SHARED_GATE,
-    ROLE_SHARED_UP,
-    ROLE_SHARED_DOWN
-};
-/* The name in the file, with ".weight" or ".bias" at its end. */
-void tensor_name(bool is_gguf, enum tensor_role role, int64_t layer, bool bias, char out[128]);
+/* names.c: the name in the file, with ".weight" or ".bias" at its end. */
+void tensor_name(const struct arch_info *a, bool is_gguf, enum tensor_role role, int64_t layer,
+                 bool bias, char out[128]);
 
 /* bind.c: finds and checks every tensor, plans every packed matrix; norms and biases are read.
  * Needs m->ckpt, config, arena. No packed memory yet. */
@@ -129,11 +113,17 @@ int bind_model(model *m, sp_error *err);
 /* Calls visit for every matrix that is packed, in a fixed order. */
 void bind_each(model *m, void (*visit)(void *arg, struct linear *l), void *arg);
 
-/* rope.c: the frequency of pair i < dim / 2 of a head, and what cos and sin are multiplied by. */
-float rope_frequency(const struct rope_config *r, int64_t dim, int64_t i);
+/* rope.c: the frequency of pair i < dim / 2 of a head in a model whose sequences have at most `context` positions,
+ * and what cos and sin are multiplied by. */
+float rope_frequency(const struct rope_config *r, int64_t dim, int64_t i, int64_t context);
 float rope_scaling(const struct rope_config *r);
-/* Makes m's tables. */
+/* Makes m's tables and hands them to the layers. */
 int rope_tables(model *m, sp_error *err);
+void rope_tables_free(model *m);
+/* Bytes of them. */
+size_t rope_table_bytes(const model *m);
+/* What q at a position is multiplied by beyond the trained length (log-n attention); 1: nothing. */
+float rope_logn(const struct model_config *c, int64_t pos);
 
 /* scratch.c: bytes of all step buffers; with memory given, places them. */
 size_t scratch_layout(model *m, uint8_t *memory);

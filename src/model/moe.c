@@ -109,7 +109,7 @@ static void gate_slots(void *arg, int worker, size_t begin, size_t end)
     const struct block *b = arg;
     (void)worker;
     for (int64_t i = (int64_t)begin; i < (int64_t)end; i++)
-        b->m->ops->silu_mul(b->m->s.gate + i * b->width, b->m->s.up + i * b->width, b->width);
+        b->m->gate_mul(b->m->s.gate + i * b->width, b->m->s.up + i * b->width, b->width);
     products_prepare(b->m, &b->next, (int64_t)begin, (int64_t)end);
 }
 

@@ -62,6 +62,22 @@ static void avx2_silu_mul(float *gate, const float *up, int64_t n)
         gate[i] = silu_f32(gate[i]) * up[i];
 }
 
+static void avx2_gelu_mul(float *gate, const float *up, int64_t n)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    const __m256 a = _mm256_set1_ps(GELU_A), b = _mm256_set1_ps(GELU_B);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 x = _mm256_loadu_ps(gate + i);
+        __m256 z =
+            _mm256_mul_ps(_mm256_xor_ps(x, sign), _mm256_fmadd_ps(b, _mm256_mul_ps(x, x), a));
+        x = _mm256_div_ps(x, _mm256_add_ps(one, avx2_exp(z)));
+        _mm256_storeu_ps(gate + i, _mm256_mul_ps(x, _mm256_loadu_ps(up + i)));
+    }
+    for (; i < n; i++)
+        gate[i] = gelu_f32(gate[i]) * up[i];
+}
+
 static void avx2_add(float *x, const float *y, int64_t n)
 {
     int64_t i = 0;
@@ -122,6 +138,7 @@ const struct kernel_ops kernel_ops_avx2 = {
     .rmsnorm = avx2_rmsnorm,
     .rope = avx2_rope,
     .silu_mul = avx2_silu_mul,
+    .gelu_mul = avx2_gelu_mul,
     .add = avx2_add,
     .kv_write = avx2_kv_write,
     .attention = avx2_attention,

@@ -51,6 +51,20 @@ static void avx512_silu_mul(float *gate, const float *up, int64_t n)
     }
 }
 
+static void avx512_gelu_mul(float *gate, const float *up, int64_t n)
+{
+    const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
+    const __m512 a = _mm512_set1_ps(GELU_A), b = _mm512_set1_ps(GELU_B);
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 m = avx512_first(n - i);
+        __m512 x = _mm512_maskz_loadu_ps(m, gate + i);
+        __m512 z =
+            _mm512_mul_ps(_mm512_xor_ps(x, sign), _mm512_fmadd_ps(b, _mm512_mul_ps(x, x), a));
+        x = _mm512_div_ps(x, _mm512_add_ps(one, avx512_exp(z)));
+        _mm512_mask_storeu_ps(gate + i, m, _mm512_mul_ps(x, _mm512_maskz_loadu_ps(m, up + i)));
+    }
+}
+
 static void avx512_add(float *x, const float *y, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 16) {
@@ -99,8 +113,8 @@ static void avx512_attention(const struct attention_args *a)
 #define AVX512_OPS                                                                                 \
     .name = "avx512", .act_quantize = avx512_act_quantize, .matmul = avx512_matmul,                \
     .matmul_f32 = avx512_matmul_f32, .rmsnorm = avx512_rmsnorm, .rope = avx512_rope,               \
-    .silu_mul = avx512_silu_mul, .add = avx512_add, .kv_write = avx512_kv_write,                   \
-    .attention = avx512_attention, .log_sum_exp = avx512_log_sum_exp
+    .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul, .add = avx512_add,                   \
+    .kv_write = avx512_kv_write, .attention = avx512_attention, .log_sum_exp = avx512_log_sum_exp
 
 const struct kernel_ops kernel_ops_avx512 = {AVX512_OPS};
 const struct kernel_ops kernel_ops_avx512_bf16 = {AVX512_OPS, .act_bf16 = avx512_act_bf16};

@@ -132,6 +132,12 @@ static void ref_rope(float *x, const float *cos, const float *sin, int64_t half)
     }
 }
 
+static void ref_gelu_mul(float *gate, const float *up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        gate[i] = gelu_f32(gate[i]) * up[i];
+}
+
 static void ref_silu_mul(float *gate, const float *up, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -266,6 +272,7 @@ const struct kernel_ops kernel_ops_ref = {
     .rmsnorm = ref_rmsnorm,
     .rope = ref_rope,
     .silu_mul = ref_silu_mul,
+    .gelu_mul = ref_gelu_mul,
     .add = ref_add,
     .kv_write = ref_kv_write,
     .attention = ref_attention,

@@ -281,7 +281,8 @@ static void configs_are_checked(void **state)
     assert_int_equal(read_with("quantization_config", json_object(), &c, &err), SP_EUNSUPPORTED);
     assert_int_equal(read_with("architectures", json_pack("[s]", "NovelForCausalLM"), &c, &err),
                      SP_EUNSUPPORTED);
-    assert_non_null(strstr(err.message, "qwen2, qwen2-moe, qwen3, qwen3-moe, llama, mistral"));
+    assert_non_null(
+        strstr(err.message, "qwen2, qwen2-moe, qwen3, qwen3-moe, qwen, llama, mistral, gemma3"));
 }
 
 static void experts_are_checked(void **state)
@@ -343,10 +344,9 @@ static void rope_in_both_spellings(void **state)
                                &err),
                      0);
     assert_int_equal(c.rope.kind, ROPE_LLAMA3);
-    assert_int_equal(
-        read_with("rope_scaling", json_pack("{s:s}", "rope_type", "longrope"), &c, &err),
-        SP_EUNSUPPORTED);
-    assert_non_null(strstr(err.message, "longrope"));
+    assert_int_equal(read_with("rope_scaling", json_pack("{s:s}", "rope_type", "mrope"), &c, &err),
+                     SP_EUNSUPPORTED);
+    assert_non_null(strstr(err.message, "mrope"));
     assert_int_equal(read_with("rope_scaling",
                                json_pack("{s:s,s:f}", "rope_type", "linear", "factor", 0.1), &c,
                                &err),
@@ -364,9 +364,16 @@ static void windows_by_layer(void **state)
     json_object_set_new(j, "max_window_layers", json_integer(2));
     assert_int_equal(config_from_json(j, &c, &err), 0);
     assert_int_equal(c.sliding_window, 16);
-    assert_int_equal(c.sliding_from, 2);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(config_window(&c, i), i < 2 ? 0 : 16);
     json_object_set_new(j, "layer_types",
                         json_pack("[s,s,s,s]", "full_attention", "sliding_attention",
+                                  "full_attention", "full_attention"));
+    assert_int_equal(config_from_json(j, &c, &err), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(config_window(&c, i), i == 1 ? 16 : 0);
+    json_object_set_new(j, "layer_types",
+                        json_pack("[s,s,s,s]", "full_attention", "chunked_attention",
                                   "full_attention", "full_attention"));
     assert_int_equal(config_from_json(j, &c, &err), SP_EUNSUPPORTED);
     json_object_set_new(j, "layer_types", json_pack("[s]", "full_attention"));

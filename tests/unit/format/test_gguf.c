@@ -236,6 +236,118 @@ static void yarn_factors(void **state)
     }
 }
 
+/* A number for a draft; name NULL: none. */
+struct number {
+    const char *name;
+    float value;
+};
+
+static void draft_number(struct gguf_draft *d, const struct number *n)
+{
+    char key[96];
+    snprintf(key, sizeof key, "llama.rope.%s", n->name);
+    if (n->name)
+        draft_float(d, key, n->value);
+}
+
+/* Kinds of scaling as llama.cpp reads them: without a type it is linear, and the key of old files is scale_linear. */
+static void rope_scaling_kinds(void **state)
+{
+    static const struct {
+        const char *type;
+        struct number a, b;
+        enum rope_kind kind;
+        double factor;
+        const char *refused;
+    } cases[] = {
+        {NULL, {NULL, 0}, {NULL, 0}, ROPE_PLAIN, 1, NULL},
+        {NULL, {"scaling.factor", 4}, {NULL, 0}, ROPE_LINEAR, 4, NULL},
+        {NULL, {"scale_linear", 2}, {NULL, 0}, ROPE_LINEAR, 2, NULL},
+        {NULL, {"scale_linear", 2}, {"scaling.factor", 4}, ROPE_LINEAR, 4, NULL},
+        {"linear", {"scaling.factor", 0}, {NULL, 0}, ROPE_PLAIN, 1, NULL},
+        {"none", {"scaling.factor", 4}, {NULL, 0}, ROPE_PLAIN, 4, NULL},
+        {"yarn", {"scaling.factor", 4}, {"scaling.yarn_ext_factor", 1}, ROPE_YARN, 4, NULL},
+        {"yarn", {"scaling.factor", 4}, {"scaling.yarn_ext_factor", 0.5f}, 0, 0, "yarn_ext_factor"},
+        {"yarn", {"scaling.factor", 0.5f}, {NULL, 0}, 0, 0, "RoPE factor of 0.5"},
+        {"longrope", {"scaling.factor", 4}, {NULL, 0}, 0, 0, "type longrope is unknown"},
+    };
+    (void)state;
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        checkpoint *c;
+        sp_error err = {0};
+        struct gguf_draft d = llama_draft();
+        if (cases[i].type)
+            draft_text(&d, "llama.rope.scaling.type", cases[i].type);
+        draft_number(&d, &cases[i].a);
+        draft_number(&d, &cases[i].b);
+        finish_llama(&d);
+        int code = write_and_open(&d, "rope.gguf", &c, &err);
+        if (cases[i].refused) {
+            assert_true(code < 0);
+            assert_non_null(strstr(err.message, cases[i].refused));
+            continue;
+        }
+        assert_int_equal(code, 0);
+        assert_int_equal(checkpoint_config(c)->rope.kind, cases[i].kind);
+        assert_true(fabs(checkpoint_config(c)->rope.factor - cases[i].factor) < 1e-6);
+        checkpoint_close(c);
+    }
+}
+
+static void yarn_corrections(void **state)
+{
+    checkpoint *c;
+    sp_error err = {0};
+    struct gguf_draft d = llama_draft();
+    (void)state;
+    draft_text(&d, "llama.rope.scaling.type", "yarn");
+    draft_float(&d, "llama.rope.scaling.factor", 4);
+    draft_float(&d, "llama.rope.scaling.yarn_beta_fast", 20);
+    draft_float(&d, "llama.rope.scaling.yarn_beta_slow", 2);
+    finish_llama(&d);
+    assert_int_equal(write_and_open(&d, "yarn.gguf", &c, &err), 0);
+    const struct rope_config *r = &checkpoint_config(c)->rope;
+    assert_true(fabs(r->beta_fast - 20) < 1e-6 && fabs(r->beta_slow - 2) < 1e-6);
+    checkpoint_close(c);
+}
+
+/* LongRoPE's factors are tensors, of as many values as RoPE has pairs. */
+static void long_factors_that_do_not_fit(void **state)
+{
+    checkpoint *c;
+    sp_error err = {0};
+    struct gguf_draft d = llama_draft();
+    (void)state;
+    draft_int(&d, "llama.rope.dimension_count", 6);
+    draft_matrix(&d, "rope_factors_long.weight", 1, 8);
+    finish_llama(&d);
+    assert_int_equal(write_and_open(&d, "long.gguf", &c, &err), SP_EFORMAT);
+    assert_non_null(strstr(err.message, "rope_factors_short.weight: wanted shape [3]"));
+    d = llama_draft();
+    draft_int(&d, "llama.rope.dimension_count", 20);
+    finish_llama(&d);
+    assert_int_equal(write_and_open(&d, "wide.gguf", &c, &err), SP_EFORMAT);
+    assert_non_null(strstr(err.message, "rope.dimension_count = 20"));
+}
+
+static void softcapping_is_refused(void **state)
+{
+    checkpoint *c;
+    sp_error err = {0};
+    struct gguf_draft d = draft_begin();
+    (void)state;
+    draft_text(&d, "general.architecture", "gemma3");
+    draft_int(&d, "gemma3.embedding_length", 16);
+    draft_int(&d, "gemma3.block_count", 2);
+    draft_int(&d, "gemma3.attention.head_count", 2);
+    draft_int(&d, "gemma3.context_length", 64);
+    draft_int(&d, "gemma3.feed_forward_length", 32);
+    draft_float(&d, "gemma3.final_logit_softcapping", 30);
+    draft_matrix(&d, "token_embd.weight", 8, 16);
+    assert_int_equal(write_and_open(&d, "cap.gguf", &c, &err), SP_EUNSUPPORTED);
+    assert_non_null(strstr(err.message, "final_logit_softcapping"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +357,10 @@ int main(void)
         cmocka_unit_test(numbers_for_each_layer),
         cmocka_unit_test(arrays_in_arrays_are_passed_over),
         cmocka_unit_test(yarn_factors),
+        cmocka_unit_test(rope_scaling_kinds),
+        cmocka_unit_test(yarn_corrections),
+        cmocka_unit_test(long_factors_that_do_not_fit),
+        cmocka_unit_test(softcapping_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -157,6 +157,38 @@ static void test_silu_mul_and_add(void **state)
     }
 }
 
+static void test_gelu_mul(void **state)
+{
+    (void)state;
+    const struct kernel_ops *k[3];
+    int n_tables = tables(k);
+    uint64_t seed = 16;
+    float x[MOST], y[MOST], want[MOST], got[MOST + 1];
+    for (size_t s = 0; s < SP_COUNT(sizes); s++) {
+        size_t n = (size_t)sizes[s];
+        for (size_t i = 0; i < n; i++) {
+            x[i] = random_float(&seed) * (i % 3 ? 4.0f : 150.0f);
+            y[i] = random_float(&seed);
+        }
+        memcpy(want, x, n * sizeof(float));
+        k[0]->gelu_mul(want, y, sizes[s]);
+        for (size_t i = 0; i < n;
+             i++) { /* far below zero the sum with tanh() cancels in double, too */
+            double v = (double)x[i],
+                   z = sqrt(2 / 3.14159265358979323846) * (v + 0.044715 * v * v * v);
+            double exact = 0.5 * v * (1 + tanh(z)) * (double)y[i];
+            assert_true(fabs((double)want[i] - exact) <= 3e-6 * fabs(exact) + 1e-13);
+        }
+        for (int t = 1; t < n_tables; t++) {
+            memcpy(got, x, n * sizeof(float));
+            got[n] = 42.0f;
+            k[t]->gelu_mul(got, y, sizes[s]);
+            assert_same_floats(got, want, n, k[t]->name);
+            assert_true(got[n] == 42.0f);
+        }
+    }
+}
+
 /* Infinities and NaN come out as such, and only where they went in. */
 static void test_special_values(void **state)
 {
@@ -164,18 +196,20 @@ static void test_special_values(void **state)
     const struct kernel_ops *k[3];
     int n_tables = tables(k);
     float up[20], gate[20];
-    for (int t = 0; t < n_tables; t++) {
+    for (int t = 0; t < 2 * n_tables; t++) {
+        bool gelu = t % 2;
+        const struct kernel_ops *ops = k[t / 2];
         for (int i = 0; i < 20; i++) {
             up[i] = 1.0f;
             gate[i] = i == 3 || i == 18 ? NAN : i == 5 ? INFINITY : i == 7 ? -200.0f : 1.0f;
         }
-        k[t]->silu_mul(gate, up, 20);
+        (gelu ? ops->gelu_mul : ops->silu_mul)(gate, up, 20);
         for (int i = 0; i < 20; i++)
             assert_int_equal(isnan(gate[i]) != 0, i == 3 || i == 18);
         assert_true(isinf(gate[5]));
         assert_true(gate[7] == 0.0f);
         float x[3] = {1.0f, NAN, 2.0f};
-        assert_true(isnan(k[t]->log_sum_exp(x, 3)));
+        assert_true(isnan(ops->log_sum_exp(x, 3)));
     }
 }
 
@@ -270,9 +304,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exp_is_accurate),  cmocka_unit_test(test_log_is_accurate),
         cmocka_unit_test(test_rmsnorm),          cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_silu_mul_and_add), cmocka_unit_test(test_special_values),
-        cmocka_unit_test(test_log_sum_exp),      cmocka_unit_test(test_kv_write),
-        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_silu_mul_and_add), cmocka_unit_test(test_gelu_mul),
+        cmocka_unit_test(test_special_values),   cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_kv_write),         cmocka_unit_test(test_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

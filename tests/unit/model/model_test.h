@@ -20,6 +20,8 @@
 #define SEQ_PAGES 4 /* pages that every sequence of a test has */
 
 struct golden {
+    char model[64];  /* the folder that has it */
+    int64_t context; /* that it must be loaded for; 0: any */
     int64_t vocab;
     int n, n_positions;
     int32_t tokens[TOKENS_MAX], positions[TOKENS_MAX];
@@ -66,6 +68,9 @@ static inline void golden_open(struct golden *g, const char *name)
     assert_non_null(j);
     g->n = read_ids(json_object_get(j, "tokens"), g->tokens);
     g->n_positions = read_ids(json_object_get(j, "positions"), g->positions);
+    const char *of = json_string_value(json_object_get(j, "of"));
+    snprintf(g->model, sizeof g->model, "%s", of ? of : name);
+    g->context = json_integer_value(json_object_get(j, "context"));
     json_decref(j);
     snprintf(path, sizeof path, "%s/%s/golden.bin", MODELS, name);
     expect_ok(file_read(path, 1 << 22, &data, &size, &err), &err);
@@ -85,6 +90,7 @@ struct bench_opts {
     const enum cpu_isa *isa; /* NULL: the best */
     int threads;
     int64_t max_rows;
+    int64_t context; /* 0: as many positions as the pages of a sequence have */
 };
 
 /* False when this machine or this build can't. */
@@ -108,7 +114,7 @@ static inline void bench_open(struct bench *b, const struct bench_opts *want)
     struct model_opts o = model_opts_default();
     o.compute = want->compute;
     o.max_rows = want->max_rows;
-    o.max_context = SEQ_PAGES * KV_PAGE;
+    o.max_context = want->context ? want->context : SEQ_PAGES * KV_PAGE;
     o.pool = b->pool;
     o.isa_given = want->isa != NULL;
     o.isa = want->isa ? *want->isa : ISA_REF;

@@ -16,7 +16,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *f = sp_calloc(1, sizeof *f);
-    struct bench_opts o = {NAME, COMPUTE_F32, NULL, 1, MAX_ROWS};
+    struct bench_opts o = {NAME, COMPUTE_F32, NULL, 1, MAX_ROWS, 0};
     assert_non_null(f);
     golden_open(&f->g, NAME);
     bench_open(&f->b, &o);

@@ -8,11 +8,37 @@
 static const struct {
     const char *name;
     double kl;
-} models[] = {{"qwen2-tied", 1e-5},   {"qwen2-untied", 1.2e-3}, {"qwen2-yarn", 1e-5},
-              {"qwen2-window", 1e-5}, {"qwen3", 1e-5},          {"llama", 1e-5},
-              {"llama-linear", 1e-5}, {"llama3", 1e-5},         {"mistral", 1e-5},
-              {"qwen2-gguf", 1.2e-2}, {"llama-gguf", 6e-3},     {"qwen2-moe", 1.2e-3},
-              {"qwen3-moe", 1e-5},    {"qwen2-moe-gguf", 3e-2}};
+} models[] = {{"qwen2-tied", 1e-5},
+              {"qwen2-untied", 1.2e-3},
+              {"qwen2-yarn", 1e-5},
+              {"qwen2-window", 1e-5},
+              {"qwen3", 1e-5},
+              {"llama", 1e-5},
+              {"llama-linear", 1e-5},
+              {"llama3", 1e-5},
+              {"mistral", 1e-5},
+              {"qwen2-gguf", 1.2e-2},
+              {"llama-gguf", 6e-3},
+              {"qwen2-moe", 1.2e-3},
+              {"qwen3-moe", 1e-5},
+              {"qwen2-moe-gguf", 3e-2},
+              {"gemma3", 1.2e-3},
+              {"gemma3-vision", 1.2e-3},
+              {"gemma3-gguf", 3e-3},
+              {"qwen2-yarn-gguf", 3e-3},
+              {"phi3", 1.2e-3},
+              {"phi3-long", 1.2e-3},
+              {"phi3-long-within", 1.2e-3},
+              {"phi3-gguf", 1.6e-2},
+              {"phi3-gguf-within", 1.6e-2},
+              {"llama-dynamic", 1.2e-3},
+              {"llama-dynamic-within", 1.2e-3},
+              {"internlm2", 1.2e-3},
+              {"internlm2-within", 1.2e-3},
+              {"internlm2-gguf", 1e-5},
+              {"qwen", 1.2e-3},
+              {"qwen-within", 1.2e-3},
+              {"qwen-gguf", 1e-5}};
 static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVX512};
 
 static double worst_difference(const struct golden *g, const float *logits)
@@ -45,7 +71,7 @@ static float *run_among_others(const struct bench *b, const struct golden *g)
         other[i] = g->tokens[g->n - 1 - i];
     feed_start(&feeds[0], 1, other, g->n - 30, g->vocab);
     feed_start(&feeds[1], 0, g->tokens, g->n, g->vocab);
-    feed_start(&feeds[2], 3, other + 20, 100, g->vocab);
+    feed_start(&feeds[2], 3, other + 20, g->n * 2 / 3, g->vocab);
     for (int step = 0; feeds[1].at < g->n; step++)
         feeds_step(b, feeds, (int[]){step < 3 ? 0 : 9, step % 3 * 10 + 1, step % 2 ? 17 : 1}, 3);
     sp_free(feeds[0].logits);
@@ -79,13 +105,13 @@ static void check_model(const char *name, double most_kl, enum cpu_isa isa)
 {
     struct golden g;
     golden_open(&g, name);
-    struct bench_opts o = {name, COMPUTE_F32, &isa, 1, TOKENS_MAX};
+    struct bench_opts o = {g.model, COMPUTE_F32, &isa, 1, TOKENS_MAX, g.context};
     float *exact = run_all_ways(&o, &g);
     double worst = worst_difference(&g, exact);
     o.compute = COMPUTE_FAST;
     float *fast = run_all_ways(&o, &g);
     double kl = mean_kl(exact, fast, g.n, g.vocab);
-    print_message("%-14s %-7s f32: off by %.1e at most; fast: KL %.1e\n", name, cpu_isa_name(isa),
+    print_message("%-20s %-7s f32: off by %.1e at most; fast: KL %.1e\n", name, cpu_isa_name(isa),
                   worst, kl);
     assert_true(worst <= 1e-3);
     assert_true(kl >= -1e-7 && kl <= most_kl);
@@ -111,7 +137,7 @@ static void test_threads_change_nothing(void **state)
         float *one = NULL;
         for (int threads = 1; threads <= 5; threads += 2) {
             struct bench b;
-            struct bench_opts o = {models[k].name, COMPUTE_FAST, NULL, threads, TOKENS_MAX};
+            struct bench_opts o = {g.model, COMPUTE_FAST, NULL, threads, TOKENS_MAX, g.context};
             bench_open(&b, &o);
             float *logits = run_chunks(&b, g.tokens, g.n, 50);
             if (one)

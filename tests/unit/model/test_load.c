@@ -135,6 +135,60 @@ static void test_experts_that_do_not_fit(void **state)
     expect_refused(f, SP_EUNSUPPORTED, "experts of one layer must have one type");
 }
 
+/* transformers 4 and 5 have named the text part of a model that sees differently. */
+static void test_both_names_of_a_text_part(void **state)
+{
+    struct fixture *f = *state;
+    static const char old[] = "language_model.model.", new[] = "model.language_model.";
+    struct model_opts o = opts_for(f);
+    char path[512], *data = NULL, *at;
+    size_t size = 0, found = 0;
+    sp_error err = {0};
+    copy_file(f, "gemma3-vision", "config.json", NULL);
+    copy_file(f, "gemma3-vision", "model.safetensors", NULL);
+    expect_ok(load(f->dir, &o, &err), &err);
+    snprintf(path, sizeof path, "%s/model.safetensors", f->dir);
+    expect_ok(file_read(path, 1 << 24, &data, &size, &err), &err);
+    for (at = data; (at = memmem(at, size - (size_t)(at - data), old, strlen(old))); found++)
+        memcpy(at, new, strlen(new));
+    assert_true(found > 20);
+    expect_ok(file_write_atomic(path, data, size, &err), &err);
+    sp_free(data);
+    expect_ok(load(f->dir, &o, &err), &err);
+}
+
+/* One tensor for q, k and v, or for gate and up. */
+static void test_fused_tensors_that_do_not_fit(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *model;
+        struct change config;
+        const char *says;
+    } cases[] = {
+        {"phi3",
+         {"\"num_key_value_heads\"", "4", "2"},
+         "self_attn.qkv_proj.weight: wanted shape [64, 32], found [96, 32]"},
+        {"phi3",
+         {"\"intermediate_size\"", "48", "40"},
+         "mlp.gate_up_proj.weight: wanted shape [80, 32], found [96, 32]"},
+        {"internlm2",
+         {"\"num_key_value_heads\"", "2", "1"},
+         "attention.wqkv.weight: wanted shape [48, 32], found [64, 32]"},
+        {"qwen",
+         {"\"intermediate_size\"", "96", "98"},
+         "tensor transformer.h.0.mlp.w2.weight: wanted shape [49, 32], found [48, 32]"},
+        {"qwen",
+         {"\"kv_channels\"", "8", "6"},
+         "tensor transformer.h.0.attn.c_attn.weight: wanted shape [72, 32], found [96, 32]"},
+    };
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        copy_file(f, cases[i].model, "model.safetensors", NULL);
+        copy_file(f, cases[i].model, "config.json", &cases[i].config);
+        expect_refused(f, SP_EFORMAT, cases[i].says);
+    }
+}
+
 static void test_types_that_hold_no_weights(void **state)
 {
     struct fixture *f = *state;
@@ -281,25 +335,29 @@ static void test_progress_and_stopping(void **state)
 
 static void test_failing_allocations(void **state)
 {
+    static const char *const paths[] = {MODELS "/llama-gguf/model.gguf", MODELS "/gemma3-vision",
+                                        MODELS "/phi3-gguf/model.gguf", MODELS "/internlm2"};
     struct fixture *f = *state;
     struct model_opts o = opts_for(f);
-    checkpoint *c = NULL;
-    model *m = NULL;
-    sp_error err = {0};
-    expect_ok(checkpoint_open(MODELS "/llama-gguf/model.gguf", &c, &err), &err);
-    long n = 1;
-    for (;; n++) {
-        sp_alloc_fail_nth(n);
-        int code = model_load(c, &o, &m, &err);
-        sp_alloc_fail_nth(0);
-        if (code == 0)
-            break;
-        assert_int_equal(code, SP_ENOMEM);
-        assert_null(m);
+    for (size_t i = 0; i < SP_COUNT(paths); i++) {
+        checkpoint *c = NULL;
+        model *m = NULL;
+        sp_error err = {0};
+        expect_ok(checkpoint_open(paths[i], &c, &err), &err);
+        long n = 1;
+        for (;; n++) {
+            sp_alloc_fail_nth(n);
+            int code = model_load(c, &o, &m, &err);
+            sp_alloc_fail_nth(0);
+            if (code == 0)
+                break;
+            assert_int_equal(code, SP_ENOMEM);
+            assert_null(m);
+        }
+        assert_true(n > 5);
+        model_free(m);
+        checkpoint_close(c);
     }
-    assert_true(n > 5);
-    model_free(m);
-    checkpoint_close(c);
     model_free(NULL);
 }
 
@@ -310,6 +368,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOAD_TEST(test_shapes_that_do_not_fit),
         LOAD_TEST(test_experts_that_do_not_fit),
+        LOAD_TEST(test_both_names_of_a_text_part),
+        LOAD_TEST(test_fused_tensors_that_do_not_fit),
         LOAD_TEST(test_types_that_hold_no_weights),
         LOAD_TEST(test_vectors_of_wrong_length),
         LOAD_TEST(test_divisors_that_make_no_sense),

@@ -8,9 +8,19 @@ static double number(const json_t *rope, const char *key, double otherwise)
     return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
+static void read_factors(const json_t *list, float *out)
+{
+    size_t i;
+    const json_t *v;
+    json_array_foreach((json_t *)(uintptr_t)list, i, v) out[i] = (float)json_number_value(v);
+}
+
 static struct rope_config read_rope(const json_t *j)
 {
-    static const char *const kinds[] = {"default", "linear", "yarn", "llama3"};
+    static const char *const kinds[] = {
+        [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear",   [ROPE_YARN] = "yarn",
+        [ROPE_LLAMA3] = "llama3", [ROPE_DYNAMIC] = "dynamic", [ROPE_QWEN] = "",
+        [ROPE_LONG] = "longrope"};
     const char *kind = json_string_value(json_object_get(j, "rope_type"));
     struct rope_config r = {.theta = number(j, "rope_theta", 0),
                             .factor = number(j, "factor", 1),
@@ -25,6 +35,8 @@ static struct rope_config read_rope(const json_t *j)
                             .high_freq_factor = number(j, "high_freq_factor", 0)};
     while (strcmp(kinds[r.kind], kind) != 0)
         r.kind++;
+    read_factors(json_object_get(j, "short_factor"), r.short_factor);
+    read_factors(json_object_get(j, "long_factor"), r.long_factor);
     return r;
 }
 
@@ -32,12 +44,13 @@ static void check_case(const json_t *j)
 {
     struct rope_config r = read_rope(json_object_get(j, "rope"));
     int64_t dim = json_integer_value(json_object_get(j, "head_dim"));
+    int64_t length = json_integer_value(json_object_get(j, "length"));
     const json_t *want = json_object_get(j, "inv_freq");
     double worst = 0;
     assert_int_equal(json_array_size(want), dim / 2);
     for (int64_t i = 0; i < dim / 2; i++) {
         double f = json_number_value(json_array_get(want, (size_t)i));
-        worst = fmax(worst, fabs((double)rope_frequency(&r, dim, i) - f) / f);
+        worst = fmax(worst, fabs((double)rope_frequency(&r, dim, i, length) - f) / f);
     }
     /* Two units in the last place: the reference's power function is not rounded correctly. */
     if (worst > 2.4e-7)
@@ -53,7 +66,7 @@ static void test_frequencies_match_transformers(void **state)
     size_t i;
     json_t *cases = json_load_file(MODELS "/rope.json", 0, NULL), *j;
     (void)state;
-    assert_true(json_array_size(cases) >= 9);
+    assert_true(json_array_size(cases) >= 14);
     json_array_foreach(cases, i, j) check_case(j);
     json_decref(cases);
 }
