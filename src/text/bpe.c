@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "text/tokenizer_int.h"
+#include "text/unicode_int.h"
 
 #define SHORT_WORD 40  /* symbols */
 #define CACHED_WORD 48 /* bytes */
@@ -110,14 +111,23 @@ static void heap_down(struct bpe_work *w, size_t i)
     w->heap[i] = moved;
 }
 
-static void heap_push(struct bpe_work *w, struct bpe_pair pair)
+static int heap_push(struct bpe_work *w, struct bpe_pair pair)
 {
+    if (w->heap_n == w->heap_cap) {
+        size_t cap = w->heap_cap ? w->heap_cap * 2 : 256;
+        struct bpe_pair *heap = sp_realloc_array(w->heap, cap, sizeof *heap);
+        if (!heap)
+            return SP_ENOMEM;
+        w->heap = heap;
+        w->heap_cap = cap;
+    }
     size_t i = w->heap_n++;
     while (i > 0 && pair_before(&pair, &w->heap[(i - 1) / 2])) {
         w->heap[i] = w->heap[(i - 1) / 2];
         i = (i - 1) / 2;
     }
     w->heap[i] = pair;
+    return 0;
 }
 
 static struct bpe_pair heap_pop(struct bpe_work *w)
@@ -129,33 +139,33 @@ static struct bpe_pair heap_pop(struct bpe_work *w)
     return top;
 }
 
-static void push_pair(const tokenizer *t, struct bpe_work *w, int32_t at)
+static int push_pair(const tokenizer *t, struct bpe_work *w, int32_t at)
 {
     int32_t next = w->symbols[at].next;
     if (next < 0)
-        return;
+        return 0;
     const struct merge *m =
         merges_find(&t->merges, (uint32_t)w->symbols[at].id, (uint32_t)w->symbols[next].id);
-    if (m)
-        heap_push(w, (struct bpe_pair){m->rank, (uint32_t)at, m->joined});
+    return m ? heap_push(w, (struct bpe_pair){m->rank, (uint32_t)at, m->joined}) : 0;
 }
 
 /* Merges the n symbols of w; those that are left are linked from symbol 0. Every merge takes one symbol
  * away and adds at most two pairs, so the heap never holds more than 3n. */
-static void merge_long(const tokenizer *t, struct bpe_work *w, size_t n)
+static int merge_long(const tokenizer *t, struct bpe_work *w, size_t n)
 {
     struct bpe_symbol *s = w->symbols;
     w->heap_n = 0;
-    for (size_t i = 0; i + 1 < n; i++)
-        push_pair(t, w, (int32_t)i);
-    while (w->heap_n > 0) {
+    int rc = 0;
+    for (size_t i = 0; i + 1 < n && rc == 0; i++)
+        rc = push_pair(t, w, (int32_t)i);
+    while (w->heap_n > 0 && rc == 0) {
         struct bpe_pair top = heap_pop(w);
         struct bpe_symbol *left = &s[top.at];
         if (left->id < 0 || left->next < 0)
             continue;
         struct bpe_symbol *right = &s[left->next];
         const struct merge *m = merges_find(&t->merges, (uint32_t)left->id, (uint32_t)right->id);
-        if (!m || m->rank != top.rank)
+        if (!m || m->rank != top.rank || m->joined != top.joined)
             continue; /* one of the two has changed since */
         left->id = (int32_t)top.joined;
         right->id = -1;
@@ -163,48 +173,105 @@ static void merge_long(const tokenizer *t, struct bpe_work *w, size_t n)
         if (left->next >= 0)
             s[left->next].prev = (int32_t)top.at;
         if (left->prev >= 0)
-            push_pair(t, w, left->prev);
-        push_pair(t, w, (int32_t)top.at);
+            rc = push_pair(t, w, left->prev);
+        if (rc == 0)
+            rc = push_pair(t, w, (int32_t)top.at);
     }
+    return rc;
 }
 
 static int work_reserve(struct bpe_work *w, size_t n)
 {
-    if (n > w->symbols_cap) {
-        struct bpe_symbol *symbols = sp_realloc_array(w->symbols, n, sizeof *symbols);
-        if (!symbols)
-            return SP_ENOMEM;
-        w->symbols = symbols;
-        w->symbols_cap = n;
-    }
-    if (3 * n > w->heap_cap) {
-        struct bpe_pair *heap = sp_realloc_array(w->heap, 3 * n, sizeof *heap);
-        if (!heap)
-            return SP_ENOMEM;
-        w->heap = heap;
-        w->heap_cap = 3 * n;
-    }
+    if (n <= w->symbols_cap)
+        return 0;
+    struct bpe_symbol *symbols = sp_realloc_array(w->symbols, n, sizeof *symbols);
+    if (!symbols)
+        return SP_ENOMEM;
+    w->symbols = symbols;
+    w->symbols_cap = n;
     return 0;
 }
 
-/* The symbol that a byte starts as, given the one before; -1: none. */
-static int32_t first_symbol(const tokenizer *t, uint8_t byte, int32_t before)
+/* The symbols that a word starts as: one for each byte or character, or the character's byte tokens. An
+ * unknown one waits for the next symbol, to be one with further unknown ones (fuse_unk); that byte
+ * tokens pass it by is how Hugging Face's does it. */
+struct first_symbols {
+    struct bpe_symbol *out;
+    size_t n;
+    bool unknown;
+};
+
+static void first_flush(const tokenizer *t, struct first_symbols *f)
 {
-    int32_t id = t->byte_ids[byte];
-    if (id >= 0)
-        return id;
-    return t->fuse_unk && before == t->unk ? -1 : t->unk;
+    if (f->unknown)
+        f->out[f->n++].id = t->unk;
+    f->unknown = false;
+}
+
+static void first_unknown(const tokenizer *t, struct first_symbols *f)
+{
+    if (t->unk < 0)
+        return;
+    if (!t->fuse_unk)
+        first_flush(t, f);
+    f->unknown = true;
+}
+
+static void first_put(const tokenizer *t, struct first_symbols *f, int32_t id)
+{
+    first_flush(t, f);
+    f->out[f->n++].id = id;
+}
+
+static void first_character(const tokenizer *t, struct first_symbols *f, const char *p, size_t n)
+{
+    int32_t id = vocab_find(&t->vocab, p, n);
+    bool bytes = true;
+    if (id >= 0 && !(t->vocab.flags[id] & TOKEN_SPECIAL)) {
+        first_put(t, f, id);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        bytes = bytes && t->byte_ids[(uint8_t)p[i]] >= 0;
+    if (!bytes)
+        first_unknown(t, f);
+    for (size_t i = 0; bytes && i < n; i++)
+        f->out[f->n++].id = t->byte_ids[(uint8_t)p[i]];
+}
+
+/* Fills out[n at most] and links it; returns how many. */
+static size_t first_fill(const tokenizer *t, const char *p, size_t n, struct bpe_symbol *out)
+{
+    struct first_symbols f = {.out = out};
+    for (size_t i = 0; i < n;) {
+        if (t->by_character) {
+            uint32_t cp;
+            size_t len = unicode_at(p + i, &cp);
+            first_character(t, &f, p + i, len);
+            i += len;
+            continue;
+        }
+        int32_t id = t->byte_ids[(uint8_t)p[i++]];
+        if (id >= 0)
+            first_put(t, &f, id);
+        else
+            first_unknown(t, &f);
+    }
+    first_flush(t, &f);
+    for (size_t i = 0; i < f.n; i++) {
+        out[i].prev = (int32_t)i - 1;
+        out[i].next = i + 1 < f.n ? (int32_t)i + 1 : -1;
+    }
+    return f.n;
 }
 
 static int encode_short(const tokenizer *t, const char *p, size_t n, struct token_list *out)
 {
+    struct bpe_symbol symbols[SHORT_WORD];
     int32_t ids[SHORT_WORD];
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = first_symbol(t, (uint8_t)p[i], count > 0 ? ids[count - 1] : -1);
-        if (id >= 0)
-            ids[count++] = id;
-    }
+    size_t count = first_fill(t, p, n, symbols);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = symbols[i].id;
     count = merge_short(t, ids, count);
     for (size_t i = 0; i < count; i++)
         if (token_list_add(out, ids[i]) < 0)
@@ -217,19 +284,10 @@ static int encode_long(const tokenizer *t, struct bpe_work *w, const char *p, si
 {
     if (work_reserve(w, n) < 0)
         return SP_ENOMEM;
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = first_symbol(t, (uint8_t)p[i], count > 0 ? w->symbols[count - 1].id : -1);
-        if (id < 0)
-            continue;
-        w->symbols[count] = (struct bpe_symbol){id, (int32_t)count - 1, (int32_t)count + 1};
-        count++;
-    }
-    if (count == 0)
-        return 0;
-    w->symbols[count - 1].next = -1;
-    merge_long(t, w, count);
-    for (int32_t i = 0; i >= 0; i = w->symbols[i].next)
+    size_t count = first_fill(t, p, n, w->symbols);
+    if (merge_long(t, w, count) < 0)
+        return SP_ENOMEM;
+    for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = w->symbols[i].next)
         if (token_list_add(out, w->symbols[i].id) < 0)
             return SP_ENOMEM;
     return 0;
@@ -238,7 +296,7 @@ static int encode_long(const tokenizer *t, struct bpe_work *w, const char *p, si
 int bpe_word(const tokenizer *t, struct bpe_work *w, const char *p, size_t n,
              struct token_list *out)
 {
-    if (n == 1 && t->byte_ids[(uint8_t)p[0]] >= 0)
+    if (n == 1 && !t->by_character && t->byte_ids[(uint8_t)p[0]] >= 0)
         return token_list_add(out, t->byte_ids[(uint8_t)p[0]]);
     struct bpe_cached *cached = n <= CACHED_WORD ? cache_slot(w, p, n) : NULL;
     if (cached && cached->epoch == w->epoch && cached->n == n && memcmp(cached->p, p, n) == 0) {

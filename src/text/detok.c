@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "text/tokenizer_int.h"
 #include "text/unicode_int.h"
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
@@ -9,6 +10,16 @@ static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 void detok_init(struct detok *d, const tokenizer *t, bool skip_special)
 {
     *d = (struct detok){.t = t, .skip_special = skip_special};
+}
+
+/* The bytes of a text's first token without the space that encoding put there. */
+static str without_prefix(const tokenizer *t, str s)
+{
+    for (bool more = t->strip != STRIP_NONE; more && s.n > 0 && s.p[0] == ' ';) {
+        s = (str){s.p + 1, s.n - 1};
+        more = t->strip == STRIP_TOKEN;
+    }
+    return s;
 }
 
 /* Appends bytes up to the start of a code point that the end cuts off; returns how many it took. */
@@ -41,6 +52,10 @@ int detok_add(struct detok *d, int32_t id, buf *out)
     if (d->skip_special && tokenizer_is_special(d->t, id))
         return 0;
     str s = tokenizer_bytes(d->t, id);
+    if (d->at_start && s.n > 0) {
+        s = without_prefix(d->t, s);
+        d->at_start = false;
+    }
     /* First the pending bytes with just enough of the token to settle them. */
     while (d->n_pending > 0 && s.n > 0) {
         d->pending[d->n_pending++] = *s.p++;
@@ -70,6 +85,7 @@ int tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t n, bool skip
 {
     struct detok d;
     detok_init(&d, t, skip_special);
+    d.at_start = true;
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = detok_add(&d, ids[i], out);

@@ -111,31 +111,12 @@ static int run_normalize(struct nfc_run *r, const char *p, size_t n)
     return 0;
 }
 
-static int out_reserve(struct nfc_text *out, size_t extra, bool trust)
-{
-    size_t need = out->n + extra;
-    if (need <= out->cap)
-        return 0;
-    size_t cap = need < 256 ? 256 : need + need / 2;
-    char *p = sp_realloc(out->p, cap);
-    if (!p)
-        return SP_ENOMEM;
-    out->p = p;
-    if (trust) {
-        uint8_t *t = sp_realloc(out->trust, cap);
-        if (!t)
-            return SP_ENOMEM;
-        out->trust = t;
-    }
-    out->cap = cap;
-    return 0;
-}
-
-static int out_copy(struct nfc_text *out, const struct added_text *text, size_t begin, size_t end)
+static int out_copy(struct changed_text *out, const struct added_text *text, size_t begin,
+                    size_t end)
 {
     if (begin == end)
         return 0;
-    if (out_reserve(out, end - begin, text->trust != NULL) < 0)
+    if (changed_text_reserve(out, end - begin, text->trust != NULL) < 0)
         return SP_ENOMEM;
     memcpy(out->p + out->n, text->p + begin, end - begin);
     if (text->trust)
@@ -144,15 +125,15 @@ static int out_copy(struct nfc_text *out, const struct added_text *text, size_t 
     return 0;
 }
 
-static int out_run(struct nfc_text *out, const struct added_text *text, size_t begin, size_t end,
-                   const struct nfc_run *r)
+static int out_run(struct changed_text *out, const struct added_text *text, size_t begin,
+                   size_t end, const struct nfc_run *r)
 {
     uint8_t trust = text->trust ? text->trust[begin] : 0;
     for (size_t i = begin; text->trust && i < end; i++)
         if (text->trust[i] != trust)
             trust = 0;
     for (size_t i = 0; i < r->n; i++) {
-        if (out_reserve(out, 4, text->trust != NULL) < 0)
+        if (changed_text_reserve(out, 4, text->trust != NULL) < 0)
             return SP_ENOMEM;
         size_t len = utf8_encode((uint32_t)r->cps[i], out->p + out->n);
         if (text->trust)
@@ -175,7 +156,7 @@ static size_t triggers_end(const struct added_text *text, size_t pos)
 }
 
 /* NFC works on each row of triggers with the one active code point before it. */
-int nfc_apply(const struct added_text *text, struct nfc_text *out)
+int nfc_apply(const struct added_text *text, struct changed_text *out)
 {
     struct nfc_run r = {0};
     int rc = 0;
@@ -203,11 +184,4 @@ int nfc_apply(const struct added_text *text, struct nfc_text *out)
     sp_free(r.cps);
     sp_free(r.sorted);
     return rc;
-}
-
-void nfc_free(struct nfc_text *t)
-{
-    sp_free(t->p);
-    sp_free(t->trust);
-    *t = (struct nfc_text){0};
 }

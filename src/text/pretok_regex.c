@@ -14,6 +14,11 @@ static const struct known_pattern {
                    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {PRETOK_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_NUMBERS3, PATTERN_NUMBERS3},
+    {PRETOK_HAN_KANA, PATTERN_HAN_KANA},
+    {PRETOK_DEEPSEEK3, PATTERN_DEEPSEEK3},
+    {PRETOK_TEKKEN, PATTERN_TEKKEN},
+    {PRETOK_O200K, PATTERN_O200K},
     {PRETOK_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|"
                   " ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
 };

@@ -1,6 +1,7 @@
-/* Byte-level BPE as GPT-2, Qwen, Llama 3 and SmolLM2 use it, from a Hugging Face tokenizer.json or from
- * GGUF metadata. Ids equal those of Hugging Face's `tokenizers`. Immutable once loaded; any thread may
- * encode at the same time. */
+/* Byte-level BPE as GPT-2, Qwen, Llama 3 and DeepSeek use it, and SentencePiece's BPE with byte tokens as
+ * Llama 2, Mistral and Gemma do; from a Hugging Face tokenizer.json, GGUF metadata, a SentencePiece
+ * tokenizer.model or tiktoken's ranks. Ids equal those of Hugging Face's `tokenizers`, llama.cpp,
+ * SentencePiece and tiktoken. Immutable once loaded; any thread may encode at the same time. */
 #ifndef SP_TEXT_TOKENIZER_H
 #define SP_TEXT_TOKENIZER_H
 
@@ -13,6 +14,14 @@ int tokenizer_load(const checkpoint *c, tokenizer **out, sp_error *err);
 int tokenizer_load_json(const json_t *tokenizer_json, const json_t *config, tokenizer **out,
                         sp_error *err);
 int tokenizer_load_gguf(const gguf *g, tokenizer **out, sp_error *err);
+/* A tokenizer.model of SentencePiece; config (or NULL) adds tokens (added_tokens_decoder). */
+int tokenizer_load_spm(const char *data, size_t n, const json_t *config, tokenizer **out,
+                       sp_error *err);
+/* tiktoken's file: on each line a token in base64 and its rank. Its pattern and special tokens are not
+ * in the file: they are those of the original Qwen (qwen.tiktoken) or of Llama 3 (tokenizer.model). */
+enum tiktoken_family { TIKTOKEN_QWEN, TIKTOKEN_LLAMA3 };
+int tokenizer_load_tiktoken(const char *data, size_t n, enum tiktoken_family family,
+                            const json_t *config, tokenizer **out, sp_error *err);
 void tokenizer_free(tokenizer *t);
 
 /* A growing list of ids; the caller's, freed with token_list_free. */
@@ -59,7 +68,7 @@ int32_t tokenizer_find(const tokenizer *t, const char *added_or_piece);
 int32_t tokenizer_bos(const tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const tokenizer *t);
 /* Ids at which generation ends: eos, and the end-of-turn tokens that the file names (GGUF eot_token_id;
- * <|im_end|>, <|eot_id|>, <|endoftext|> where they are special tokens). */
+ * <|im_end|>, <|eot_id|>, <|endoftext|>, <|end|>, <end_of_turn> where they are special tokens). */
 size_t tokenizer_ends(const tokenizer *t, const int32_t **ids);
 str tokenizer_bos_text(const tokenizer *t); /* "" when there is none: for templates */
 str tokenizer_eos_text(const tokenizer *t);

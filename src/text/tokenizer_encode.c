@@ -1,4 +1,5 @@
-/* From text to ids: repair -> added tokens -> normalize -> added tokens -> pre-tokenize -> BPE. Beside
+/* From text to ids: repair -> added tokens -> normalize -> added tokens -> pre-tokenize -> BPE. (For
+ * SentencePiece's vocabularies a space goes before text and their mark becomes a space on the way.) Beside
  * the text runs a byte of trust for each of its bytes, when not all of it is trusted alike. */
 #include <limits.h>
 #include <string.h>
@@ -10,7 +11,7 @@ struct encoder {
     const tokenizer *t;
     struct bpe_work bpe;
     struct pretok_run runs[PRETOK_MAX_STEPS];
-    struct nfc_text nfc;
+    struct changed_text nfc, folded, spaced; /* by NFC, normalizer, Metaspace */
     char *repaired;
     uint8_t *trust;
     bool match_added;
@@ -76,13 +77,29 @@ static int repair(struct encoder *e, struct added_text *text)
     return 0;
 }
 
+/* Encodes a word, cut where no merge reaches across. */
+static int encode_word(struct encoder *e, str word)
+{
+    const uint8_t *inside = e->t->inside;
+    size_t begin = 0;
+    int rc = 0;
+    for (size_t i = 1; inside && i < word.n && rc == 0; i++) {
+        unsigned pair = (unsigned)(uint8_t)word.p[i - 1] << 8 | (uint8_t)word.p[i];
+        if (((uint8_t)word.p[i] & 0xc0) == 0x80 || inside[pair / 8] >> pair % 8 & 1)
+            continue;
+        rc = bpe_word(e->t, &e->bpe, word.p + begin, i - begin, e->out);
+        begin = i;
+    }
+    if (rc == 0)
+        rc = bpe_word(e->t, &e->bpe, word.p + begin, word.n - begin, e->out);
+    return rc < 0 ? out_of_memory(e->err) : 0;
+}
+
 /* Cuts a piece by the step-th pre-tokenizer, each of its pieces by the next, and encodes the words. */
 static int encode_piece(struct encoder *e, size_t step, str piece)
 {
-    if (step == e->t->n_steps) {
-        int rc = bpe_word(e->t, &e->bpe, piece.p, piece.n, e->out);
-        return rc < 0 ? out_of_memory(e->err) : 0;
-    }
+    if (step == e->t->n_steps)
+        return encode_word(e, piece);
     const struct pretok_step *s = &e->t->steps[step];
     int rc = 0;
     for (size_t pos = 0; pos < piece.n && rc == 0;) {
@@ -101,11 +118,12 @@ static int encode_piece(struct encoder *e, size_t step, str piece)
 
 enum stage { STAGE_RAW, STAGE_NORMALIZE, STAGE_NORMALIZED, STAGE_WORDS };
 
-static int encode_stage(struct encoder *e, enum stage stage, struct added_text text);
+/* first: the text stands at the very start of what is encoded. */
+static int encode_stage(struct encoder *e, enum stage stage, struct added_text text, bool first);
 
 /* Splits text at the added tokens of a set; what is between them goes to the next stage. The places
  * follow Hugging Face's find_matches, its overlaps after an rstrip token included. */
-static int encode_added(struct encoder *e, enum stage stage, struct added_text text)
+static int encode_added(struct encoder *e, enum stage stage, struct added_text text, bool first)
 {
     const struct added_set *set = stage == STAGE_RAW ? &e->t->raw : &e->t->normalized;
     size_t done = 0, search = 0, begin;
@@ -119,7 +137,8 @@ static int encode_added(struct encoder *e, enum stage stage, struct added_text t
             rc = encode_stage(e, stage + 1,
                               (struct added_text){text.p + done,
                                                   text.trust ? text.trust + done : NULL,
-                                                  begin - done});
+                                                  begin - done},
+                              first && done == 0);
         if (rc == 0 && token_list_add(e->out, found->id) < 0)
             rc = out_of_memory(e->err);
         done = end;
@@ -127,24 +146,57 @@ static int encode_added(struct encoder *e, enum stage stage, struct added_text t
     if (rc == 0 && done < text.n)
         rc = encode_stage(e, stage + 1,
                           (struct added_text){text.p + done, text.trust ? text.trust + done : NULL,
-                                              text.n - done});
+                                              text.n - done},
+                          first && done == 0);
     return rc;
 }
 
-static int encode_stage(struct encoder *e, enum stage stage, struct added_text text)
+static int changed(struct encoder *e, int rc, const struct changed_text *to,
+                   struct added_text *text)
+{
+    bpe_work_forget(&e->bpe);
+    if (rc < 0)
+        return sp_fail(e->err, rc, "tokenizer: normalizer: %s", sp_code_text(rc));
+    *text = (struct added_text){to->p, text->trust ? to->trust : NULL, to->n};
+    return 0;
+}
+
+static int normalize(struct encoder *e, struct added_text *text)
+{
+    const tokenizer *t = e->t;
+    int rc = 0;
+    if (t->nfc && nfc_needed(text->p, text->n))
+        rc = changed(e, nfc_apply(text, &e->nfc), &e->nfc, text);
+    if (rc == 0 && (t->prepend || (t->fold && fold_needed(text->p, text->n))))
+        rc = changed(e, fold_apply(text, t->prepend, t->fold, &e->folded), &e->folded, text);
+    return rc;
+}
+
+static int encode_words(struct encoder *e, struct added_text text, bool first)
+{
+    const tokenizer *t = e->t;
+    int rc = 0;
+    if (t->metaspace) {
+        bool marked =
+            str_starts((str){text.p, text.n}, " ") || str_starts((str){text.p, text.n}, SPACE_MARK);
+        bool prefix = !marked && (t->metaspace_prefix == PREFIX_ALWAYS ||
+                                  (t->metaspace_prefix == PREFIX_FIRST && first));
+        if (prefix || fold_needed(text.p, text.n))
+            rc = changed(e, fold_apply(&text, prefix, true, &e->spaced), &e->spaced, &text);
+    }
+    return rc < 0 ? rc : encode_piece(e, 0, (str){text.p, text.n});
+}
+
+static int encode_stage(struct encoder *e, enum stage stage, struct added_text text, bool first)
 {
     if (stage == STAGE_RAW && e->match_added && e->t->raw.n > 0)
-        return encode_added(e, stage, text);
-    if (stage <= STAGE_NORMALIZE && e->t->nfc && nfc_needed(text.p, text.n)) {
-        bpe_work_forget(&e->bpe);
-        int rc = nfc_apply(&text, &e->nfc);
-        if (rc < 0)
-            return sp_fail(e->err, rc, "tokenizer: NFC: %s", sp_code_text(rc));
-        text = (struct added_text){e->nfc.p, text.trust ? e->nfc.trust : NULL, e->nfc.n};
-    }
+        return encode_added(e, stage, text, first);
+    int rc = stage <= STAGE_NORMALIZE ? normalize(e, &text) : 0;
+    if (rc < 0)
+        return rc;
     if (stage < STAGE_WORDS && e->match_added && e->t->normalized.n > 0)
-        return encode_added(e, STAGE_NORMALIZED, text);
-    return encode_piece(e, 0, (str){text.p, text.n});
+        return encode_added(e, STAGE_NORMALIZED, text, first);
+    return encode_words(e, text, first);
 }
 
 int tokenizer_encode(const tokenizer *t, const char *text, size_t n, const struct encode_opts *opts,
@@ -169,14 +221,16 @@ int tokenizer_encode(const tokenizer *t, const char *text, size_t n, const struc
     if (rc == 0 && opts->add_bos && t->add_bos && token_list_add(out, t->bos) < 0)
         rc = out_of_memory(err);
     if (rc == 0 && whole.n > 0)
-        rc = encode_stage(&e, STAGE_RAW, whole);
+        rc = encode_stage(&e, STAGE_RAW, whole, true);
 cleanup:
     if (rc < 0)
         out->n = before;
     bpe_work_free(&e.bpe);
     for (size_t i = 0; i < t->n_steps; i++)
         pretok_run_free(&e.runs[i]);
-    nfc_free(&e.nfc);
+    changed_text_free(&e.nfc);
+    changed_text_free(&e.folded);
+    changed_text_free(&e.spaced);
     sp_free(e.repaired);
     sp_free(e.trust);
     return rc;

@@ -2,6 +2,7 @@
 #ifndef SP_TEXT_TOKENIZER_INT_H
 #define SP_TEXT_TOKENIZER_INT_H
 
+#include "base/base.h"
 #include "text/tokenizer.h"
 
 /* ---- Vocabulary: id -> bytes, and back for the tokens of the BPE model. ---- */
@@ -11,6 +12,7 @@ enum token_flags {
     TOKEN_MODEL = 1 << 1,   /* a token of the BPE model: merges may make it */
     TOKEN_ADDED = 1 << 2,   /* matched in trusted text before anything else */
     TOKEN_SPECIAL = 1 << 3, /* added, and left out by skip_special */
+    TOKEN_BYTE = 1 << 4,    /* "<0x0A>": one byte, for characters that the vocabulary lacks */
 };
 
 #define VOCAB_MAX (1u << 24) /* ids, far above any model's; keeps a hostile file's claims small */
@@ -58,9 +60,11 @@ struct merges {
     uint64_t seed;
 };
 
-int merges_init(struct merges *m, size_t expected); /* 0 or SP_ENOMEM */
-void merges_put(struct merges *m,
-                struct merge merge); /* at most `expected` times; a later one wins */
+#define MERGES_MAX (1u << 24)
+#define MERGED_BYTES_MAX 512 /* of a token that merges make */
+
+int merges_init(struct merges *m, size_t expected);   /* 0 or SP_ENOMEM; it grows by itself */
+int merges_put(struct merges *m, struct merge merge); /* a later one wins; 0 or SP_ENOMEM */
 const struct merge *merges_find(const struct merges *m, uint32_t left, uint32_t right);
 void merges_free(struct merges *m);
 
@@ -72,9 +76,32 @@ enum pretok_kind {
     PRETOK_GPT2,        /* GPT-2; ByteLevel's own */
     PRETOK_DIGITS_EACH, /* every digit on its own */
     PRETOK_DIGITS_RUN,  /* runs of digits on their own */
+    PRETOK_NUMBERS3,    /* \p{N}{1,3} on their own: DeepSeek V3's first step */
+    PRETOK_HAN_KANA,    /* runs of Han and kana on their own: its second */
+    PRETOK_DEEPSEEK3,   /* its third */
+    PRETOK_TEKKEN,      /* Mistral's Tekken: words change where small letters meet capitals */
+    PRETOK_O200K,       /* the same with contractions and digits in threes: GPT-4o, Llama 4 */
+    PRETOK_SPACES,      /* before every space: Metaspace */
+    PRETOK_LINES,       /* runs of newlines on their own */
     PRETOK_REGEX        /* any other pattern, by PCRE2 */
 };
 #define PRETOK_MAX_STEPS 8
+
+/* Patterns that both tokenizer.json and a pre-tokenizer name of GGUF stand for. */
+#define PATTERN_NUMBERS3 "\\p{N}{1,3}"
+#define PATTERN_HAN_KANA "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+#define PATTERN_DEEPSEEK3                                                                          \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"                                       \
+    "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"                          \
+    "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+#define PATTERN_CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define PATTERN_SMALL "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define PATTERN_CASED(end, digits)                                                                 \
+    "[^\\r\\n\\p{L}\\p{N}]?" PATTERN_CAPITALS "*" PATTERN_SMALL "+" end                            \
+    "|[^\\r\\n\\p{L}\\p{N}]?" PATTERN_CAPITALS "+" PATTERN_SMALL "*" end "|" digits                \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define PATTERN_TEKKEN PATTERN_CASED("", "\\p{N}")
+#define PATTERN_O200K PATTERN_CASED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "\\p{N}{1,3}")
 
 struct pretok_step {
     enum pretok_kind kind;
@@ -136,32 +163,60 @@ const struct added_token *added_find(const struct added_set *s, const struct add
 bool added_extent(const struct added_token *token, const struct added_text *text, size_t from,
                   size_t *begin, size_t *end);
 
-/* ---- NFC as Hugging Face's. ---- */
+/* ---- Normalizing: text is copied only when it changes. ---- */
 
-struct nfc_text {
+/* U+2581, as which SentencePiece's vocabularies write a space. In Sampan it is a space wherever such a
+ * vocabulary is at work: in its tokens, which then are the bytes that they stand for, and in text. */
+#define SPACE_MARK "\xe2\x96\x81"
+
+struct changed_text {
     char *p;
     uint8_t *trust; /* NULL if none was given */
     size_t n, cap;
 };
+int changed_text_reserve(struct changed_text *t, size_t extra, bool trust); /* 0 or SP_ENOMEM */
+void changed_text_free(struct changed_text *t);
+
 bool nfc_needed(const char *p, size_t n); /* false: the text surely is in NFC already */
-/* Replaces *out by the NFC of valid UTF-8. A piece that changed is trusted only if all of it was, by
- * one span. 0 or SP_ENOMEM. */
-int nfc_apply(const struct added_text *text, struct nfc_text *out);
-void nfc_free(struct nfc_text *t);
+/* Replaces *out by the NFC, as Hugging Face's, of valid UTF-8. A piece that changed is trusted only if
+ * all of it was, by one span. 0 or SP_ENOMEM. */
+int nfc_apply(const struct added_text *text, struct changed_text *out);
+
+bool fold_needed(const char *p, size_t n); /* whether SPACE_MARK is in it */
+/* Replaces *out by the text with a space for each SPACE_MARK (fold), and one before it (prefix). */
+int fold_apply(const struct added_text *text, bool prefix, bool fold, struct changed_text *out);
+/* The same for a token of n bytes at most TOKEN_BYTES_MAX; returns the new length. */
+size_t fold_token(str s, char *out);
 
 /* ---- The tokenizer. ---- */
+
+/* Where a space goes before a text that has none there. */
+enum prefix_mode { PREFIX_NEVER, PREFIX_FIRST /* at the whole text's start */, PREFIX_ALWAYS };
+
+/* What a decoded text loses at its start. */
+enum strip_mode { STRIP_NONE, STRIP_SPACE /* one */, STRIP_TOKEN /* all of its first token */ };
 
 struct tokenizer {
     struct vocab vocab;
     struct merges merges;
-    int32_t byte_ids[256]; /* -1: the vocabulary lacks the byte */
-    int32_t unk;           /* for bytes it lacks; -1: they vanish, as in Hugging Face's */
+    /* Words begin as characters of the vocabulary (SentencePiece), not as bytes (GPT-2). */
+    bool by_character;
+    int32_t byte_ids[256]; /* of a byte; by_character: the byte token for it. -1: none */
+    int32_t unk; /* for what the vocabulary lacks; -1: it vanishes, as in Hugging Face's */
     bool fuse_unk;
     bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
     bool nfc;
+    bool prepend;                      /* normalizer: a space before every text */
+    bool fold;                         /* normalizer: SPACE_MARK is a space */
+    bool metaspace;                    /* pre-tokenizer: SPACE_MARK is a space, and: */
+    enum prefix_mode metaspace_prefix; /* a space before a text that begins with none */
     struct pretok_step steps[PRETOK_MAX_STEPS];
     size_t n_steps;
+    /* by_character: bit a << 8 | b tells that a token holds these two bytes side by side. Elsewhere no
+     * merge can reach across, so a text may be cut there first. NULL: it may not. */
+    uint8_t *inside;
     struct added_set raw, normalized; /* matched before and after normalizing */
+    enum strip_mode strip;
     int32_t bos, eos;
     bool add_bos;
     int32_t ends[8];
@@ -174,8 +229,37 @@ int tokenizer_finish(tokenizer *t, sp_error *err);
 /* Puts one added token into vocabulary and matcher. */
 int tokenizer_put_added(tokenizer *t, str content, const struct added_token *flags, bool special,
                         sp_error *err);
-/* Puts the merge of two tokens, written in GPT-2's alphabet, at this rank. */
+/* Puts a token of the BPE model as its file writes it: in GPT-2's alphabet, or (by_character, set before)
+ * with SPACE_MARK for spaces. What text can't become is known, and no token of the model. */
+int tokenizer_put_piece(tokenizer *t, size_t id, str s, sp_error *err);
+/* The byte of "<0x0A>"; false: s is no such token. */
+bool byte_piece(str s, uint8_t *byte);
+int tokenizer_put_byte(tokenizer *t, size_t id, uint8_t byte, sp_error *err);
+
+/* SentencePiece's types of tokens, which GGUF has taken over. */
+enum piece_type {
+    PIECE_NORMAL = 1,
+    PIECE_UNKNOWN,
+    PIECE_CONTROL,
+    PIECE_USER, /* matched as it stands */
+    PIECE_UNUSED,
+    PIECE_BYTE
+};
+/* Puts a token by its type. */
+int tokenizer_put_typed(tokenizer *t, size_t id, str s, int64_t type, sp_error *err);
+/* Ranks tokens by score, the highest first, equal ones alike, and makes the merges: what SentencePiece's
+ * BPE does. scores: [vocab.n]; after vocab_index. */
+int tokenizer_score_merges(tokenizer *t, const float *scores, sp_error *err);
+/* Sets how text gets spaces at its start; first_only: not again after every added token. */
+void tokenizer_set_prefix(tokenizer *t, bool prefix, bool first_only);
+/* tokenizer_config.json: bos_token, eos_token, add_bos_token. */
+int tokenizer_read_config(tokenizer *t, const json_t *config, sp_error *err);
+/* Puts the merge of two tokens, written as for tokenizer_put_piece, at this rank. What would join to a
+ * special token is left out: text never becomes one by merging. */
 int tokenizer_put_merge(tokenizer *t, str left, str right, uint32_t rank, sp_error *err);
+/* Makes the merges of a vocabulary without a list of them: any two tokens that join to a token do, the
+ * lowest rank first. ranks: [vocab.n], UINT32_MAX for tokens that nothing joins to. */
+int tokenizer_make_merges(tokenizer *t, const uint32_t *ranks, sp_error *err);
 int tokenizer_add_step(tokenizer *t, struct pretok_step step, sp_error *err);
 
 /* ---- BPE on one word. ---- */

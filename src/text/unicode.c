@@ -7,7 +7,7 @@ static size_t range_find(size_t lo, size_t hi, uint32_t cp)
 {
     while (hi - lo > 1) {
         size_t mid = lo + (hi - lo) / 2;
-        if (unicode_ranges[mid] >> 8 <= cp)
+        if (unicode_ranges[mid] >> UC_BITS <= cp)
             lo = mid;
         else
             hi = mid;
@@ -22,7 +22,7 @@ unsigned unicode_class_wide(uint32_t cp)
     size_t page = cp >> 8;
     size_t lo = unicode_pages[page < 511 ? page : 511];
     size_t hi = page < 511 ? (size_t)unicode_pages[page + 1] + 1 : unicode_range_count;
-    return unicode_ranges[range_find(lo, hi, cp)] & 0xff;
+    return unicode_ranges[range_find(lo, hi, cp)] & ((1u << UC_BITS) - 1);
 }
 
 /* Bytes that may follow a lead byte directly: narrower than 80..BF where overlong forms, surrogates

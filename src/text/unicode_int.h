@@ -16,12 +16,17 @@ enum unicode_class {
     UC_WORD = 1 << 4,        /* \w, for added tokens that are to be single words */
     UC_NFC_ACTIVE = 1 << 5,  /* NFC may change it, move it or join it with a neighbour */
     UC_NFC_TRIGGER = 1 << 6, /* a text without any of these is in NFC already */
+    UC_MARK = 1 << 7,        /* \p{M} */
+    UC_SYMBOL = 1 << 8,      /* \p{P} and \p{S} */
+    UC_UPPER = 1 << 9,       /* \p{Lu} and \p{Lt} */
+    UC_LOWER = 1 << 10,      /* \p{Ll} */
 };
+#define UC_BITS 11
 
 extern const uint32_t unicode_ranges[];
 extern const size_t unicode_range_count;
 extern const uint16_t unicode_pages[512];
-extern const uint8_t unicode_ascii[128];
+extern const uint16_t unicode_ascii[128];
 
 /* Classes of cp >= 128; 0 for what is no code point. */
 unsigned unicode_class_wide(uint32_t cp);

@@ -181,7 +181,28 @@ static uint32_t merge_slot(const struct merges *m, uint32_t left, uint32_t right
     return (uint32_t)mix(((uint64_t)left << 32 | right) ^ m->seed) & m->mask;
 }
 
-void merges_put(struct merges *m, struct merge merge)
+static int merges_grow(struct merges *m)
+{
+    struct merges larger = {.seed = m->seed, .mask = m->mask * 2 + 1};
+    larger.slots = sp_malloc(((size_t)larger.mask + 1) * sizeof *larger.slots);
+    if (!larger.slots)
+        return SP_ENOMEM;
+    memset(larger.slots, 0xff, ((size_t)larger.mask + 1) * sizeof *larger.slots);
+    for (size_t old = 0; old <= m->mask; old++) {
+        if (m->slots[old].left == UINT32_MAX)
+            continue;
+        uint32_t i = merge_slot(&larger, m->slots[old].left, m->slots[old].right);
+        while (larger.slots[i].left != UINT32_MAX)
+            i = (i + 1) & larger.mask;
+        larger.slots[i] = m->slots[old];
+    }
+    larger.n = m->n;
+    sp_free(m->slots);
+    *m = larger;
+    return 0;
+}
+
+int merges_put(struct merges *m, struct merge merge)
 {
     uint32_t i = merge_slot(m, merge.left, merge.right);
     for (; m->slots[i].left != UINT32_MAX; i = (i + 1) & m->mask)
@@ -190,6 +211,7 @@ void merges_put(struct merges *m, struct merge merge)
     if (m->slots[i].left == UINT32_MAX)
         m->n++;
     m->slots[i] = merge;
+    return (uint64_t)m->n * 3 > ((uint64_t)m->mask + 1) * 2 ? merges_grow(m) : 0;
 }
 
 const struct merge *merges_find(const struct merges *m, uint32_t left, uint32_t right)

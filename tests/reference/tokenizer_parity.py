@@ -3,13 +3,16 @@
 
     python3 tests/reference/tokenizer_parity.py TOKENIZE_FILE MODEL...
 
-TOKENIZE_FILE: the built program of that name. MODEL: a tokenizer.json, or a GGUF file, from whose
-vocabulary, merges and pre-tokenizer name the Hugging Face tokenizer is then built. Needs the Python
-packages tokenizers and gguf. The corpus is made by this script, the same each time on one installation:
+TOKENIZE_FILE: the built program of that name. MODEL: a tokenizer.json; a GGUF file of model gpt2, from
+whose vocabulary, merges and pre-tokenizer name the Hugging Face tokenizer is then built, or of model
+llama, for which SentencePiece gets its pieces; a SentencePiece .model; Qwen's .tiktoken or Llama 3's
+.model of tiktoken ranks. GGUF=TOKENIZER.JSON compares a GGUF file with another reference. Needs the Python package tokenizers, and gguf, sentencepiece or tiktoken for
+those. The corpus is made by this script, the same each time on one installation:
 Python's own sources, generated Chinese and English, emoji, every code point, combining marks, white
 space, digits of all scripts, added tokens whole and broken, bytes that are no UTF-8. Each model is
 compared with added tokens read as such and with all text ordinary. Exit 1 when anything differs.
 """
+import base64
 import json
 import random
 import struct
@@ -25,6 +28,12 @@ from tokenizers import Tokenizer
 
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
          r"|\s+(?!\S)|\s+")
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|")
+O200K = CASED + r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+DEEPSEEK3 = (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+             " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+")
 LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
 
 CHINESE = """
@@ -177,6 +186,13 @@ def gguf_tokenizer(path):
                       "merges": value["tokenizer.ggml.merges"]}}
 
 
+def byte_alphabet():
+    """GPT-2's character for each byte."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in shown]
+    return {**{b: chr(b) for b in shown}, **{b: chr(256 + i) for i, b in enumerate(hidden)}}
+
+
 def read_results(path, n):
     data, at = Path(path).read_bytes(), 0
     for _ in range(n):
@@ -188,30 +204,123 @@ def read_results(path, n):
         at += 4 + size
 
 
-def compare(program, model, definition, mode):
-    if mode == "none":
-        definition = {**definition, "added_tokens": []}
-    reference = Tokenizer.from_str(json.dumps(definition))
-    added = [a["content"] for a in definition["added_tokens"]]
-    if mode == "none":
-        added = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "<|eot_id|>"]
-    documents = corpus(added)
+class HuggingFace:
+    modes = ("all", "none")
+    specials = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "<|eot_id|>"]
+
+    def __init__(self, definition, mode):
+        if mode == "none":
+            definition = {**definition, "added_tokens": []}
+        self.tokenizer = Tokenizer.from_str(json.dumps(definition))
+        self.added = [a["content"] for a in definition["added_tokens"]] or self.specials
+
+    def encode(self, texts):
+        return [e.ids for e in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, ids):
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def scored_model(path):
+    """SentencePiece's model, with the pieces, scores and types of a GGUF file of model llama."""
+    from gguf import GGUFReader
+    from sentencepiece import sentencepiece_model_pb2
+    fields = {k: f.contents() for k, f in GGUFReader(path).fields.items() if k.startswith("tokenizer.ggml.")}
+    model = sentencepiece_model_pb2.ModelProto()
+    for piece, score, kind in zip(*(fields[f"tokenizer.ggml.{k}"] for k in ("tokens", "scores", "token_type"))):
+        model.pieces.add(piece=piece, score=score, type=kind)
+    model.trainer_spec.model_type = 2
+    model.trainer_spec.byte_fallback = True
+    model.normalizer_spec.remove_extra_whitespaces = False
+    model.normalizer_spec.add_dummy_prefix = fields.get("tokenizer.ggml.add_space_prefix", True)
+    return model.SerializeToString()
+
+
+def gguf_model(path):
+    from gguf import GGUFReader
+    return GGUFReader(path).fields["tokenizer.ggml.model"].contents()
+
+
+class SentencePiece:
+    """Ordinary text only: the library itself reads no control tokens."""
+    modes = ("none",)
+
+    def __init__(self, path, mode):
+        import sentencepiece
+        proto = scored_model(path) if path.endswith(".gguf") else Path(path).read_bytes()
+        self.model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        self.added = ["<s>", "</s>", "<0x0A>", "[INST]"]
+
+    def encode(self, texts):
+        return [self.model.encode(t) for t in texts]
+
+    def decode(self, ids):
+        return self.model.decode(ids)
+
+
+class Tiktoken:
+    modes = ("all", "none")
+
+    def __init__(self, path, mode):
+        import tiktoken
+        lines = Path(path).read_bytes().splitlines()
+        ranks = {base64.b64decode(t): int(r) for t, r in (line.split() for line in lines)}
+        if path.endswith(".tiktoken"):
+            self.nfc, pattern = True, QWEN2
+            names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + [f"<|extra_{i}|>" for i in range(205)]
+        else:
+            self.nfc, pattern = False, LLAMA3
+            names = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>",
+                     "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>",
+                     "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>", "<|image|>"]
+            names += [f"<|reserved_special_token_{i}|>" for i in range(2, 246)]
+        self.encoding = tiktoken.Encoding("it", pat_str=pattern, mergeable_ranks=ranks, special_tokens={
+            name: len(ranks) + i for i, name in enumerate(names)})
+        self.special = set(names) if mode == "all" else set()
+        self.added = names
+
+    def encode(self, texts):
+        if self.nfc:  # as tokenizers does it; Python's NFC changes with its version of Unicode
+            texts = [tokenizers.normalizers.NFC().normalize_str(t) for t in texts]
+        return self.encoding.encode_batch(texts, num_threads=1, allowed_special=self.special, disallowed_special=())
+
+    def decode(self, ids):
+        return self.encoding.decode(ids)
+
+
+def reference_of(model, mode=None):
+    """The reference's class, or with a mode what it makes of the model."""
+    model, _, other = model.partition("=")
+    kind, source = HuggingFace, other or model
+    if source.endswith(".gguf") and gguf_model(source) == "llama":
+        kind = SentencePiece
+    elif not source.endswith((".json", ".gguf")):
+        kind = SentencePiece if Path(source).read_bytes()[:1] == b"\n" else Tiktoken
+    elif mode:
+        source = gguf_tokenizer(source) if source.endswith(".gguf") else json.loads(Path(source).read_text())
+    return kind(source, mode) if mode else kind
+
+
+def compare(program, model, mode, every=1):
+    """Prints how many documents differ and returns it; every: only each such document is taken."""
+    reference = reference_of(model, mode)
+    model, added = model.partition("=")[0], reference.added
+    documents = corpus(added)[::every]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in").write_bytes(b"".join(struct.pack("<I", len(d)) + d for d in documents))
         subprocess.run([program, model, mode, f"{folder}/in", f"{folder}/out"], check=True)
         results = list(read_results(f"{folder}/out", len(documents)))
     texts = [d.decode("utf-8", "replace") for d in documents]
-    expected = reference.encode_batch(texts, add_special_tokens=False)
+    expected = reference.encode(texts)
     wrong = ids_total = 0
     for text, (ids, decoded), e in zip(texts, results, expected):
         ids_total += len(ids)
-        if ids == e.ids and decoded == reference.decode(ids, skip_special_tokens=False):
+        if ids == e and decoded == reference.decode(ids):
             continue
         wrong += 1
         if wrong <= 5:
-            at = next((i for i, (a, b) in enumerate(zip(ids + [-1], e.ids + [-1])) if a != b), -1)
-            print(f"  differs at token {at}: ours {ids[at:at + 6]} theirs {e.ids[at:at + 6]} {e.tokens[at - 1:at + 3]}\n"
-                  f"  in {text[:200]!r}")
+            at = next((i for i, (a, b) in enumerate(zip(ids + [-1], e + [-1])) if a != b), -1)
+            print(f"  differs at token {at}: ours {ids[at:at + 6]} theirs {e[at:at + 6]}\n  in {text[:200]!r}")
     size = sum(map(len, documents))
     print(f"{Path(model).name} {mode}: {len(documents)} documents, {size / 1e6:.2f} MB, {ids_total} tokens, "
           f"{wrong} mismatches", flush=True)
@@ -224,9 +333,8 @@ def main():
     print("tokenizers", tokenizers.__version__)
     wrong = 0
     for model in sys.argv[2:]:
-        definition = gguf_tokenizer(model) if model.endswith(".gguf") else json.loads(Path(model).read_text())
-        for mode in ("all", "none"):
-            wrong += compare(sys.argv[1], model, definition, mode)
+        for mode in reference_of(model).modes:
+            wrong += compare(sys.argv[1], model, mode)
     sys.exit(1 if wrong else 0)
 
 

@@ -2,9 +2,10 @@
  *
  *     tokenize_file MODEL all|none DOCUMENTS RESULT
  *
- * MODEL: a .gguf file or a tokenizer.json. DOCUMENTS: for each, a 32-bit length and that many bytes
- * (numbers little-endian). RESULT: for each, the number of ids, the ids, the length of the decoded text
- * and the text. Exit 1 when a text decoded token by token is not the same as decoded at once. */
+ * MODEL: a .gguf file, a tokenizer.json, a .tiktoken file, or a SentencePiece or tiktoken .model.
+ * DOCUMENTS: for each, a 32-bit length and that many bytes (numbers little-endian). RESULT: for each, the
+ * number of ids, the ids, the length of the decoded text and the text. Exit 1 when a text decoded token
+ * by token is not the same as decoded at once. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +26,22 @@ static int load(const char *path, tokenizer **t, sp_error *err)
         gguf_close(g);
         return rc;
     }
-    json_t *json = json_load_file(path, 0, NULL);
+    char *data = NULL;
+    size_t n = 0;
+    if (file_read(path, (size_t)1 << 30, &data, &n, err) < 0)
+        return err->code;
+    bool is_json = str_ends(str_of(path), ".json");
+    json_t *json = is_json ? json_loadb(data, n, JSON_ALLOW_NUL, NULL) : NULL;
     double start = clock_seconds();
-    int rc = tokenizer_load_json(json, NULL, t, err);
-    fprintf(stderr, "load %.1f ms (the JSON was parsed before)\n", 1e3 * (clock_seconds() - start));
+    int rc = is_json ? tokenizer_load_json(json, NULL, t, err)
+             : n > 0 && data[0] == '\n'
+                 ? tokenizer_load_spm(data, n, NULL, t, err)
+                 : tokenizer_load_tiktoken(data, n,
+                                           str_ends(str_of(path), ".tiktoken") ? TIKTOKEN_QWEN
+                                                                               : TIKTOKEN_LLAMA3,
+                                           NULL, t, err);
+    sp_free(data);
+    fprintf(stderr, "load %.1f ms (a JSON was parsed before)\n", 1e3 * (clock_seconds() - start));
     json_decref(json);
     return rc;
 }
@@ -37,6 +50,7 @@ static int decode_by_token(const tokenizer *t, const struct token_list *ids, buf
 {
     struct detok d;
     detok_init(&d, t, false);
+    d.at_start = true;
     int rc = 0;
     for (size_t i = 0; i < ids->n && rc == 0; i++)
         rc = detok_add(&d, ids->ids[i], out);

@@ -111,8 +111,9 @@ static void same_as_regex(enum pretok_kind kind, const char *pattern)
     static const char *const parts[] = {"a", "Z",      "\u00e9", "\u4e2d",     "1",      "\u0663",
                                         " ", "\t",     "\n",     "\r",         "\u3000", "'",
                                         "s", "S",      "\u017f", "ll",         "ve",     "!",
-                                        ".", "\u3002", "\u0301", "\U0001f600", "\u200d", "re"};
-    char hidden[512];
+                                        ".", "\u3002", "\u0301", "\U0001f600", "\u200d", "re",
+                                        "/", "\u01c5", "\u02b0", "\u3042",     "\x01",   "$"};
+    char hidden[1024];
     snprintf(hidden, sizeof hidden, "(?:%s)", pattern);
     struct pretok_step step;
     assert_int_equal(pretok_compile(hidden, false, &step, NULL), 0);
@@ -144,6 +145,37 @@ static void test_scanners_equal_patterns(void **state)
     (void)state;
     same_as_regex(PRETOK_QWEN2, QWEN2);
     same_as_regex(PRETOK_GPT2, GPT2);
+    same_as_regex(PRETOK_NUMBERS3, PATTERN_NUMBERS3);
+    same_as_regex(PRETOK_HAN_KANA, PATTERN_HAN_KANA);
+    same_as_regex(PRETOK_DEEPSEEK3, PATTERN_DEEPSEEK3);
+    same_as_regex(PRETOK_TEKKEN, PATTERN_TEKKEN);
+    same_as_regex(PRETOK_O200K, PATTERN_O200K);
+}
+
+static void test_deepseek(void **state)
+{
+    (void)state;
+    check(PRETOK_NUMBERS3, "a12345b\u0663\u0664", "a|123|45|b|\u0663\u0664|");
+    check(PRETOK_HAN_KANA, "ab\u4e2d\u6587\u3042c\uac00", "ab|\u4e2d\u6587\u3042|c\uac00|");
+    check(PRETOK_DEEPSEEK3, "x.y == (z)\n\n 12\x01\x02", "x|.y| ==| (|z|)\n\n| |12\x01\x02|");
+    check(PRETOK_DEEPSEEK3, "e\u0301 a\u0301\u0301", "e\u0301| a\u0301\u0301|");
+}
+
+static void test_cased(void **state)
+{
+    (void)state;
+    check(PRETOK_TEKKEN, "HelloWorld ABCdef 123 a/b//\n",
+          "Hello|World| ABCdef| |1|2|3| a|/b|//\n|");
+    check(PRETOK_TEKKEN, "XML\u02b0Q \u0301A", "XML\u02b0|Q| \u0301|A|");
+    check(PRETOK_O200K, "I'm HE'LL 12345", "I'm| HE'LL| |123|45|");
+}
+
+static void test_spaces_and_lines(void **state)
+{
+    (void)state;
+    check(PRETOK_SPACES, " the  end ", " the| | end| |");
+    check(PRETOK_SPACES, "a", "a|");
+    check(PRETOK_LINES, "a b\n\nc\n", "a b|\n\n|c|\n|");
 }
 
 static void test_regex_gaps(void **state)
@@ -202,6 +234,9 @@ int main(void)
         cmocka_unit_test(test_llama3),
         cmocka_unit_test(test_gpt2),
         cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_deepseek),
+        cmocka_unit_test(test_cased),
+        cmocka_unit_test(test_spaces_and_lines),
         cmocka_unit_test(test_known_patterns),
         cmocka_unit_test(test_scanners_equal_patterns),
         cmocka_unit_test(test_regex_gaps),

@@ -2,6 +2,8 @@
  * unknown is refused by name; real models' ids, when their files are there. */
 #include "tokenizer_fixture.h"
 
+#include <math.h>
+
 #include "base/file.h"
 
 struct source {
@@ -117,6 +119,45 @@ static void test_pipelines(void **state)
     check_same_ids("llama3", "llama-bpe");
     check_same_ids("llama3", "llama3");
     check_same_ids("smollm", "smollm");
+    check_same_ids("deepseek", "deepseek-v3");
+    check_same_ids("o200k", "gpt-4o");
+    check_same_ids("qwen2", "deepseek-r1-qwen");
+}
+
+/* SentencePiece's merges in GGUF's "gemma4", which cuts at lines besides: the texts of one line agree. */
+static void test_marked(void **state)
+{
+    (void)state;
+    struct source s = source_open("tiny_gemma.json");
+    for (size_t i = 0; i < s.n; i++)
+        if (strncmp(s.tokens[i], "<0x", 3) == 0)
+            s.types[i] = 6;
+    struct gguf_draft d = draft_new("gemma4", NULL);
+    draft_tokens(&d, &s);
+    draft_merges(&d, &s);
+    draft_u32(&d, "tokenizer.ggml.bos_token_id", 1);
+    tokenizer *t = NULL;
+    sp_error err = {0};
+    if (draft_load(&d, &t, &err) < 0)
+        fail_msg("%s", err.message);
+    json_t *golden = fixture_json("golden_tiny_gemma.json"),
+           *strings = fixture_json("strings.json"), *text;
+    size_t i, n = 0;
+    json_array_foreach(strings, i, text)
+    {
+        json_t *want = json_array_get(json_object_get(golden, "none"), i);
+        if (strchr(json_string_value(text), '\n') || json_is_null(want))
+            continue;
+        str one = {json_string_value(text), json_string_length(text)};
+        fixture_same(fixture_encode(t, one, SPECIAL_NONE), want, one.p);
+        n++;
+    }
+    assert_true(n > 5);
+    json_decref(strings);
+    json_decref(golden);
+    tokenizer_free(t);
+    buf_free(&d.body);
+    source_close(&s);
 }
 
 static void test_ids_from_metadata(void **state)
@@ -220,10 +261,10 @@ static void test_refused(void **state)
     struct source s = source_open("tiny_qwen2.json");
     struct gguf_draft d = draft_new(NULL, NULL);
     check_refused(&d, SP_EFORMAT, "tokenizer.ggml.model: missing");
-    d = draft_new("llama", "default");
-    check_refused(&d, SP_EUNSUPPORTED, "'llama'");
-    d = draft_new("gpt2", "tekken");
-    check_refused(&d, SP_EUNSUPPORTED, "'tekken': not supported: known are qwen2");
+    d = draft_new("t5", "default");
+    check_refused(&d, SP_EUNSUPPORTED, "'t5'");
+    d = draft_new("gpt2", "klingon");
+    check_refused(&d, SP_EUNSUPPORTED, "'klingon': not supported: known are qwen2");
     d = draft_new("gpt2", "qwen2");
     check_refused(&d, SP_EFORMAT, "tokenizer.ggml.tokens");
     d = draft_new("gpt2", "qwen2");
@@ -236,6 +277,57 @@ static void test_refused(void **state)
     draft_tokens(&d, &s);
     check_refused(&d, SP_EFORMAT, "tokenizer.ggml.merges");
     source_close(&s);
+}
+
+/* A vocabulary of <unk>, <s>, </s>, "a", "b", "ab" in model "llama". */
+static struct gguf_draft draft_scored(const uint32_t types[6], const float *scores, size_t n_scores)
+{
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "a", "b", "ab"};
+    struct gguf_draft d = draft_new("llama", NULL);
+    draft_array(&d, "tokenizer.ggml.tokens", GGUF_STRING, 6);
+    for (size_t i = 0; i < 6; i++)
+        gguf_put_text(&d.body, tokens[i], strlen(tokens[i]));
+    if (types)
+        draft_array(&d, "tokenizer.ggml.token_type", GGUF_I32, 6);
+    for (size_t i = 0; types && i < 6; i++)
+        gguf_put_u32(&d.body, types[i]);
+    draft_array(&d, "tokenizer.ggml.scores", GGUF_F32, n_scores);
+    gguf_put(&d.body, scores, n_scores * sizeof *scores);
+    return d;
+}
+
+static void test_scored(void **state)
+{
+    (void)state;
+    static const uint32_t types[6] = {2, 3, 3, 1, 1, 1}, bytes[6] = {2, 3, 3, 6, 1, 1};
+    static const float scores[6] = {0, 0, 0, -2, -3, -1};
+    float bad[6] = {0, 0, 0, -1, -2, NAN};
+    struct gguf_draft d = draft_scored(types, scores, 6);
+    tokenizer *t;
+    assert_int_equal(draft_load(&d, &t, NULL), 0);
+    struct encode_opts opts = {.special = SPECIAL_ALL, .add_bos = true};
+    struct token_list ids = fixture_encode_spans(t, str_of("ab</s>"), opts);
+    /* BOS, the space that the vocabulary lacks, "ab", EOS */
+    static const int32_t want[] = {1, 0, 5, 2};
+    assert_int_equal(ids.n, 4);
+    assert_memory_equal(ids.ids, want, sizeof want);
+    token_list_free(&ids);
+    tokenizer_free(t);
+    draft_bool(&d, "tokenizer.ggml.add_space_prefix", false);
+    assert_int_equal(draft_load(&d, &t, NULL), 0);
+    ids = fixture_encode_spans(t, str_of("ab</s>"), opts);
+    assert_int_equal(ids.n, 3);
+    token_list_free(&ids);
+    tokenizer_free(t);
+    buf_free(&d.body);
+    d = draft_scored(NULL, scores, 6);
+    check_refused(&d, SP_EFORMAT, "token_type: missing");
+    d = draft_scored(types, scores, 5);
+    check_refused(&d, SP_EFORMAT, "tokenizer.ggml.scores");
+    d = draft_scored(types, bad, 6);
+    check_refused(&d, SP_EFORMAT, "score of token 5");
+    d = draft_scored(bytes, scores, 6);
+    check_refused(&d, SP_EFORMAT, "token 3: a byte token");
 }
 
 static void draft_one_merge(struct gguf_draft *d, const char *merge)
@@ -352,6 +444,7 @@ static void test_real_smollm2(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_marked),        cmocka_unit_test(test_scored),
         cmocka_unit_test(test_pipelines),     cmocka_unit_test(test_ids_from_metadata),
         cmocka_unit_test(test_unused_tokens), cmocka_unit_test(test_missing_pre),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_bad_contents),

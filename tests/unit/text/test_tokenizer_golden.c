@@ -72,13 +72,57 @@ static void test_flags(void **state)
     check("flags");
 }
 
+static void test_llama2(void **state)
+{
+    (void)state;
+    check("llama2");
+}
+
+static void test_phi3(void **state)
+{
+    (void)state;
+    check("phi3");
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    check("split");
+}
+
+static void test_gemma(void **state)
+{
+    (void)state;
+    check("gemma");
+}
+
+static void test_deepseek(void **state)
+{
+    (void)state;
+    check("deepseek");
+}
+
+static void test_tekken(void **state)
+{
+    (void)state;
+    check("tekken");
+}
+
+static void test_o200k(void **state)
+{
+    (void)state;
+    check("o200k");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_llama3),
-        cmocka_unit_test(test_smollm),
-        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_qwen2),    cmocka_unit_test(test_llama3),
+        cmocka_unit_test(test_smollm),   cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_o200k),    cmocka_unit_test(test_tekken),
+        cmocka_unit_test(test_deepseek), cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_split),    cmocka_unit_test(test_phi3),
+        cmocka_unit_test(test_llama2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,11 @@
  * spellings of what it does are taken. */
 #include "tokenizer_fixture.h"
 
-/* Loads tiny_qwen2.json after `set`, a JSON object of members to replace; its "model" members go into
+/* Loads a fixture after `set`, a JSON object of members to replace; its "model" members go into
  * the model. Wants the code, and the words in the message. */
-static void check(const char *set, int code, const char *words)
+static void check_of(const char *name, const char *set, int code, const char *words)
 {
-    json_t *json = fixture_json("tiny_qwen2.json");
+    json_t *json = fixture_json(name);
     json_error_t error;
     json_t *change = json_loads(set, 0, &error);
     if (!change)
@@ -24,6 +24,69 @@ static void check(const char *set, int code, const char *words)
     if (rc != code || (code < 0 && (t || !strstr(err.message, words))))
         fail_msg("%s gave %d: %s", set, rc, err.message);
     tokenizer_free(t);
+    json_decref(json);
+}
+
+static void check(const char *set, int code, const char *words)
+{
+    check_of("tiny_qwen2.json", set, code, words);
+}
+
+/* SentencePiece's kind: vocabulary, normalizer and decoder have to fit together. */
+static void test_marked(void **state)
+{
+    (void)state;
+    static const char file[] = "tiny_llama2.json";
+    check_of(file, "{}", 0, "");
+    check_of(file, "{\"model\": {\"byte_fallback\": false}}", 0, "");
+    check_of(file, "{\"decoder\": null}", SP_EUNSUPPORTED, "U+2581");
+    check_of(file, "{\"decoder\": {\"type\": \"Fuse\"}}", SP_EUNSUPPORTED, "U+2581");
+    check_of(file, "{\"decoder\": {\"type\": \"Metaspace\", \"replacement\": \"\u2581\"}}",
+             SP_EUNSUPPORTED, "ByteFallback");
+    check_of(file,
+             "{\"decoder\": {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}}",
+             SP_EUNSUPPORTED, "'Strip'");
+    check_of(file, "{\"normalizer\": null}", SP_EFORMAT, "neither ByteLevel nor U+2581");
+    check_of(file, "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"use_regex\": false}}",
+             SP_EFORMAT, "both ByteLevel");
+    check_of(file,
+             "{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, "
+             "\"behavior\": \"Isolated\"}}",
+             SP_EUNSUPPORTED, "Split");
+    check_of(
+        file,
+        "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}, "
+        "{\"type\": \"Metaspace\", \"replacement\": \"\u2581\"}]}}",
+        SP_EUNSUPPORTED, "Metaspace");
+    check_of(file, "{\"model\": {\"merges\": [[\"<0x0\", \"A>\"]]}}", SP_EFORMAT, "merge 0");
+    check_of(file,
+             "{\"model\": {\"vocab\": {\"\u2581\": 0, \" \": 1, \"<s>\": 2}, \"merges\": []}}", 0,
+             "");
+}
+
+/* Merges that join to a special token are not taken: text would become one. */
+static void test_merges_to_special(void **state)
+{
+    (void)state;
+    json_t *json = fixture_json("tiny_llama2.json");
+    json_t *model = json_object_get(json, "model");
+    json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
+    json_object_set_new(vocab, "<", json_integer(2000));
+    json_object_set_new(vocab, "s>", json_integer(2001));
+    json_object_set_new(vocab, ">", json_integer(2002));
+    json_array_insert_new(merges, 0, json_pack("[s,s]", "s", ">"));
+    json_array_insert_new(merges, 1, json_pack("[s,s]", "<", "s>"));
+    for (int whole = 0; whole < 2; whole++) {
+        json_object_set_new(model, "ignore_merges", json_boolean(whole));
+        tokenizer *t = fixture_load(json, NULL);
+        assert_true(tokenizer_is_special(t, tokenizer_find(t, "<s>")));
+        struct token_list ids = fixture_encode(t, str_of("<s>"), SPECIAL_NONE);
+        for (size_t i = 0; i < ids.n; i++)
+            assert_false(tokenizer_is_special(t, ids.ids[i]));
+        assert_int_equal(ids.ids[ids.n - 1], 2001);
+        token_list_free(&ids);
+        tokenizer_free(t);
+    }
     json_decref(json);
 }
 
@@ -46,7 +109,14 @@ static void test_unsupported(void **state)
     check("{\"normalizer\": {\"type\": \"Lowercase\"}}", SP_EUNSUPPORTED, "'Lowercase'");
     check("{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFKC\"}]}}",
           SP_EUNSUPPORTED, "'NFKC'");
-    check("{\"pre_tokenizer\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "'Metaspace'");
+    check("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}", SP_EUNSUPPORTED, "'Whitespace'");
+    check("{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}}", SP_EUNSUPPORTED,
+          "Metaspace");
+    check("{\"normalizer\": {\"type\": \"Prepend\", \"prepend\": \"x\"}}", SP_EUNSUPPORTED,
+          "'Prepend'");
+    check("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, "
+          "\"content\": \"b\"}}",
+          SP_EUNSUPPORTED, "'Replace'");
     check("{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true}}",
           SP_EUNSUPPORTED, "add_prefix_space");
     check(
@@ -58,7 +128,7 @@ static void test_unsupported(void **state)
         "\"Isolated\"}}",
         SP_EUNSUPPORTED, "pattern");
     check("{\"pre_tokenizer\": null}", SP_EFORMAT, "ByteLevel");
-    check("{\"decoder\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "decoder 'Metaspace'");
+    check("{\"decoder\": {\"type\": \"Metaspace\"}}", SP_EUNSUPPORTED, "'Metaspace'");
     check("{\"decoder\": null}", SP_EUNSUPPORTED, "decoder");
     check("{\"post_processor\": {\"type\": \"BertProcessing\"}}", SP_EUNSUPPORTED,
           "'BertProcessing'");
@@ -167,6 +237,7 @@ static void test_unknown_token(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_marked),       cmocka_unit_test(test_merges_to_special),
         cmocka_unit_test(test_taken),        cmocka_unit_test(test_unsupported),
         cmocka_unit_test(test_malformed),    cmocka_unit_test(test_limits),
         cmocka_unit_test(test_deep_nesting), cmocka_unit_test(test_unknown_token),

@@ -53,9 +53,9 @@ static void test_lookup_is_the_table(void **state)
     (void)state;
     size_t range = 0;
     for (uint32_t cp = 0; cp < 0x110000; cp++) {
-        while (range + 1 < unicode_range_count && unicode_ranges[range + 1] >> 8 <= cp)
+        while (range + 1 < unicode_range_count && unicode_ranges[range + 1] >> UC_BITS <= cp)
             range++;
-        if (unicode_class(cp) != (unicode_ranges[range] & 0xff))
+        if (unicode_class(cp) != (unicode_ranges[range] & ((1u << UC_BITS) - 1)))
             fail_msg("U+%04X", (unsigned)cp);
     }
 }
@@ -93,7 +93,7 @@ static void test_repair(void **state)
 
 static void check_nfc(const char *text, const char *want)
 {
-    struct nfc_text out = {0};
+    struct changed_text out = {0};
     struct added_text in = {text, NULL, strlen(text)};
     assert_int_equal(nfc_apply(&in, &out), 0);
     assert_int_equal(out.n, strlen(want));
@@ -101,7 +101,7 @@ static void check_nfc(const char *text, const char *want)
         assert_memory_equal(out.p, want, out.n);
     if (strcmp(text, want) != 0)
         assert_true(nfc_needed(text, strlen(text)));
-    nfc_free(&out);
+    changed_text_free(&out);
 }
 
 static void test_nfc(void **state)
@@ -136,12 +136,12 @@ static void test_nfc_order_is_stable_on_long_rows(void **state)
         memcpy(want + 1 + 2 * i, "\u0325", 2);
         memcpy(want + 1 + 2 * PAIRS + 2 * i, "\u0304", 2);
     }
-    struct nfc_text out = {0};
+    struct changed_text out = {0};
     struct added_text in = {text, NULL, 4 * PAIRS + 1};
     assert_int_equal(nfc_apply(&in, &out), 0);
     assert_int_equal(out.n, in.n);
     assert_memory_equal(out.p, want, out.n);
-    nfc_free(&out);
+    changed_text_free(&out);
     sp_free(text);
     sp_free(want);
 }
@@ -150,13 +150,13 @@ static void test_nfc_trust(void **state)
 {
     (void)state;
     static const uint8_t trust[] = {1, 1, 1, 0, 0, 2, 0, 0, 1};
-    struct nfc_text out = {0};
+    struct changed_text out = {0};
     struct added_text in = {"e\u0301e\u0301e\u0301", trust, 9};
     assert_int_equal(nfc_apply(&in, &out), 0);
     assert_int_equal(out.n, 6);
     static const uint8_t want[] = {1, 1, 0, 0, 0, 0};
     assert_memory_equal(out.trust, want, 6);
-    nfc_free(&out);
+    changed_text_free(&out);
 }
 
 static void test_nfc_out_of_memory(void **state)
@@ -165,13 +165,13 @@ static void test_nfc_out_of_memory(void **state)
     struct added_text in = {"e\u0301 and e\u0301", NULL, 11};
     int rc = SP_ENOMEM;
     for (long n = 1; rc != 0; n++) {
-        struct nfc_text out = {0};
+        struct changed_text out = {0};
         sp_alloc_fail_nth(n);
         rc = nfc_apply(&in, &out);
         sp_alloc_fail_nth(0);
         assert_true(rc == 0 || rc == SP_ENOMEM);
         assert_true(n < 100);
-        nfc_free(&out);
+        changed_text_free(&out);
     }
 }
 
