@@ -69,7 +69,7 @@ int file_map_open(const char *path, file_map *out, sp_error *err)
         if (p == MAP_FAILED)
             rc = file_fail(err, "can't map", path);
         else
-            *out = (file_map){p, (size_t)st.st_size};
+            *out = (file_map){.data = p, .size = (size_t)st.st_size};
     }
     (void)close(fd);
     return rc;
@@ -79,14 +79,14 @@ void file_map_close(file_map *m)
 {
     if (!m)
         return;
-    if (m->size)
+    if (m->size && !m->borrowed)
         (void)munmap((void *)(uintptr_t)m->data, m->size);
     *m = (file_map){0};
 }
 
 void file_map_drop(const file_map *m, size_t offset, size_t n)
 {
-    if (offset >= m->size)
+    if (m->borrowed || offset >= m->size)
         return;
     if (n > m->size - offset)
         n = m->size - offset;

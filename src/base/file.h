@@ -9,7 +9,8 @@
 
 typedef struct file_map {
     const uint8_t *data;
-    size_t size; /* bytes; an empty file has data != NULL and size 0 */
+    size_t size;   /* bytes; an empty file has data != NULL and size 0 */
+    bool borrowed; /* the bytes are someone else's memory: closing and dropping leave them alone */
 } file_map;
 
 /* Maps a regular file read-only. The mapping outlives the descriptor. */

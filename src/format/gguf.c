@@ -286,7 +286,15 @@ static int read_head(gguf *g, struct reader *r)
     return code == 0 ? read_tensors(g, r, n_tensors) : code;
 }
 
-int gguf_open_file(const char *path, gguf **out, sp_error *err)
+static int take_map(gguf *g, const char *path, const file_map *bytes, sp_error *err)
+{
+    if (!bytes)
+        return file_map_open(path, &g->map, err);
+    g->map = *bytes;
+    return 0;
+}
+
+int gguf_open_file(const char *path, const file_map *bytes, gguf **out, sp_error *err)
 {
     gguf *g = sp_calloc(1, sizeof *g);
     if (!g)
@@ -296,7 +304,7 @@ int gguf_open_file(const char *path, gguf **out, sp_error *err)
     g->keys = map_new(64);
     g->names = map_new(512);
     int code = g->path && g->arena && g->keys && g->names
-                   ? file_map_open(path, &g->map, err)
+                   ? take_map(g, path, bytes, err)
                    : sp_fail(err, SP_ENOMEM, "%.200s: out of memory", path);
     if (code == 0) {
         struct reader r = {g->map.data, g->map.data + g->map.size, path, err};

@@ -26,6 +26,8 @@ enum gguf_type {
 
 /* Of a model split over several files (llama.cpp's gguf-split) give the first; the others are found beside it. */
 int gguf_open(const char *path, gguf **out, sp_error *err);
+/* The same from the bytes of one whole file, which stay the caller's and must outlive g. `name` is for messages. */
+int gguf_open_memory(const void *data, size_t n, const char *name, gguf **out, sp_error *err);
 void gguf_close(gguf *g);
 /* "model-00002-of-00003.gguf": a part of a split model, and not its first. */
 bool gguf_is_later_part(const char *name);

@@ -26,7 +26,7 @@ struct gguf {
     size_t n_parts;
 };
 
-/* One file, split or not. */
-int gguf_open_file(const char *path, gguf **out, sp_error *err);
+/* One file, split or not: `bytes`, or with NULL the file at path. */
+int gguf_open_file(const char *path, const file_map *bytes, gguf **out, sp_error *err);
 
 #endif

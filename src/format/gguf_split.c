@@ -63,7 +63,7 @@ static int open_part(gguf *g, int64_t no, const struct split *s, sp_error *err)
     if (!path)
         return sp_fail(err, SP_ENOMEM, "%s: out of memory", g->path);
     int code = file_exists(path)
-                   ? gguf_open_file(path, &g->parts[g->n_parts], err)
+                   ? gguf_open_file(path, NULL, &g->parts[g->n_parts], err)
                    : sp_fail(err, SP_ENOTFOUND,
                              "%s: part %" PRId64 " of %" PRId64 " is missing: pull the model again",
                              path, no + 1, s->count);
@@ -126,11 +126,11 @@ static int open_parts(gguf *g, const struct split *s, sp_error *err)
     return code == 0 ? join_tensors(g, s, err) : code;
 }
 
-int gguf_open(const char *path, gguf **out, sp_error *err)
+static int open_whole(const char *path, const file_map *bytes, gguf **out, sp_error *err)
 {
     gguf *g = NULL;
     struct split s;
-    int code = gguf_open_file(path, &g, err);
+    int code = gguf_open_file(path, bytes, &g, err);
     if (code < 0)
         return code;
     code = read_split(g, &s, err);
@@ -142,6 +142,17 @@ int gguf_open(const char *path, gguf **out, sp_error *err)
     }
     *out = g;
     return 0;
+}
+
+int gguf_open(const char *path, gguf **out, sp_error *err)
+{
+    return open_whole(path, NULL, out, err);
+}
+
+int gguf_open_memory(const void *data, size_t n, const char *name, gguf **out, sp_error *err)
+{
+    const file_map bytes = {.data = data, .size = n, .borrowed = true};
+    return open_whole(name, &bytes, out, err);
 }
 
 bool gguf_is_later_part(const char *name)

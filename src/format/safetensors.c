@@ -298,7 +298,27 @@ static int open_folder(safetensors *s, const char *dir, sp_error *err)
     return code;
 }
 
-int safetensors_open(const char *path, safetensors **out, sp_error *err)
+static int open_path(safetensors *s, const char *path, sp_error *err)
+{
+    if (file_is_dir(path))
+        return open_folder(s, path, err);
+    char *single = sp_strdup(path);
+    int code = single ? open_files(s, &single, 1, err) : sp_fail(err, SP_ENOMEM, "out of memory");
+    sp_free(single);
+    return code;
+}
+
+static int open_bytes(safetensors *s, const char *name, const file_map *bytes, sp_error *err)
+{
+    s->maps = sp_calloc(1, sizeof *s->maps);
+    if (!s->maps)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    s->maps[s->n_maps++] = *bytes;
+    return read_file(s, s->maps, name, err);
+}
+
+/* `bytes` of one file, or with NULL what is at path. */
+static int open_any(const char *path, const file_map *bytes, safetensors **out, sp_error *err)
 {
     safetensors *s = sp_calloc(1, sizeof *s);
     if (!s)
@@ -306,18 +326,26 @@ int safetensors_open(const char *path, safetensors **out, sp_error *err)
     s->arena = arena_new((size_t)256 << 20);
     s->names = map_new(512);
     int code = s->arena && s->names ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
-    char *single = code == 0 ? sp_strdup(path) : NULL;
-    if (code == 0 && !single)
-        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0)
-        code = file_is_dir(path) ? open_folder(s, path, err) : open_files(s, &single, 1, err);
-    sp_free(single);
+        code = bytes ? open_bytes(s, path, bytes, err) : open_path(s, path, err);
     if (code < 0) {
         safetensors_close(s);
         return code;
     }
     *out = s;
     return 0;
+}
+
+int safetensors_open(const char *path, safetensors **out, sp_error *err)
+{
+    return open_any(path, NULL, out, err);
+}
+
+int safetensors_open_memory(const void *data, size_t n, const char *name, safetensors **out,
+                            sp_error *err)
+{
+    const file_map bytes = {.data = data, .size = n, .borrowed = true};
+    return open_any(name, &bytes, out, err);
 }
 
 void safetensors_close(safetensors *s)

@@ -10,6 +10,9 @@
 typedef struct safetensors safetensors;
 
 int safetensors_open(const char *path, safetensors **out, sp_error *err); /* a file or a folder */
+/* The bytes of one whole file, which stay the caller's and must outlive s. `name` is for messages. */
+int safetensors_open_memory(const void *data, size_t n, const char *name, safetensors **out,
+                            sp_error *err);
 void safetensors_close(safetensors *s);
 size_t safetensors_count(const safetensors *s);
 const struct tensor_view *safetensors_at(const safetensors *s, size_t i);

@@ -130,23 +130,11 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
     return 0;
 }
 
-static int copy_prompts(struct call *c, struct generation *g, const struct token_list *ids)
-{
-    for (size_t i = 0; i < g->n_choices; i++)
-        for (size_t k = 0; k < ids->n; k++)
-            if (token_list_add(&g->choices[i].prompt, ids->ids[k]) < 0) {
-                reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
-                return SP_ENOMEM;
-            }
-    return 0;
-}
-
 static void answer(struct call *c, const json_t *body)
 {
     const char *name;
     const struct served_model *m = request_model(c, body, &name);
     struct stops stops;
-    struct token_list ids = {0};
     int64_t n = 1;
     if (!m || request_refuse_unsupported(c, body, unsupported) < 0 ||
         check_response_format(c, body) < 0 ||
@@ -160,15 +148,14 @@ static void answer(struct call *c, const json_t *body)
     g->chat = true;
     int code = read_request(c, body, g, &r, &stops);
     if (code == 0)
-        code = encode(c, body, m, &ids);
+        code = encode(c, body, m, &g->choices[0].prompt);
     if (code == 0)
-        code = copy_prompts(c, g, &ids);
+        code = generation_share_prompts(c, g);
     if (code == 0)
         generation_start(c, g, &r);
     else
         generation_free(g);
     sp_free((void *)(uintptr_t)r.sampling.bias);
-    token_list_free(&ids);
 }
 
 void api_chat(struct call *c)

@@ -70,12 +70,12 @@ static int read_prompts(struct call *c, const json_t *prompt, struct generation 
 {
     const tokenizer *t = engine_tokenizer(g->engine);
     bool single = json_is_string(prompt) || is_tokens(prompt);
-    for (size_t i = 0; i < g->n_choices; i++) {
+    for (size_t i = 0; i < g->n_choices; i += g->per_prompt) {
         const json_t *one = single ? prompt : json_array_get(prompt, i / g->per_prompt);
         if (read_prompt(c, one, t, &g->choices[i].prompt) < 0)
             return SP_EINVAL;
     }
-    return 0;
+    return generation_share_prompts(c, g);
 }
 
 static int read_request(struct call *c, const json_t *body, struct generation *g,

@@ -59,6 +59,24 @@ void generation_free(struct generation *g)
     sp_free(g);
 }
 
+int generation_share_prompts(struct call *c, struct generation *g)
+{
+    for (size_t i = 0; i < g->n_choices; i++) {
+        const struct token_list *from = &g->choices[i - i % g->per_prompt].prompt;
+        struct token_list *to = &g->choices[i].prompt;
+        if (from == to || from->n == 0 || from->n > (size_t)engine_context(g->engine))
+            continue;
+        to->ids = sp_malloc(from->n * sizeof *to->ids);
+        if (!to->ids) {
+            reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+            return SP_ENOMEM;
+        }
+        memcpy(to->ids, from->ids, from->n * sizeof *to->ids);
+        to->n = to->cap = from->n;
+    }
+    return 0;
+}
+
 static struct call_event *copy_event(const struct engine_event *ev)
 {
     size_t top = (size_t)ev->n_top * sizeof *ev->top;

@@ -1,3 +1,4 @@
+#include <event2/bufferevent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,10 +80,22 @@ static const char *reason_of(int status)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 413:
+        return "Content Too Large";
+    case 417:
+        return "Expectation Failed";
     case 429:
         return "Too Many Requests";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 505:
+        return "HTTP Version Not Supported";
     default:
         return "Internal Server Error";
     }
@@ -121,6 +134,14 @@ void reply_send(struct call *c)
         evbuffer_free(out);
 }
 
+void reply_refuse(struct call *c, int status, const char *why)
+{
+    reply_set_error(c, status, status == 503 ? "server_error" : "invalid_request_error", NULL, NULL,
+                    "%s", why ? why : "the server is out of memory");
+    evhttp_add_header(evhttp_request_get_output_headers(c->req), "Connection", "close");
+    reply_send(c);
+}
+
 void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
@@ -143,6 +164,12 @@ static void stream_text(struct call *c, const char *text)
     evbuffer_add_printf(out, "data: %s\n\n", text);
     evhttp_send_reply_chunk(c->req, out);
     evbuffer_free(out);
+    struct bufferevent *bev =
+        evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
+    if (evbuffer_get_length(bufferevent_get_output(bev)) > UNSENT_MAX) {
+        log_warn("server", "a stream is cut: its reader left %zu MB unread", UNSENT_MAX >> 20);
+        evhttp_connection_free(evhttp_request_get_connection(c->req)); /* on_close cancels */
+    }
 }
 
 void reply_stream_json(struct call *c, json_t *j)

@@ -13,7 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
-#include "server/server_int.h"
+#include "server/framing_int.h"
+#include "server/guard_int.h"
 
 #define PORTS_TRIED 50
 #define DRAIN_SECONDS 30 /* what a SIGTERM leaves running requests */
@@ -245,7 +246,7 @@ static bool key_ok(const struct server *s, struct evhttp_request *req)
 }
 
 /* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
- * body and looks again only once it writes. No read callback: bytes that come early wait, bounded. */
+ * body and looks again only once it writes. No read callback: the guard keeps bytes that come early. */
 static void watch_connection(struct call *c)
 {
     bufferevent_data_cb on_write;
@@ -256,7 +257,6 @@ static void watch_connection(struct call *c)
     evhttp_connection_set_closecb(conn, on_close, c);
     bufferevent_getcb(bev, NULL, &on_write, &on_event, &arg);
     bufferevent_setcb(bev, NULL, on_write, on_event, arg);
-    bufferevent_setwatermark(bev, EV_READ, 0, HEADERS_MAX);
     bufferevent_enable(bev, EV_READ);
 }
 
@@ -278,9 +278,17 @@ static const struct route *find_route(struct call *c)
 static void on_request(struct evhttp_request *req, void *arg)
 {
     struct server *s = arg;
+    const char *why = NULL;
+    struct guard *g = guard_of(s, req);
+    int refused = g ? guard_request(g, req, &why) : 503;
     struct call *c = call_new(s, req);
     if (!c) {
         evhttp_send_error(req, 503, "out of memory");
+        return;
+    }
+    if (refused) {
+        reply_refuse(c, refused, why);
+        call_free(c);
         return;
     }
     c->route = find_route(c);
@@ -340,6 +348,7 @@ static int bind_port(struct server *s, sp_error *err)
     for (int i = 0; i < tries && o->port + i <= 65535; i++) {
         s->socket = evhttp_bind_socket_with_handle(s->http, o->host, (ev_uint16_t)(o->port + i));
         if (s->socket) {
+            guard_listen(s);
             s->port = bound_port(s->socket);
             if (i > 0)
                 log_warn("server", "port %d is taken: using %d", o->port, s->port);
@@ -402,7 +411,7 @@ static int make_loop(struct server *s, sp_error *err)
     evhttp_set_max_headers_size(s->http, HEADERS_MAX);
     evhttp_set_timeout(s->http, IDLE_SECONDS);
     evhttp_set_gencb(s->http, on_request, s);
-    return 0;
+    return guard_open(s, err);
 }
 
 static int start_workers(struct server *s, sp_error *err)
@@ -450,6 +459,7 @@ int server_run(server *s, sp_error *err)
 {
     if (s->opts.on_ready)
         s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
+    guard_loop(s);
     if (event_base_dispatch(s->base) < 0)
         return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
     return 0;
@@ -475,6 +485,7 @@ void server_free(server *s)
         pthread_join(s->workers[i], NULL);
     if (s->http)
         evhttp_free(s->http);
+    guard_close(s);
     struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])

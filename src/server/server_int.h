@@ -17,14 +17,16 @@
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20) /* bytes of a request's body */
-#define HEADERS_MAX 65536           /* bytes of a request's head */
-#define REPLY_MAX ((size_t)1 << 30) /* bytes of an answer */
-#define CHOICES_MAX 128             /* answers of one request: prompts times n */
-#define WAITING_MAX 1024            /* calls between the socket and the engine */
-#define IDLE_SECONDS 3600           /* a connection without a byte either way */
+#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body */
+#define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
+#define CHOICES_MAX 128              /* answers of one request: prompts times n */
+#define WAITING_MAX 1024             /* calls between the socket and the engine */
+#define IDLE_SECONDS 3600            /* a connection without a byte either way */
+#define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
 struct call;
+struct guard;
+struct map;
 
 struct route {
     const char *path;
@@ -108,6 +110,13 @@ struct server {
     bool draining;
     atomic_bool stop;
 
+    struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
+    struct map *guard_map;              /* by bufferevent */
+    size_t n_guards, connections_max;
+    size_t bodies; /* bytes of requests' bodies that are not answered yet */
+    bool resting;  /* the socket accepts nobody */
+    struct event *sweep;
+
     pthread_t workers[4];
     size_t n_workers;
     pthread_mutex_t work_lock;
@@ -132,7 +141,9 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param);
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message);
 int reply_status_of(int code);
-void reply_send(struct call *c);                   /* loop: sends status and reply */
+void reply_send(struct call *c); /* loop: sends status and reply */
+/* Loop: answers a request whose framing is unsound, and closes. */
+void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
 void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
@@ -160,6 +171,9 @@ int request_stream(struct call *c, const json_t *body,
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n);
 void generation_free(struct generation *g);
+/* Worker: gives the choices of one prompt the tokens of the first of them. A prompt that is longer than the context is
+ * not copied: generation_start refuses it at the first. */
+int generation_share_prompts(struct call *c, struct generation *g);
 /* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
 void generation_event(struct call *c, const struct call_event *e); /* loop */

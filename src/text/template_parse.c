@@ -18,15 +18,19 @@ struct node *parse_fail(struct parser *p, const char *what)
     return NULL;
 }
 
+struct node *parse_no_memory(struct parser *p)
+{
+    if (!p->failed)
+        sp_fail(p->err, SP_ENOMEM, "chat template: out of memory");
+    p->failed = true;
+    return NULL;
+}
+
 struct node *parse_new(struct parser *p, enum node_kind kind)
 {
     struct node *n = arena_alloc(p->t->arena, sizeof *n);
-    if (!n) {
-        if (!p->failed)
-            sp_fail(p->err, SP_ENOMEM, "chat template: out of memory");
-        p->failed = true;
-        return NULL;
-    }
+    if (!n)
+        return parse_no_memory(p);
     n->kind = kind;
     n->line = parse_peek(p)->line;
     return n;
@@ -40,7 +44,7 @@ static bool push_to(struct parser *p, struct node ***list, size_t *n, size_t *ca
         size_t grown_cap = *cap ? 2 * *cap : 4;
         struct node **grown = arena_array(p->t->arena, grown_cap, sizeof *grown);
         if (!grown)
-            return parse_fail(p, "out of memory") != NULL;
+            return parse_no_memory(p) != NULL;
         if (*n)
             memcpy(grown, *list, *n * sizeof *grown);
         *list = grown;
@@ -111,7 +115,7 @@ static struct node *constant(struct parser *p, struct value v)
     struct node *n = parse_new(p, N_CONST);
     struct value *copy = arena_alloc(p->t->arena, sizeof *copy);
     if (!n || !copy)
-        return parse_fail(p, "out of memory");
+        return parse_no_memory(p);
     *copy = v;
     n->constant = copy;
     return n;
@@ -131,7 +135,7 @@ static struct node *string_constant(struct parser *p)
     bool ok = !b.failed && text && trust;
     buf_free(&b);
     if (!ok)
-        return parse_fail(p, "out of memory");
+        return parse_no_memory(p);
     memset(trust, 1, n);
     return constant(p, (struct value){.kind = V_STRING, .u.s = {text, trust, n}});
 }

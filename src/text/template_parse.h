@@ -28,6 +28,7 @@ struct parser {
 
 const struct token *parse_peek(const struct parser *p);
 struct node *parse_fail(struct parser *p, const char *what); /* NULL */
+struct node *parse_no_memory(struct parser *p);              /* NULL */
 struct node *parse_new(struct parser *p, enum node_kind kind);
 bool parse_add_kid(struct parser *p, struct node *n, struct node *kid); /* false: kid is NULL */
 bool parse_add_arg(struct parser *p, struct node *n, struct node *kid);

@@ -266,7 +266,7 @@ static struct node *text_node(struct parser *p)
     struct value *v = n ? arena_alloc(p->t->arena, sizeof *v) : NULL;
     uint8_t *trust = v ? arena_alloc(p->t->arena, t->text.n + 1) : NULL;
     if (!trust)
-        return parse_fail(p, "out of memory");
+        return parse_no_memory(p);
     memset(trust, 1, t->text.n);
     *v = (struct value){.kind = V_STRING, .u.s = {t->text.p, trust, t->text.n}};
     n->constant = v;
