@@ -3,9 +3,10 @@
  * them sound, and hands on one message at a time, in a plain form. A request that it refuses reaches on_request as an
  * empty one with guard_refusal set, is answered in its turn, and is the connection's last.
  *
- * Limits: HEAD_SECONDS from a head's first byte to its last, a body must move every BODY_STALL_SECONDS and be there in
- * BODY_SECONDS, all bodies together have BODIES_MAX bytes, and there are at most server.connections_max connections: a new one beyond them takes the place of the
- * one that has waited longest without a request; when all are at work the listening socket rests.
+ * Limits: HEAD_SECONDS from a head's first byte to its last; a body must move every BODY_STALL_SECONDS and be
+ * there in BODY_SECONDS; all bodies together have BODIES_MAX bytes. There are at most server.connections_max
+ * connections: a new one beyond them takes the place of the one that has waited longest without a request;
+ * when all are at work the listening socket rests.
  * A connection that libevent closes is read on for a moment (RFC 9112, 9.6), so that the answer is not lost by a reset.
  * The loop thread only. */
 #ifndef SP_SERVER_GUARD_INT_H
