@@ -82,7 +82,7 @@ static struct value f_title(struct call *c)
     struct tstr s = need_text(c);
     struct output o = {0};
     for (size_t at = 0; at < s.n && c->r->code == 0;) {
-        size_t to = at, first = at;
+        size_t to, first = at;
         while (first < s.n && starts_word(s.p[first]))
             first++;
         for (to = first; to < s.n && !starts_word(s.p[to]);)
@@ -227,7 +227,7 @@ static struct value f_urlencode(struct call *c)
             call_fail(c, "urlencode wants pairs");
         if (i)
             output_addz(c->r, &o, "&", true);
-        for (size_t k = 0; k < 2 && c->r->code == 0; k++) {
+        for (size_t k = 0; pair && k < 2 && c->r->code == 0; k++) {
             url_text(c->r, &o, value_text(c->r, &pair->items[k]), true);
             if (k == 0)
                 output_addz(c->r, &o, "=", true);

@@ -150,8 +150,6 @@ static struct value partition(struct call *c, bool right)
     struct value out = value_list(c->r), pieces = value_list(c->r);
     if (!sep || sep->kind != V_STRING || sep->u.s.n == 0)
         return call_fail(c, "partition wants a string that is not empty");
-    if (c->r->code < 0)
-        return out;
     (right ? rsplit_at : split_at)(c->r, s, sep->u.s, 1, pieces.u.list);
     if (c->r->code < 0)
         return out;

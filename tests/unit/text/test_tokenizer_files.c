@@ -353,6 +353,68 @@ static void test_tiktoken_refused(void **state)
     check_tiktoken_refused("", "lack the byte");
 }
 
+static void link_file(const char *dir, const char *room, const char *file, const char *name)
+{
+    char from[1024], to[1024];
+    snprintf(from, sizeof from, "%s/%s/%s", TEST_DATA, room, file);
+    snprintf(to, sizeof to, "%s/%s", dir, name);
+    assert_int_equal(symlink(from, to), 0);
+}
+
+/* Opens the model folder and loads its tokenizer; NULL: it was refused with err. */
+static tokenizer *load_folder(const char *dir, sp_error *err)
+{
+    checkpoint *c = NULL;
+    tokenizer *t = NULL;
+    if (checkpoint_open(dir, &c, err) < 0)
+        fail_msg("%s", err->message);
+    int rc = tokenizer_load(c, &t, err);
+    assert_true(rc == 0 ? t != NULL : t == NULL);
+    checkpoint_close(c);
+    return t;
+}
+
+/* A model's folder without tokenizer.json gives what older files it has. */
+static void test_folder(void **state)
+{
+    (void)state;
+    static const char *const model[] = {"config.json", "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors",
+                                        "model.safetensors.index.json"};
+    static const struct {
+        const char *file, *name, *has, *lacks;
+    } kinds[] = {
+        {"tiny.model", "tokenizer.model", "</s>", "<|eot_id|>"},
+        {"tiny.tiktoken", "tokenizer.model", "<|eot_id|>", "</s>"},
+        {"tiny.tiktoken", "qwen.tiktoken", "<|extra_7|>", "<|eot_id|>"},
+        {"tiny_gemma.json", "tokenizer.json", "<tool_call>", "<|extra_7|>"},
+    };
+    char dir[] = "/tmp/sampan-test-XXXXXX", path[1024];
+    assert_non_null(mkdtemp(dir));
+    for (size_t i = 0; i < SP_COUNT(model); i++)
+        link_file(dir, "models/llama", model[i], model[i]);
+    sp_error err = {0};
+    assert_null(load_folder(dir, &err));
+    assert_int_equal(err.code, SP_ENOTFOUND);
+    assert_non_null(strstr(err.message, "tokenizer.json: missing, and so are"));
+    for (size_t i = 0; i < SP_COUNT(kinds); i++) {
+        link_file(dir, "text", kinds[i].file, kinds[i].name);
+        tokenizer *t = load_folder(dir, &err);
+        if (!t)
+            fail_msg("%s", err.message);
+        assert_true(tokenizer_find(t, kinds[i].has) >= 0);
+        assert_int_equal(tokenizer_find(t, kinds[i].lacks), -1);
+        tokenizer_free(t);
+        snprintf(path, sizeof path, "%s/%s", dir, kinds[i].name);
+        assert_int_equal(unlink(path), 0);
+    }
+    for (size_t i = 0; i < SP_COUNT(model); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, model[i]);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -395,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_spm_ties),
         cmocka_unit_test(test_tiktoken),
         cmocka_unit_test(test_tiktoken_refused),
+        cmocka_unit_test(test_folder),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
