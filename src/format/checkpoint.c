@@ -89,47 +89,46 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
 }
 
 /* The only .gguf file of a folder, or the first of the only split one; NULL when there is none, "" when there are
- * several. */
-static char *only_gguf(const char *dir)
+ * several. 0 or SP_ENOMEM. */
+static int only_gguf(const char *dir, char **found)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
-    char *found = NULL;
-    while (d && (e = readdir(d)) != NULL) {
+    int code = 0;
+    while (d && code == 0 && (e = readdir(d)) != NULL) {
         if (!str_ends(str_of(e->d_name), ".gguf") || gguf_is_later_part(e->d_name))
             continue;
-        if (found) {
-            sp_free(found);
-            found = sp_strdup("");
+        bool several = *found != NULL;
+        sp_free(*found);
+        *found = several ? sp_strdup("") : path_join(dir, e->d_name);
+        if (!*found)
+            code = SP_ENOMEM;
+        if (several)
             break;
-        }
-        found = path_join(dir, e->d_name);
     }
     if (d)
         closedir(d);
-    return found;
-}
-
-static bool has_file(const char *dir, const char *name)
-{
-    char *path = path_join(dir, name);
-    bool there = path && file_exists(path);
-    sp_free(path);
-    return there;
+    return code;
 }
 
 static int open_dir(checkpoint *c, const char *dir, sp_error *err)
 {
-    if (has_file(dir, "config.json"))
-        return open_folder(c, dir, err);
-    char *file = only_gguf(dir);
-    int code =
-        file && *file ? open_gguf(c, file, err)
-        : file
-            ? sp_fail(err, SP_EUSAGE, "%.200s: several GGUF files are in this folder: name one",
-                      dir)
-            : sp_fail(err, SP_ENOTFOUND,
-                      "%.200s: no model in this folder: neither config.json nor a GGUF file", dir);
+    char *config = path_join(dir, "config.json"), *file = NULL;
+    bool folder = config && file_exists(config);
+    int code = !config ? SP_ENOMEM : folder ? 0 : only_gguf(dir, &file);
+    sp_free(config);
+    if (code < 0)
+        code = sp_fail(err, code, "%.200s: out of memory", dir);
+    else if (folder)
+        code = open_folder(c, dir, err);
+    else if (file && *file)
+        code = open_gguf(c, file, err);
+    else if (file)
+        code =
+            sp_fail(err, SP_EUSAGE, "%.200s: several GGUF files are in this folder: name one", dir);
+    else
+        code = sp_fail(err, SP_ENOTFOUND,
+                       "%.200s: no model in this folder: neither config.json nor a GGUF file", dir);
     sp_free(file);
     return code;
 }

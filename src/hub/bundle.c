@@ -171,13 +171,14 @@ int hub_export(hub *h, const char *name, const char *file, const struct pull_opt
     if (code < 0)
         return code;
     char *folder = store_path(h, "models", name);
-    json_t *meta = folder ? store_meta(folder) : NULL;
+    json_t *meta = NULL;
+    code = store_meta(folder, &meta, err);
     buf to;
     buf_init(&to, 8192);
     buf_printf(&to, "%s.part", file);
-    if (!folder || to.failed)
+    if (code == 0 && to.failed)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
-    else if (!meta)
+    else if (code == 0 && !meta)
         code = store_not_found(h, name, err);
     tracker_start(&b.t, opts, name, (uint64_t)json_integer_value(json_object_get(meta, "bytes")));
     if (code == 0) {

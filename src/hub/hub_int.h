@@ -138,7 +138,8 @@ char *store_path(const hub *h, const char *section, const char *name); /* "model
 /* partial/<folder> becomes models/<name>, with sums of all its files. */
 int store_publish(const hub *h, const char *folder, const char *name, const struct origin *from,
                   sp_error *err);
-json_t *store_meta(const char *folder);                       /* NULL: none, or not ours */
+/* sampan.json; *out is NULL when there is none, or one that is not ours. 0 or SP_ENOMEM. folder NULL: SP_ENOMEM. */
+int store_meta(const char *folder, json_t **out, sp_error *err);
 int store_not_found(hub *h, const char *name, sp_error *err); /* with the nearest names */
 /* SP_ENOSPACE unless `bytes` more than what lies in the folder fit on its disk. */
 int store_space(const hub *h, const char *folder, const char *name, uint64_t bytes, sp_error *err);

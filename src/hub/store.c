@@ -238,16 +238,15 @@ int store_space(const hub *h, const char *folder, const char *name, uint64_t byt
                    name, (double)need / 1e6, h->store, (double)left / 1e6);
 }
 
-json_t *store_meta(const char *folder)
+int store_meta(const char *folder, json_t **out, sp_error *err)
 {
-    char *path = path_join(folder, STORE_META), *text = NULL;
+    char *path = folder ? path_join(folder, STORE_META) : NULL, *text = NULL;
     size_t n;
-    json_t *j = NULL;
-    if (path && file_read(path, META_MAX, &text, &n, NULL) == 0)
-        j = json_loadb(text, n, 0, NULL);
+    int code = path ? file_read(path, META_MAX, &text, &n, NULL) : SP_ENOMEM;
+    *out = code == 0 ? json_loadb(text, n, 0, NULL) : NULL;
     sp_free(path);
     sp_free(text);
-    return j;
+    return code == SP_ENOMEM ? sp_fail(err, code, "out of memory") : 0;
 }
 
 static char *copy_text(const json_t *j, const char *key)
@@ -304,8 +303,11 @@ int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err)
     *out = NULL;
     *n = 0;
     while (code == 0 && d && (e = readdir(d)) != NULL) {
-        char *folder = e->d_name[0] == '.' ? NULL : store_path(h, "models", e->d_name);
-        json_t *meta = folder ? store_meta(folder) : NULL;
+        if (e->d_name[0] == '.')
+            continue;
+        char *folder = store_path(h, "models", e->d_name);
+        json_t *meta = NULL;
+        code = store_meta(folder, &meta, err);
         if (meta) {
             struct stored_model *grown = sp_realloc_array(*out, *n + 1, sizeof *grown);
             if (grown) {
@@ -337,9 +339,9 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err)
 {
     int code = store_name_check(name, err);
     char *folder = code == 0 ? store_path(h, "models", name) : NULL;
-    json_t *meta = folder ? store_meta(folder) : NULL;
-    if (code == 0 && !folder)
-        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    json_t *meta = NULL;
+    if (code == 0)
+        code = store_meta(folder, &meta, err);
     if (code == 0 && !file_is_dir(folder))
         code = sp_fail(err, SP_ENOTFOUND,
                        "no model %s is on this machine: `sampan list` shows those that are", name);
@@ -396,15 +398,16 @@ int hub_resolve(hub *h, const char *name_or_path, char **path, sp_error *err)
             return sp_fail(err, SP_ENOTFOUND, "%.200s: no such file or folder", name_or_path);
         *path = sp_strdup(name_or_path);
     } else {
-        folder = store_name_check(name_or_path, NULL) == 0 ? store_path(h, "models", name_or_path)
-                                                           : NULL;
-        meta = folder ? store_meta(folder) : NULL;
-        if (!meta && (file_exists(name_or_path) || file_is_dir(name_or_path)))
-            *path = sp_strdup(name_or_path);
-        else if (!meta)
-            code = store_not_found(h, name_or_path, err);
-        else
+        if (store_name_check(name_or_path, NULL) == 0) {
+            folder = store_path(h, "models", name_or_path);
+            code = store_meta(folder, &meta, err);
+        }
+        if (code == 0 && meta)
             *path = checkpoint_of(folder, meta);
+        else if (code == 0 && (file_exists(name_or_path) || file_is_dir(name_or_path)))
+            *path = sp_strdup(name_or_path);
+        else if (code == 0)
+            code = store_not_found(h, name_or_path, err);
     }
     if (code == 0 && !*path)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
@@ -467,13 +470,13 @@ int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_re
 {
     int code = store_name_check(name, err);
     char *folder = code == 0 ? store_path(h, "models", name) : NULL;
-    json_t *meta = folder ? store_meta(folder) : NULL;
+    json_t *meta = NULL;
     const char *file;
     json_t *want;
     *out = (struct verify_result){0};
+    if (code == 0)
+        code = store_meta(folder, &meta, err);
     struct check c = {json_object_get(meta, "files"), o, out, err};
-    if (code == 0 && !folder)
-        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && !json_is_object(c.files))
         code = file_is_dir(folder)
                    ? sp_fail(err, SP_EFORMAT,
