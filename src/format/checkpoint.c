@@ -88,48 +88,45 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
     return code;
 }
 
-/* The only .gguf file of a folder, or the first of the only split one; NULL when there is none, "" when there are
- * several. */
-static char *only_gguf(const char *dir)
+/* *file: the only .gguf file of a folder, or the first of the only split one; NULL when there is none. */
+static int only_gguf(const char *dir, char **file, sp_error *err)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
-    char *found = NULL;
-    while (d && (e = readdir(d)) != NULL) {
+    int code = 0;
+    *file = NULL;
+    while (code == 0 && d && (e = readdir(d)) != NULL) {
         if (!str_ends(str_of(e->d_name), ".gguf") || gguf_is_later_part(e->d_name))
             continue;
-        if (found) {
-            sp_free(found);
-            found = sp_strdup("");
+        if (*file) {
+            code = sp_fail(err, SP_EUSAGE,
+                           "%.200s: several GGUF files are in this folder: name one", dir);
             break;
         }
-        found = path_join(dir, e->d_name);
+        *file = path_join(dir, e->d_name);
+        if (!*file)
+            code = sp_fail(err, SP_ENOMEM, "out of memory");
     }
     if (d)
         closedir(d);
-    return found;
-}
-
-static bool has_file(const char *dir, const char *name)
-{
-    char *path = path_join(dir, name);
-    bool there = path && file_exists(path);
-    sp_free(path);
-    return there;
+    return code;
 }
 
 static int open_dir(checkpoint *c, const char *dir, sp_error *err)
 {
-    if (has_file(dir, "config.json"))
+    char *file = path_join(dir, "config.json");
+    if (!file)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    bool folder = file_exists(file);
+    sp_free(file);
+    if (folder)
         return open_folder(c, dir, err);
-    char *file = only_gguf(dir);
-    int code =
-        file && *file ? open_gguf(c, file, err)
-        : file
-            ? sp_fail(err, SP_EUSAGE, "%.200s: several GGUF files are in this folder: name one",
-                      dir)
-            : sp_fail(err, SP_ENOTFOUND,
-                      "%.200s: no model in this folder: neither config.json nor a GGUF file", dir);
+    int code = only_gguf(dir, &file, err);
+    if (code == 0 && !file)
+        code = sp_fail(err, SP_ENOTFOUND,
+                       "%.200s: no model in this folder: neither config.json nor a GGUF file", dir);
+    if (code == 0)
+        code = open_gguf(c, file, err);
     sp_free(file);
     return code;
 }
