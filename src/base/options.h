@@ -24,7 +24,8 @@ enum option_verb {
     VERB_EVAL = 1 << 7,
     VERB_BENCH = 1 << 8,
     VERB_CONFIG = 1 << 9,
-    VERB_ALL = (1 << 10) - 1
+    VERB_STORE = 1 << 10,
+    VERB_ALL = (1 << 11) - 1
 };
 
 struct option_spec {

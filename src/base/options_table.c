@@ -71,15 +71,24 @@ static const struct option_spec table[] = {
      "listen off loopback without a key"},
 
     /* The store */
-    {"source", OPT_STRING, NULL, NULL, NO_RANGE, VERB_PULL, "NAME",
-     "take it from this source only, not from the first that answers"},
+    {"source", OPT_CHOICE, NULL, "hf|ms|pip", NO_RANGE, VERB_PULL, NULL,
+     "of a catalogue model's sources take only this: Hugging Face, ModelScope or Python packages"},
     {"revision", OPT_STRING, NULL, NULL, NO_RANGE, VERB_PULL, "REV",
-     "branch, tag or commit of the repository"},
+     "branch, tag or commit of the repository; the commit that was got stands in `list --json`"},
+    {"endpoint", OPT_LIST, NULL, NULL, NO_RANGE, VERB_PULL, "URL",
+     "the hub's address, or mirrors to try in order; HF_ENDPOINT or MODELSCOPE_ENDPOINT if unset"},
+    {"connections", OPT_INT, "4", NULL, 1, 16, VERB_PULL, "N",
+     "ranges of a big file that are fetched side by side"},
+    {"timeout", OPT_INT, "30", NULL, 1, 3600, VERB_PULL, "SECONDS",
+     "a line that brings nothing for so long is given up and opened again"},
     {"offline", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL,
-     "use what is on this machine and open no connection"},
-    {"quiet", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL, "no progress, errors only"},
-    {"force", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL, NULL,
-     "get it again, even if it is here"},
+     "use what is on this machine and open no connection; HF_HUB_OFFLINE=1 says the same"},
+    {"name", OPT_STRING, NULL, NULL, NO_RANGE, VERB_PULL | VERB_STORE, "NAME",
+     "the model's name in the store"},
+    {"quiet", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL | VERB_STORE, NULL,
+     "no progress, errors only"},
+    {"force", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL | VERB_STORE, NULL,
+     "get it again, even if it is here; write over a bundle that is there"},
     {"yes", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RM, NULL, "don't ask"},
 
     /* Measuring */
@@ -94,7 +103,7 @@ static const struct option_spec table[] = {
      "tokens of answer to time; 0 leaves it out"},
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
-     VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG, NULL,
+     VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG, NULL,
      "print JSON instead of text"},
 
     /* Everywhere */

@@ -17,6 +17,7 @@ int cmd_pull(const options *o, sp_error *err);
 int cmd_list(const options *o, sp_error *err);
 int cmd_show(const options *o, sp_error *err);
 int cmd_rm(const options *o, sp_error *err);
+int cmd_store(const options *o, sp_error *err);
 int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
@@ -48,6 +49,14 @@ void answer_free(struct answer *a);
 void answer_stats(const struct answer *a, buf *out); /* "31 tokens in, 64 out, 45.1 tokens/s ..." */
 extern volatile int cli_interrupted; /* set by SIGINT while an answer or a download runs */
 void cli_catch_interrupt(bool on);
+
+/* cmd_pull.c: how a download or a copy shows itself. */
+struct pull_view {
+    bool quiet, tty;
+    int last_percent; /* printed off a terminal: one line per tenth */
+};
+/* Options that every pull, export and import shares; *v must outlive *out. */
+void cli_pull_opts(const options *o, struct pull_view *v, struct pull_opts *out);
 
 /* term.c: what the terminal is like. */
 bool term_color(const options *o, int fd);

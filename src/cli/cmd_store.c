@@ -1,4 +1,4 @@
-/* list, show and rm: the models on this machine. */
+/* list, show, rm and store: the models on this machine. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -11,9 +11,9 @@ static void list_json(const struct stored_model *m, size_t n)
     json_t *all = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(all,
-                              json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:I}", "name", m[i].name,
+                              json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:s?,s:I}", "name", m[i].name,
                                         "path", m[i].path, "bytes", (json_int_t)m[i].bytes,
-                                        "source", m[i].source, "sha256", m[i].sha256, "license",
+                                        "source", m[i].source, "commit", m[i].commit, "sha256", m[i].sha256, "license",
                                         m[i].license, "pulled", (json_int_t)m[i].pulled));
     json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");
@@ -188,4 +188,110 @@ int cmd_rm(const options *o, sp_error *err)
     }
     hub_close(h);
     return code;
+}
+
+/* ---- store export, import, verify ---- */
+
+static int store_export(const options *o, hub *h, const char *const *args, size_t n, sp_error *err)
+{
+    struct pull_view v;
+    struct pull_opts po;
+    char file[200];
+    if (n < 1 || n > 2)
+        return sp_fail(err, SP_EUSAGE, "store export takes a model's name and a file");
+    snprintf(file, sizeof file, "%.150s.tar", args[0]);
+    const char *to = n == 2 ? args[1] : file;
+    cli_pull_opts(o, &v, &po);
+    int code = hub_export(h, args[0], to, &po, err);
+    if (code == 0)
+        printf("%s\n", to);
+    return code;
+}
+
+static int store_import(const options *o, hub *h, const char *const *args, size_t n, sp_error *err)
+{
+    struct pull_view v;
+    struct pull_opts po;
+    char *path = NULL;
+    if (n != 1)
+        return sp_fail(err, SP_EUSAGE, "store import takes one file of `sampan store export`");
+    cli_pull_opts(o, &v, &po);
+    int code = hub_import(h, args[0], &po, &path, err);
+    if (code == 0)
+        printf("%s\n", path);
+    sp_free(path);
+    return code;
+}
+
+struct verify_view {
+    bool all; /* say "fine", too */
+    const char *model;
+};
+
+static void on_verified(void *arg, const char *file, const char *what)
+{
+    const struct verify_view *v = arg;
+    if (v->all || strcmp(what, "fine") != 0)
+        printf("%s/%s: %s\n", v->model, file, what);
+}
+
+static int stop_asked(void *arg)
+{
+    (void)arg;
+    return cli_interrupted;
+}
+
+static int verify_one(const options *o, hub *h, const char *name, size_t *bad, sp_error *err)
+{
+    struct verify_view v = {!options_bool(o, "quiet"), name};
+    struct verify_opts vo = {on_verified, stop_asked, &v};
+    struct verify_result r;
+    int code = hub_verify(h, name, &vo, &r, err);
+    if (code == 0 && cli_interrupted)
+        code = sp_fail(err, SP_ECANCELLED, "stopped");
+    *bad += code == 0 ? r.bad : 0;
+    return code;
+}
+
+static int store_verify(const options *o, hub *h, const char *const *args, size_t n, sp_error *err)
+{
+    struct stored_model *m = NULL;
+    size_t models = 0, bad = 0;
+    int code = n <= 1 ? 0 : sp_fail(err, SP_EUSAGE, "store verify takes one model's name, or none");
+    if (code == 0 && n == 1)
+        code = verify_one(o, h, args[0], &bad, err);
+    else if (code == 0)
+        code = hub_list(h, &m, &models, err);
+    for (size_t i = 0; i < models && code == 0; i++)
+        code = verify_one(o, h, m[i].name, &bad, err);
+    stored_models_free(m, models);
+    if (code == 0 && bad > 0)
+        code = sp_fail(err, SP_ECHECKSUM,
+                       "%zu %s not as %s came: `sampan pull NAME --force` gets a model again", bad,
+                       bad == 1 ? "file is" : "files are", bad == 1 ? "it" : "they");
+    return code;
+}
+
+int cmd_store(const options *o, sp_error *err)
+{
+    static const struct {
+        const char *name;
+        int (*run)(const options *o, hub *h, const char *const *args, size_t n, sp_error *err);
+    } actions[] = {{"export", store_export}, {"import", store_import}, {"verify", store_verify}};
+    const char *const *args;
+    size_t n = options_args(o, &args);
+    hub *h = NULL;
+    for (size_t i = 0; i < SP_COUNT(actions); i++)
+        if (n > 0 && strcmp(args[0], actions[i].name) == 0) {
+            int code = cli_hub(o, &h, err);
+            if (code == 0) {
+                cli_catch_interrupt(true);
+                code = actions[i].run(o, h, args + 1, n - 1, err);
+                cli_catch_interrupt(false);
+                term_status(NULL);
+            }
+            hub_close(h);
+            return code;
+        }
+    return sp_fail(err, SP_EUSAGE, "store: export, import or verify is expected");
 }

@@ -21,13 +21,20 @@ static const struct verb verbs[] = {
      "  sampan pull                                  # the catalogue, with what fits this machine\n"
      "  sampan pull qwen2.5-coder-0.5b\n"
      "  sampan pull hf:Qwen/Qwen2.5-0.5B-Instruct\n"
-     "  sampan pull ms:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf\n"},
+     "  sampan pull ms:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M     # a quantization\n"
+     "  sampan pull hf:Qwen/Qwen3-0.6B-GGUF:*.gguf --revision main   # a pattern, a revision\n"
+     "  sampan pull hf:Qwen/Qwen3-0.6B --endpoint https://hf-mirror.com\n"},
     {"list", VERB_LIST, cmd_list, "", "the models on this machine",
      "  sampan list\n  sampan list --json\n"},
     {"show", VERB_SHOW, cmd_show, "MODEL", "what a model is and needs",
      "  sampan show qwen2.5-coder-0.5b\n  sampan show --json ./model.gguf --context 8192\n"},
     {"rm", VERB_RM, cmd_rm, "MODEL", "delete a model from this machine",
      "  sampan rm qwen2.5-coder-0.5b --yes\n"},
+    {"store", VERB_STORE, cmd_store, "export NAME [FILE] | import FILE | verify [NAME]",
+     "move models between machines, check them",
+     "  sampan store export qwen2.5-coder-0.5b /media/usb/qwen.tar\n"
+     "  sampan store import /media/usb/qwen.tar --name qwen\n"
+     "  sampan store verify                # every model's files against their sums\n"},
     {"run", VERB_RUN, cmd_run, "[PROMPT]", "one answer to one prompt",
      "  sampan run --model qwen2.5-coder-0.5b \"Write a haiku about rivers\"\n"
      "  echo \"用一句话介绍长江\" | sampan run --model qwen2.5-coder-0.5b\n"

@@ -18,22 +18,27 @@ int hub_open(const char *store, hub **out, sp_error *err);
 void hub_close(hub *h);
 const char *hub_store(const hub *h);
 
-/* The catalogue: a table in catalogue.c. */
+/* The catalogue: a table in catalogue_data.c. */
 struct catalogue_entry {
     const char *name; /* "qwen2.5-coder-0.5b" */
     const char *title, *family, *license, *languages;
     const char *parameters;   /* "0.49B" */
     const char *quantization; /* "Q4_K_M" */
+    const char *chat;         /* its chat template: "ChatML", "Llama 3", ... */
     uint64_t bytes;           /* download */
-    uint64_t memory;          /* needed to run at 4096 tokens of context */
-    const char *sources[4];   /* in order of preference, NULL after the last; see source.c */
-    const char *sha256;       /* of the one file; NULL when it has several */
-    const char *file;         /* its name in the store */
-    bool starter;
+    bool about;               /* bytes is an estimate: parameters times bits, not a hub's word */
+    int layers, kv_heads, head_dim, hidden, ffn, vocab; /* of its config.json */
+    const char *sources[4]; /* in order of preference, NULL after the last; see source.c */
+    const char *sha256;     /* of the one file; NULL where nobody here has summed it */
+    const char *file;       /* its name in the store, for a source that does not name it; may be NULL */
+    bool starter;           /* what `./start` gets */
+    bool newest;            /* the newest Qwen of its size: what is offered first */
 };
 const struct catalogue_entry *catalogue_all(size_t *n);
 const struct catalogue_entry *catalogue_find(const char *name); /* NULL: none */
-/* The largest entry that runs within `memory` bytes; the smallest if none does. */
+/* Bytes to run it with one context of `context` tokens: weights, keys and values, scratch. */
+uint64_t catalogue_memory(const struct catalogue_entry *e, int64_t context);
+/* The largest of the newest that runs within `memory` bytes at 4096 tokens; the smallest if none does. */
 const struct catalogue_entry *catalogue_best(uint64_t memory);
 
 struct pull_progress {
@@ -42,9 +47,17 @@ struct pull_progress {
     double bytes_per_second, seconds_left;
 };
 struct pull_opts {
-    const char *spec;   /* catalogue name, hf:ORG/NAME[:FILE][@REV], ms:..., https://..., a path */
-    const char *name;   /* name in the store; NULL: derived */
-    const char *sha256; /* expected; NULL: what the source says, if it does */
+    /* A catalogue name, hf:ORG/NAME[:WHAT][@REV], ms:..., https://..., or a path. WHAT is a file, a
+     * pattern (*.gguf) or a quantization (Q4_K_M). */
+    const char *spec;
+    const char *name;     /* name in the store; NULL: derived */
+    const char *sha256;   /* expected, of the one file; NULL: what the source says, if it does */
+    const char *revision; /* branch, tag or commit; NULL: the spec's, else the hub's default */
+    const char *source;   /* "hf", "ms" or "pip": of a catalogue entry's sources only this; NULL: any */
+    const char *const *endpoints; /* the hub's address or mirrors, in order */
+    size_t n_endpoints;           /* 0: HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hubs' own */
+    int connections;              /* ranges of a big file side by side; 0: 4 */
+    long timeout;                 /* seconds without a byte before a line is given up; 0: 30 */
     bool offline, force;
     void (*on_progress)(void *arg, const struct pull_progress *p); /* at most 10 a second */
     void (*on_note)(void *arg,
@@ -57,12 +70,32 @@ int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err);
 
 struct stored_model {
     char *name, *path, *source, *sha256, *license;
+    char *commit; /* the repository's, that was got; NULL: its source has none */
     uint64_t bytes;
     int64_t pulled; /* unix time */
 };
 int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err);
 void stored_models_free(struct stored_model *m, size_t n);
 int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err);
+
+/* Sums all files of a stored model again and compares. A damaged model is no error: look at `bad`. */
+struct verify_opts {
+    void (*on_file)(void *arg, const char *file, const char *what); /* what: "fine", "missing", ... */
+    int (*cancelled)(void *arg);
+    void *arg;
+};
+struct verify_result {
+    uint64_t bytes;
+    size_t files, bad;
+};
+int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_result *out,
+               sp_error *err);
+
+/* A model as one file for machines without a network: bundle.c tells the format. Progress, cancelling and
+ * force (write over a file, replace a model) are those of opts; its name, when given, is the model's name
+ * after an import. *path of hub_import is the caller's. */
+int hub_export(hub *h, const char *name, const char *file, const struct pull_opts *opts, sp_error *err);
+int hub_import(hub *h, const char *file, const struct pull_opts *opts, char **path, sp_error *err);
 
 /* NAME|PATH -> path of a checkpoint: a stored model's name, or a file or folder. SP_ENOTFOUND says how to
  * pull it, with the nearest names. *path is the caller's. */

@@ -221,7 +221,7 @@ int parts_fetch(const struct source *s, const char *path, struct tracker *t, sp_
         code = file_mkdirs(p.folder, err);
     if (code == 0)
         code = recall(&p, err);
-    t->started_at = p.bytes;
+    t->resumed = p.bytes;
     while (code == 0 && p.next <= s->to)
         code = one_part(&p, err);
     if (code == 0 && rename(p.part, path) != 0)

@@ -1,18 +1,17 @@
 /* hub_pull: from what the person wrote to a whole, checked model in the store. */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sha256.h"
-#include "hub/hub_int.h"
+#include "hub/pull_int.h"
 
 #define FIRST_BYTE_SECONDS 3.0
-#define SPARE_BYTES ((uint64_t)256 << 20) /* a disk is never filled to the brim */
 
 void pull_note(const struct pull_opts *o, const char *fmt, ...)
 {
@@ -21,6 +20,9 @@ void pull_note(const struct pull_opts *o, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    for (char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '?'; /* names come from outside and go to a terminal */
     if (o->on_note)
         o->on_note(o->arg, line);
 }
@@ -36,7 +38,7 @@ int tracker_tell(struct tracker *t, uint64_t done, uint64_t file_total)
     if (t->opts->on_progress && now - t->last >= 0.1) {
         struct pull_progress p = {.what = t->what, .done = t->before + done};
         p.total = t->total ? t->total : file_total ? t->before + file_total : 0;
-        uint64_t came = p.done > t->started_at ? p.done - t->started_at : 0;
+        uint64_t came = p.done > t->resumed ? p.done - t->resumed : 0;
         p.bytes_per_second = spent > 0.2 ? (double)came / spent : 0;
         p.seconds_left = p.bytes_per_second > 0 && p.total > p.done
                              ? (double)(p.total - p.done) / p.bytes_per_second
@@ -47,232 +49,290 @@ int tracker_tell(struct tracker *t, uint64_t done, uint64_t file_total)
     return t->opts->cancelled ? t->opts->cancelled(t->opts->arg) : 0;
 }
 
-/* What one pull works with. */
-struct job {
-    hub *h;
-    const struct pull_opts *o;
-    const struct catalogue_entry *entry; /* NULL: not from the catalogue */
-    char name[128];
-    char source[1200]; /* the one that served, for sampan.json */
-    char *folder;      /* partial/<name> */
-};
+/* ---- from a hub or an address ---- */
 
-static int check_space(const struct job *j, uint64_t bytes, sp_error *err)
+/* A file of an earlier pull counts when its sum is known and right. */
+static bool here_already(const struct remote_file *f, const char *path)
 {
-    uint64_t left = file_space_free(j->folder);
-    if (bytes == 0 || left >= bytes + SPARE_BYTES)
-        return 0;
-    return sp_fail(
-        err, SP_ENOSPACE,
-        "%s needs %.0f MB on the disk of %.200s, where %.0f MB are free: make room or set --store",
-        j->name, (double)(bytes + SPARE_BYTES) / 1e6, j->h->store, (double)left / 1e6);
+    if (!file_exists(path))
+        return false;
+    if ((f->sha256[0] || f->blob[0]) && fetch_check(f, path, path, NULL) == 0)
+        return true;
+    unlink(path);
+    return false;
 }
 
-static int fetch_all(struct job *j, const struct source *s, const struct file_list *files,
-                     const char *what, sp_error *err)
+static int fetch_one(struct job *j, const struct source *s, const struct http_site *site,
+                     const struct remote_file *f, struct tracker *t, sp_error *err)
 {
-    struct tracker t;
-    uint64_t total = 0;
-    int code = 0;
-    for (size_t i = 0; i < files->n; i++)
-        total += files->files[i].bytes;
-    if (total == 0 && j->entry)
-        total = j->entry->bytes;
-    code = check_space(j, total, err);
-    tracker_start(&t, j->o, what, total);
-    for (size_t i = 0; i < files->n && code == 0; i++) {
-        const struct remote_file *f = &files->files[i];
-        char url[2048];
-        char *path = path_join(j->folder, path_base(f->name));
-        struct fetch one = {
-            .url = url, .path = path, .sha256 = f->sha256, .bytes = f->bytes, .tracker = &t};
-        code = path ? source_file_url(s, f->name, url, sizeof url, err)
+    char url[2048];
+    char *path = path_join(j->folder, path_base(f->name));
+    struct fetch one = {.url = url, .path = path, .file = f, .site = site, .tracker = t};
+    one.connections = j->o->connections > 0 ? j->o->connections : 4;
+    int code = path ? source_file_url(s, site, f->name, j->pinned ? j->commit : "", url, sizeof url,
+                                      err)
                     : sp_fail(err, SP_ENOMEM, "out of memory");
-        if (code == 0 && !file_exists(path))
-            code = fetch_file(&one, err);
-        if (code == 0)
-            t.before += (uint64_t)file_size(path);
-        sp_free(path);
-    }
+    if (code == 0)
+        code = http_check_url(url, NULL, site->plain, err);
+    if (code == 0 && here_already(f, path))
+        t->resumed += f->bytes;
+    else if (code == 0)
+        code = fetch_file(&one, err);
+    if (code == 0)
+        t->before += (uint64_t)file_size(path);
+    if (code == 0 && !j->commit[0])
+        snprintf(j->commit, sizeof j->commit, "%s", one.commit);
+    sp_free(path);
     return code;
 }
 
-static int from_hub(struct job *j, const struct source *s, const char *sum, const char *spec,
-                    sp_error *err)
+static bool listed(const struct file_list *l, const char *name)
 {
-    struct file_list files = {0};
-    struct pull_opts o = *j->o;
-    o.sha256 = sum;
-    int code;
-    if (s->kind == SOURCE_URL) {
-        files.files = sp_calloc(1, sizeof *files.files);
-        files.n = files.files ? 1 : 0;
-        code = files.files ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
-        if (code == 0) {
-            snprintf(files.files->name, sizeof files.files->name, "%s.gguf", j->name);
-            snprintf(files.files->sha256, sizeof files.files->sha256, "%s", sum ? sum : "");
-        }
-    } else {
-        code = source_list_files(s, &o, &files, err);
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(path_base(l->files[i].name), name) == 0)
+            return true;
+    return false;
+}
+
+/* What other pulls left in the folder goes. */
+static int sweep(const struct job *j, const struct file_list *keep, sp_error *err)
+{
+    DIR *d = opendir(j->folder);
+    struct dirent *e;
+    int code = d ? 0 : sp_fail(err, SP_EIO, "%.200s: %s", j->folder, strerror(errno));
+    while (code == 0 && (e = readdir(d)) != NULL) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || listed(keep, e->d_name))
+            continue;
+        char *path = path_join(j->folder, e->d_name);
+        code = path ? file_remove_tree(path, err) : sp_fail(err, SP_ENOMEM, "out of memory");
+        sp_free(path);
     }
+    if (d)
+        closedir(d);
+    return code;
+}
+
+static int fetch_all(struct job *j, const struct source *s, const struct http_site *site,
+                     const struct file_list *files, const char *what, sp_error *err)
+{
+    struct tracker t;
+    uint64_t total = 0;
+    for (size_t i = 0; i < files->n; i++)
+        total += files->files[i].bytes;
+    int code = store_space(j->h, j->folder, j->name, total, err);
+    tracker_start(&t, j->o, what, total);
+    for (size_t i = 0; i < files->n && code == 0; i++)
+        code = fetch_one(j, s, site, &files->files[i], &t, err);
+    return code == 0 ? sweep(j, files, err) : code;
+}
+
+/* The sum that the person or the catalogue expects of the one file. */
+static int expect_sum(const struct job *j, const char *spec, struct file_list *files, sp_error *err)
+{
+    const char *sum = j->o->sha256 ? j->o->sha256 : j->entry ? j->entry->sha256 : NULL;
+    if (!sum || files->n != 1)
+        return 0;
+    struct remote_file *f = &files->files[0];
+    if (f->sha256[0] && strcasecmp(f->sha256, sum) != 0)
+        return sp_fail(err, SP_ECHECKSUM,
+                       "%.150s: the hub's file has sha256 %s, expected %s: to take it as it is now, "
+                       "pull that address instead of the name",
+                       spec, f->sha256, sum);
+    snprintf(f->sha256, sizeof f->sha256, "%s", sum);
+    return 0;
+}
+
+static int from_site(struct job *j, const struct source *s, const struct http_site *site,
+                     const char *spec, sp_error *err)
+{
+    struct file_list all = {0}, files = {0};
+    int code = 0;
+    j->commit[0] = '\0';
+    if (s->kind == SOURCE_URL) {
+        struct remote_file f = {0};
+        snprintf(f.name, sizeof f.name, "%s.gguf", j->name);
+        code = file_list_add(&files, &f, err);
+    } else {
+        code = source_list(s, site, j->o, &all, err);
+        if (code == 0)
+            code = select_files(s, &all, j->o, &files, err);
+        snprintf(j->commit, sizeof j->commit, "%s", files.commit);
+    }
+    j->pinned = files.pinned;
     if (code == 0)
-        code = fetch_all(j, s, &files, spec, err);
+        code = expect_sum(j, spec, &files, err);
+    if (code == 0)
+        code = fetch_all(j, s, site, &files, spec, err);
+    file_list_free(&all);
     file_list_free(&files);
+    return code;
+}
+
+static bool other_may_help(int code)
+{
+    return code == SP_ENETWORK || code == SP_ENOTFOUND || code == SP_EFORMAT ||
+           code == SP_ECHECKSUM || code == SP_EFULL;
+}
+
+/* The hub's addresses in order, until one serves. */
+static int from_hub(struct job *j, const struct source *s, const char *spec, sp_error *err)
+{
+    struct http_site sites[SITES_MAX];
+    sp_error last = {0};
+    size_t n = 0;
+    int code = source_sites(s, j->o, sites, &n, err);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; i < n; i++) {
+        code = from_site(j, s, &sites[i], spec, &last);
+        if (!other_may_help(code) || i + 1 == n)
+            break;
+        pull_note(j->o, "%s: trying %s", last.message, sites[i + 1].endpoint);
+    }
+    if (code < 0 && err)
+        *err = last;
     return code;
 }
 
 static int from_parts(struct job *j, const struct source *s, const char *spec, sp_error *err)
 {
     struct tracker t;
-    char file[200], sum[65];
-    snprintf(file, sizeof file, "%s%s", j->entry ? j->entry->file : j->name,
-             j->entry ? "" : ".gguf");
-    char *path = path_join(j->folder, file);
+    struct remote_file f = {0};
+    struct file_list one = {.files = &f, .n = 1};
+    snprintf(f.name, sizeof f.name, "%s%s", j->entry && j->entry->file ? j->entry->file : j->name,
+             j->entry && j->entry->file ? "" : ".gguf");
+    if (j->entry && j->entry->sha256)
+        snprintf(f.sha256, sizeof f.sha256, "%s", j->entry->sha256);
+    char *path = path_join(j->folder, f.name);
     uint64_t total = j->entry ? j->entry->bytes : 0;
-    int code =
-        path ? check_space(j, total + total / 4, err) : sp_fail(err, SP_ENOMEM, "out of memory");
+    int code = path ? store_space(j->h, j->folder, j->name, total + total / 4, err)
+                    : sp_fail(err, SP_ENOMEM, "out of memory");
     tracker_start(&t, j->o, spec, total);
-    if (code == 0 && !file_exists(path))
+    if (code == 0 && !here_already(&f, path))
         code = parts_fetch(s, path, &t, err);
-    if (code == 0 && j->entry && j->entry->sha256) {
-        code = sha256_file(path, sum, err);
-        if (code == 0 && strcmp(sum, j->entry->sha256) != 0) {
-            unlink(path);
-            code =
-                sp_fail(err, SP_ECHECKSUM, "%.200s: sha256 is %s, expected %s: deleted: pull again",
-                        spec, sum, j->entry->sha256);
-        }
-    }
+    if (code == 0)
+        code = fetch_check(&f, path, spec, err);
+    if (code == SP_ECHECKSUM)
+        unlink(path);
+    if (code == 0)
+        code = sweep(j, &one, err);
     sp_free(path);
-    return code;
-}
-
-static int copy_file(const char *from, const char *to, struct tracker *t, sp_error *err)
-{
-    int in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = in >= 0 ? open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
-    uint64_t done = 0;
-    ssize_t got = out >= 0 ? 1 : -1;
-    bool stopped = false;
-    while (got > 0 && !stopped) {
-        got = copy_file_range(in, NULL, out, NULL, (size_t)16 << 20, 0);
-        if (got > 0)
-            done += (uint64_t)got;
-        stopped = tracker_tell(t, done, (uint64_t)file_size(from)) != 0;
-    }
-    int code = got < 0   ? sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO,
-                                   "%.200s to %.200s: %s", from, to, strerror(errno))
-               : stopped ? sp_fail(err, SP_ECANCELLED, "stopped")
-                         : 0;
-    if (in >= 0)
-        close(in);
-    if (out >= 0 && close(out) != 0 && code == 0)
-        code = sp_fail(err, SP_EIO, "%.200s: %s", to, strerror(errno));
-    t->before += done;
-    return code;
-}
-
-static int copy_into(struct job *j, const char *folder, const char *name, struct tracker *t,
-                     sp_error *err)
-{
-    char *from = folder ? path_join(folder, name) : sp_strdup(name);
-    char *to = path_join(j->folder, path_base(name));
-    int code = from && to ? copy_file(from, to, t, err) : sp_fail(err, SP_ENOMEM, "out of memory");
-    sp_free(from);
-    sp_free(to);
-    return code;
-}
-
-static int copy_folder(struct job *j, const char *folder, struct tracker *t, sp_error *err)
-{
-    DIR *d = opendir(folder);
-    struct dirent *e;
-    int code = d ? 0 : sp_fail(err, SP_EIO, "%.200s: %s", folder, strerror(errno));
-    while (code == 0 && (e = readdir(d)) != NULL)
-        if (source_needs(e->d_name))
-            code = copy_into(j, folder, e->d_name, t, err);
-    if (d)
-        closedir(d);
-    return code;
-}
-
-/* A path of this machine: the file, or a folder's files that a model needs. */
-static int from_path(struct job *j, const struct source *s, sp_error *err)
-{
-    checkpoint *c = NULL;
-    struct tracker t;
-    int code = checkpoint_open(s->url, &c, err);
-    if (code < 0)
-        return code;
-    tracker_start(&t, j->o, s->url, checkpoint_tensor_bytes(c));
-    code = check_space(j, checkpoint_tensor_bytes(c), err);
-    if (code == 0 && checkpoint_gguf(c))
-        code = copy_into(j, NULL, checkpoint_path(c), &t, err);
-    else if (code == 0)
-        code = copy_folder(j, s->url, &t, err);
-    checkpoint_close(c);
     return code;
 }
 
 static int from_source(struct job *j, const char *spec, sp_error *err)
 {
     struct source s;
-    const char *sum = j->o->sha256 ? j->o->sha256 : j->entry ? j->entry->sha256 : NULL;
     int code = source_parse(spec, &s, err);
     if (code < 0)
         return code;
+    if (j->o->revision) {
+        if ((s.kind != SOURCE_HF && s.kind != SOURCE_MS) ||
+            strlen(j->o->revision) >= sizeof s.revision || !source_file_ok(j->o->revision))
+            return sp_fail(err, SP_EUSAGE, "--revision %.80s: a branch, tag or commit of a hub's "
+                                           "repository is expected",
+                           j->o->revision);
+        snprintf(s.revision, sizeof s.revision, "%s", j->o->revision);
+    }
     if (j->o->offline && s.kind != SOURCE_PATH)
         return sp_fail(err, SP_ENETWORK,
-                       "%.200s: --offline was said, and it is not on this machine", spec);
+                       "%.200s: not on this machine, and offline was asked for (--offline or "
+                       "HF_HUB_OFFLINE): `sampan store import` brings a model without a network",
+                       spec);
     snprintf(j->source, sizeof j->source, "%s", spec);
+    snprintf(j->revision, sizeof j->revision, "%s", s.kind == SOURCE_PIP ? "" : s.revision);
     if (s.kind == SOURCE_PIP)
         return from_parts(j, &s, spec, err);
     if (s.kind == SOURCE_PATH)
-        return from_path(j, &s, err);
+        return pull_path(j, &s, err);
     if (strncmp(s.url, "http://", 7) == 0)
         pull_note(j->o, "%s: without TLS anyone on the way can change the file", s.url);
-    return from_hub(j, &s, sum, spec, err);
+    return from_hub(j, &s, spec, err);
 }
 
-/* Which hub gives the first byte soonest; the others are told of. -1: none. */
-static int race(struct job *j, const char *const *specs, size_t n)
+/* ---- from the catalogue ---- */
+
+static bool is_pip(const char *spec)
 {
-    char urls[4][2048], why[4][160];
-    const char *list[4] = {0};
-    for (size_t i = 0; i < n; i++) {
+    return strncmp(spec, "pip:", 4) == 0;
+}
+
+/* The sources that may be used, hubs first. */
+static size_t usable(const struct job *j, const char *out[SITES_MAX])
+{
+    const char *const *all = j->entry->sources;
+    const char *only = j->o->source;
+    size_t n = 0;
+    for (size_t i = 0; i < SP_COUNT(j->entry->sources) && all[i]; i++)
+        if (!only || (strncmp(all[i], only, strlen(only)) == 0 && all[i][strlen(only)] == ':'))
+            out[n++] = all[i];
+    return n;
+}
+
+/* Which hub answers soonest goes to the front; hubs that do not answer are told of and left out. */
+static int race(struct job *j, const char *specs[SITES_MAX], size_t *n, sp_error *err)
+{
+    char urls[SITES_MAX][2048], why[SITES_MAX][160];
+    const char *list[SITES_MAX] = {0};
+    struct http_site first[SITES_MAX];
+    size_t hubs = 0, sites;
+    int code = 0;
+    for (; hubs < *n && !is_pip(specs[hubs]) && code == 0; hubs++) {
         struct source s;
-        urls[i][0] = '\0';
-        if (source_parse(specs[i], &s, NULL) == 0)
-            source_file_url(&s, s.file, urls[i], sizeof urls[i], NULL);
-        list[i] = urls[i];
+        struct http_site all[SITES_MAX];
+        code = source_parse(specs[hubs], &s, err);
+        if (code == 0)
+            code = source_sites(&s, j->o, all, &sites, err);
+        if (code == 0 && sites > 1)
+            return 0; /* mirrors in an order: nothing to race */
+        if (code == 0)
+            code = source_list_url(&s, &all[0], urls[hubs], sizeof urls[hubs], err);
+        first[hubs] = all[0];
+        list[hubs] = urls[hubs];
     }
-    int winner = fetch_race(list, n, FIRST_BYTE_SECONDS, j->o, why);
-    for (size_t i = 0; winner < 0 && i < n; i++)
+    if (code < 0 || hubs < 2)
+        return code;
+    int winner = http_race(list, first, hubs, FIRST_BYTE_SECONDS, j->o, why);
+    for (size_t i = 0; winner < 0 && i < hubs; i++)
         pull_note(j->o, "%s: %s", specs[i], why[i]);
-    return winner;
+    if (winner < 0) {
+        memmove(specs, specs + hubs, (*n - hubs) * sizeof *specs);
+        *n -= hubs;
+    } else {
+        const char *best = specs[winner];
+        memmove(specs + 1, specs, (size_t)winner * sizeof *specs);
+        specs[0] = best;
+    }
+    return 0;
 }
 
 static int from_catalogue(struct job *j, sp_error *err)
 {
-    const char *const *specs = j->entry->sources;
-    size_t n = 0, hubs = 0;
-    while (n < SP_COUNT(j->entry->sources) && specs[n])
-        n++;
-    while (hubs < n && strncmp(specs[hubs], "pip:", 4) != 0)
-        hubs++;
-    if (j->o->offline)
-        return sp_fail(err, SP_ENETWORK, "%s: --offline was said, and it is not on this machine",
-                       j->name);
-    int first = hubs > 0 ? race(j, specs, hubs) : -1;
-    if (first >= 0)
-        return from_source(j, specs[first], err);
-    if (hubs == n)
-        return sp_fail(err, SP_ENETWORK,
+    const char *specs[SITES_MAX] = {0};
+    size_t n = usable(j, specs);
+    sp_error last = {0};
+    if (n == 0)
+        return sp_fail(err, SP_EUSAGE, "%s: has no source '%.40s': hf, ms and pip are names of sources",
+                       j->name, j->o->source);
+    int code = j->o->offline ? 0 : race(j, specs, &n, err);
+    if (code == 0 && n == 0)
+        code = sp_fail(err, SP_ENETWORK,
                        "%s: none of its sources answers: is this machine online? HTTPS_PROXY names "
                        "a proxy, HF_ENDPOINT a mirror",
                        j->name);
-    pull_note(j->o, "falling back to %s", specs[hubs]);
-    return from_source(j, specs[hubs], err);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; i < n; i++) {
+        if (is_pip(specs[i]) && !j->o->source)
+            pull_note(j->o, "falling back to %s", specs[i]);
+        code = from_source(j, specs[i], &last);
+        if (j->o->offline || !other_may_help(code) || i + 1 == n)
+            break;
+        pull_note(j->o, "%s", last.message);
+    }
+    if (code < 0 && err)
+        *err = last;
+    return code;
 }
 
 /* A model that can't be opened is not put into the store. */
@@ -292,7 +352,6 @@ static int check_model(const struct job *j, sp_error *err)
 static int pull_locked(struct job *j, sp_error *err)
 {
     char *done = store_path(j->h, "models", j->name);
-    const char *license = j->entry ? j->entry->license : NULL;
     int code = done ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && file_is_dir(done) && !j->o->force) {
         pull_note(j->o, "%s is on this machine already (--force pulls it again)", j->name);
@@ -302,8 +361,12 @@ static int pull_locked(struct job *j, sp_error *err)
             code = j->entry ? from_catalogue(j, err) : from_source(j, j->o->spec, err);
         if (code == 0)
             code = check_model(j, err);
+        struct origin from = {.source = j->source,
+                              .revision = j->revision[0] ? j->revision : NULL,
+                              .commit = j->commit[0] ? j->commit : NULL,
+                              .license = j->entry ? j->entry->license : NULL};
         if (code == 0)
-            code = store_publish(j->h, j->name, j->source, license, err);
+            code = store_publish(j->h, j->name, j->name, &from, err);
     }
     sp_free(done);
     return code;
@@ -313,10 +376,12 @@ int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err)
 {
     struct job j = {.h = h, .o = opts, .entry = catalogue_find(opts->spec)};
     struct source s;
+    sp_error none = {0};
     int code = 0, lock = -1;
+    err = err ? err : &none;
     if (opts->name || j.entry) {
         snprintf(j.name, sizeof j.name, "%s", opts->name ? opts->name : j.entry->name);
-        code = store_name_check(j.name, err);
+        code = store_name_check(opts->name ? opts->name : j.name, err);
     } else {
         code = source_parse(opts->spec, &s, err);
         if (code == 0)

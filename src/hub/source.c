@@ -1,4 +1,4 @@
-/* Where a model comes from: reading what the person wrote, and what a hub's repository holds. */
+/* Where a model comes from: reading what the person wrote, and the addresses that follow from it. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "hub/hub_int.h"
 
-#define LIST_MAX ((size_t)16 << 20) /* bytes of a repository's listing */
+#define TOKEN_MAX ((size_t)4096) /* bytes of a token's file */
 
 static int put(char *out, size_t room, const char *from, size_t n, const char *spec, sp_error *err)
 {
@@ -30,12 +30,22 @@ static bool repo_ok(const char *repo)
     return strstr(repo, "..") == NULL;
 }
 
-static bool file_ok(const char *file)
+static bool no_escape(const char *file)
 {
-    return file[0] != '/' && !strstr(file, "..") && !strpbrk(file, "\\?#%\"' ");
+    for (const char *p = file; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f)
+            return false;
+    return file[0] != '/' && !strstr(file, "..") && !strpbrk(file, "\\#%\"'");
 }
 
-/* ORG/NAME[:FILE][@REV] */
+bool source_file_ok(const char *name)
+{
+    const char *base = path_base(name);
+    return *base && base[0] != '.' && strlen(name) < 200 && no_escape(name) && !strchr(name, '?') &&
+           strcmp(base, STORE_META) != 0;
+}
+
+/* ORG/NAME[:WHAT][@REV] */
 static int parse_repo(const char *spec, const char *rest, struct source *out, sp_error *err)
 {
     const char *at = strrchr(rest, '@');
@@ -47,7 +57,8 @@ static int parse_repo(const char *spec, const char *rest, struct source *out, sp
         code = put(out->file, sizeof out->file, colon + 1, n - repo - 1, spec, err);
     if (code == 0 && at)
         code = put(out->revision, sizeof out->revision, at + 1, strlen(at + 1), spec, err);
-    if (code == 0 && (!repo_ok(out->repo) || !file_ok(out->file) || !file_ok(out->revision)))
+    if (code == 0 && (!repo_ok(out->repo) || !no_escape(out->file) || !no_escape(out->revision) ||
+                      strchr(out->revision, '?')))
         code = sp_fail(err, SP_EUSAGE,
                        "%.200s: expected ORG/NAME[:FILE][@REVISION] after the hub's name", spec);
     return code;
@@ -85,185 +96,154 @@ int source_parse(const char *spec, struct source *out, sp_error *err)
     return put(out->url, sizeof out->url, spec, strlen(spec), spec, err);
 }
 
-static const char *endpoint(const char *variable, const char *fallback)
+int source_name(const struct source *s, char *out, size_t n, sp_error *err)
 {
-    const char *e = getenv(variable);
-    return e && *e ? e : fallback;
+    char plain[400];
+    bool repo = s->kind == SOURCE_HF || s->kind == SOURCE_MS;
+    if (repo && s->file[0] && !str_ends(str_of(s->file), ".gguf"))
+        snprintf(plain, sizeof plain, "%s-%s", path_base(s->repo), s->file); /* NAME-Q4_K_M */
+    else if (repo && s->file[0] && !strpbrk(s->file, "*?["))
+        snprintf(plain, sizeof plain, "%s", path_base(s->file));
+    else if (s->kind == SOURCE_URL || s->kind == SOURCE_PATH)
+        snprintf(plain, sizeof plain, "%.399s", path_base(s->url));
+    else
+        snprintf(plain, sizeof plain, "%s", path_base(s->repo));
+    size_t k = 0;
+    for (const char *p = plain; *p && *p != '?' && k + 1 < n; p++) {
+        bool keep = isalnum((unsigned char)*p) || strchr("-_.", *p);
+        if (keep)
+            out[k++] = (char)tolower((unsigned char)*p);
+        else if (k > 0 && out[k - 1] != '-')
+            out[k++] = '-';
+    }
+    if (k > 5 && strncmp(out + k - 5, ".gguf", 5) == 0)
+        k -= 5;
+    while (k > 0 && out[k - 1] == '-')
+        k--;
+    out[k] = '\0';
+    return store_name_check(out, err);
 }
 
-int source_file_url(const struct source *s, const char *file, char *out, size_t n, sp_error *err)
+const char *source_revision(const struct source *s)
 {
+    return s->revision[0] ? s->revision : s->kind == SOURCE_MS ? "master" : "main";
+}
+
+/* ---- who is asked ---- */
+
+static const char *first_env(const char *a, const char *b)
+{
+    const char *v = getenv(a);
+    if (!(v && *v) && b)
+        v = getenv(b);
+    return v && *v ? v : NULL;
+}
+
+/* White space around it goes; a token with anything but printable ASCII inside would break a header. */
+static int keep_token(const char *text, const char *from, char *out, size_t room, sp_error *err)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t n = strlen(text);
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return sp_fail(err, SP_EINVAL, "%.200s: holds no token: one line of letters is expected",
+                           from);
+    return put(out, room, text, n, from, err);
+}
+
+/* HF_TOKEN_PATH, else HF_HOME/token, else the cache folder's huggingface/token: as huggingface_hub does. */
+static char *token_file(void)
+{
+    const char *path = first_env("HF_TOKEN_PATH", NULL), *home = first_env("HF_HOME", NULL);
+    const char *cache = first_env("XDG_CACHE_HOME", NULL), *user = first_env("HOME", NULL);
+    if (path)
+        return sp_strdup(path);
+    if (home)
+        return path_join(home, "token");
+    if (cache)
+        return path_join(cache, "huggingface/token");
+    return user ? path_join(user, ".cache/huggingface/token") : NULL;
+}
+
+static int hf_token(char *out, size_t room, sp_error *err)
+{
+    const char *env = first_env("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN");
+    char *path = NULL, *text = NULL;
+    size_t n;
+    int code = 0;
+    if (env)
+        return keep_token(env, "HF_TOKEN", out, room, err);
+    path = token_file();
+    if (path && file_exists(path) && file_read(path, TOKEN_MAX, &text, &n, NULL) == 0)
+        code = keep_token(text, path, out, room, err);
+    sp_free(text);
+    sp_free(path);
+    return code;
+}
+
+static int one_site(const struct source *s, const struct pull_opts *o, const char *at, size_t n,
+                    struct http_site *out, sp_error *err)
+{
+    bool hf = s->kind == SOURCE_HF;
+    *out = (struct http_site){.timeout = o->timeout, .cookie = !hf};
+    while (n > 0 && at[n - 1] == '/')
+        n--;
+    int code = put(out->endpoint, sizeof out->endpoint, at, n, at, err);
+    if (code == 0)
+        code = http_check_url(out->endpoint, NULL, false, err);
+    if (code < 0)
+        return code;
+    snprintf(out->page, sizeof out->page, "%s%s/%s", out->endpoint, hf ? "" : "/models", s->repo);
+    out->token_name = hf ? "HF_TOKEN" : "MODELSCOPE_API_TOKEN";
+    if (hf)
+        return hf_token(out->token, sizeof out->token, err);
+    const char *env = first_env("MODELSCOPE_API_TOKEN", NULL);
+    return env ? keep_token(env, "MODELSCOPE_API_TOKEN", out->token, sizeof out->token, err) : 0;
+}
+
+int source_sites(const struct source *s, const struct pull_opts *o, struct http_site *out,
+                 size_t *n, sp_error *err)
+{
+    bool hf = s->kind == SOURCE_HF;
+    const char *list = first_env(hf ? "HF_ENDPOINT" : "MODELSCOPE_ENDPOINT", NULL);
+    int code = 0;
+    *n = 0;
+    if (s->kind == SOURCE_URL) {
+        out[(*n)++] = (struct http_site){.timeout = o->timeout,
+                                         .plain = strncmp(s->url, "http://", 7) == 0};
+        return 0;
+    }
+    for (size_t i = 0; i < o->n_endpoints && code == 0 && *n < SITES_MAX; i++)
+        code = one_site(s, o, o->endpoints[i], strlen(o->endpoints[i]), &out[(*n)++], err);
+    if (*n > 0)
+        return code;
+    if (!list)
+        list = hf ? "https://huggingface.co" : "https://modelscope.cn";
+    for (const char *p = list; *p && code == 0 && *n < SITES_MAX;) {
+        size_t k = strcspn(p, ", ");
+        if (k > 0)
+            code = one_site(s, o, p, k, &out[(*n)++], err);
+        p += k + strspn(p + k, ", ");
+    }
+    return code;
+}
+
+int source_file_url(const struct source *s, const struct http_site *site, const char *file,
+                    const char *revision, char *out, size_t n, sp_error *err)
+{
+    const char *rev = revision && *revision ? revision : source_revision(s);
     int len = 0;
     if (s->kind == SOURCE_HF)
-        len = snprintf(out, n, "%s/%s/resolve/%s/%s",
-                       endpoint("HF_ENDPOINT", "https://huggingface.co"), s->repo,
-                       s->revision[0] ? s->revision : "main", file);
+        len = snprintf(out, n, "%s/%s/resolve/%s/%s", site->endpoint, s->repo, rev, file);
     else if (s->kind == SOURCE_MS)
-        len = snprintf(out, n, "%s/models/%s/resolve/%s/%s",
-                       endpoint("MODELSCOPE_ENDPOINT", "https://modelscope.cn"), s->repo,
-                       s->revision[0] ? s->revision : "master", file);
+        len = snprintf(out, n, "%s/api/v1/models/%s/repo?Revision=%s&FilePath=%s", site->endpoint,
+                       s->repo, rev, file);
     else
         len = snprintf(out, n, "%s", s->url);
     if (len < 0 || (size_t)len >= n)
         return sp_fail(err, SP_EINVAL, "%.200s: the address is too long", file);
     return 0;
-}
-
-int source_name(const struct source *s, char *out, size_t n, sp_error *err)
-{
-    const char *from = s->kind == SOURCE_URL || s->kind == SOURCE_PATH ? path_base(s->url)
-                       : s->file[0] && s->kind != SOURCE_PIP           ? path_base(s->file)
-                                                                       : path_base(s->repo);
-    size_t k = 0;
-    for (; from[k] && from[k] != '?' && k + 1 < n; k++)
-        out[k] = isalnum((unsigned char)from[k]) || strchr("-_.", from[k])
-                     ? (char)tolower((unsigned char)from[k])
-                     : '-';
-    if (k > 5 && strncmp(out + k - 5, ".gguf", 5) == 0)
-        k -= 5;
-    out[k] = '\0';
-    return store_name_check(out, err);
-}
-
-void file_list_free(struct file_list *l)
-{
-    sp_free(l->files);
-    *l = (struct file_list){0};
-}
-
-static int list_add(struct file_list *l, const char *name, uint64_t bytes, const char *sha256,
-                    sp_error *err)
-{
-    struct remote_file *grown = sp_realloc_array(l->files, l->n + 1, sizeof *grown);
-    if (!grown)
-        return sp_fail(err, SP_ENOMEM, "out of memory");
-    l->files = grown;
-    struct remote_file *f = &l->files[l->n];
-    *f = (struct remote_file){.bytes = bytes};
-    snprintf(f->sha256, sizeof f->sha256, "%s", sha256 ? sha256 : "");
-    l->n++;
-    return put(f->name, sizeof f->name, name, strlen(name), name, err);
-}
-
-bool source_needs(const char *name)
-{
-    static const char *const exact[] = {"config.json",         "generation_config.json",
-                                        "tokenizer.json",      "tokenizer_config.json",
-                                        "chat_template.jinja", "model.safetensors.index.json"};
-    for (size_t i = 0; i < SP_COUNT(exact); i++)
-        if (strcmp(name, exact[i]) == 0)
-            return true;
-    return !strchr(name, '/') && str_ends(str_of(name), ".safetensors");
-}
-
-static bool contains_nocase(const char *text, const char *part)
-{
-    return strcasestr(text, part) != NULL;
-}
-
-/* A repository of GGUF files: the Q4_K_M one, or the only one. */
-static int pick_gguf(const struct source *s, const struct file_list *all, struct file_list *out,
-                     sp_error *err)
-{
-    const struct remote_file *pick = NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < all->n; i++) {
-        const struct remote_file *f = &all->files[i];
-        if (!str_ends(str_of(f->name), ".gguf"))
-            continue;
-        n++;
-        if (!pick || (contains_nocase(f->name, "q4_k_m") && !contains_nocase(f->name, "-of-")))
-            pick = f;
-    }
-    if (!pick)
-        return sp_fail(
-            err, SP_ENOTFOUND,
-            "%s: the repository holds neither safetensors with config.json nor GGUF files",
-            s->repo);
-    if (n > 1 && !contains_nocase(pick->name, "q4_k_m"))
-        return sp_fail(err, SP_EUSAGE,
-                       "%s: the repository holds %zu GGUF files: name one, for example %s:%s",
-                       s->repo, n, s->repo, pick->name);
-    return list_add(out, pick->name, pick->bytes, pick->sha256, err);
-}
-
-static int pick_files(const struct source *s, const struct file_list *all, struct file_list *out,
-                      sp_error *err)
-{
-    bool config = false, tensors = false;
-    int code = 0;
-    for (size_t i = 0; i < all->n; i++) {
-        config |= strcmp(all->files[i].name, "config.json") == 0;
-        tensors |= source_needs(all->files[i].name) &&
-                   str_ends(str_of(all->files[i].name), ".safetensors");
-    }
-    if (!config || !tensors)
-        return pick_gguf(s, all, out, err);
-    for (size_t i = 0; i < all->n && code == 0; i++)
-        if (source_needs(all->files[i].name))
-            code =
-                list_add(out, all->files[i].name, all->files[i].bytes, all->files[i].sha256, err);
-    return code;
-}
-
-/* Hugging Face: {"siblings": [{"rfilename", "size", "lfs": {"sha256"}}]} (with ?blobs=true);
- * ModelScope: {"Data": {"Files": [{"Path", "Size", "Sha256", "Type"}]}}. */
-static int read_listing(const struct source *s, const json_t *j, struct file_list *all,
-                        sp_error *err)
-{
-    bool hf = s->kind == SOURCE_HF;
-    const json_t *list =
-        hf ? json_object_get(j, "siblings") : json_object_get(json_object_get(j, "Data"), "Files");
-    size_t i;
-    const json_t *f;
-    int code = json_is_array(list)
-                   ? 0
-                   : sp_fail(err, SP_EFORMAT, "%s: the hub's answer lists no files", s->repo);
-    json_array_foreach((json_t *)(uintptr_t)list, i, f)
-    {
-        const char *name = json_string_value(json_object_get(f, hf ? "rfilename" : "Path"));
-        json_int_t size = json_integer_value(json_object_get(f, hf ? "size" : "Size"));
-        const char *sum =
-            json_string_value(hf ? json_object_get(json_object_get(f, "lfs"), "sha256")
-                                 : json_object_get(f, "Sha256"));
-        if (code == 0 && name && file_ok(name))
-            code = list_add(all, name, size > 0 ? (uint64_t)size : 0,
-                            sum && strlen(sum) == 64 ? sum : NULL, err);
-    }
-    return code;
-}
-
-static int listing_url(const struct source *s, char *out, size_t n)
-{
-    if (s->kind == SOURCE_HF)
-        return snprintf(out, n, "%s/api/models/%s/revision/%s?blobs=true",
-                        endpoint("HF_ENDPOINT", "https://huggingface.co"), s->repo,
-                        s->revision[0] ? s->revision : "main");
-    return snprintf(out, n, "%s/api/v1/models/%s/repo/files?Revision=%s&Recursive=true",
-                    endpoint("MODELSCOPE_ENDPOINT", "https://modelscope.cn"), s->repo,
-                    s->revision[0] ? s->revision : "master");
-}
-
-int source_list_files(const struct source *s, const struct pull_opts *o, struct file_list *out,
-                      sp_error *err)
-{
-    char url[1024], *text = NULL;
-    struct file_list all = {0};
-    size_t n = 0;
-    json_error_t je;
-    if (s->file[0])
-        return list_add(out, s->file, 0, o->sha256, err);
-    listing_url(s, url, sizeof url);
-    int code = fetch_text(url, o, LIST_MAX, &text, &n, err);
-    json_t *j = code == 0 ? json_loadb(text, n, 0, &je) : NULL;
-    if (code == 0 && !j)
-        code = sp_fail(err, SP_EFORMAT, "%s: the hub's answer is no JSON: %s", s->repo, je.text);
-    if (code == 0)
-        code = read_listing(s, j, &all, err);
-    if (code == 0)
-        code = pick_files(s, &all, out, err);
-    file_list_free(&all);
-    json_decref(j);
-    sp_free(text);
-    return code;
 }

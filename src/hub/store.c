@@ -14,8 +14,8 @@
 #include "base/sha256.h"
 #include "hub/hub_int.h"
 
-#define META "sampan.json"
 #define META_MAX ((size_t)1 << 20)
+#define SPARE_BYTES ((uint64_t)256 << 20) /* a disk is never filled to the brim */
 
 static char *default_store(void)
 {
@@ -139,7 +139,7 @@ static int describe(void *arg, const char *name, const char *full)
 {
     struct description *d = arg;
     char sum[65];
-    if (strcmp(name, META) == 0)
+    if (strcmp(name, STORE_META) == 0)
         return 0;
     int code = sha256_file(full, sum, d->err);
     if (code < 0)
@@ -153,15 +153,16 @@ static int describe(void *arg, const char *name, const char *full)
     return 0;
 }
 
-static int write_meta(const char *folder, const char *name, const char *source, const char *license,
+static int write_meta(const char *folder, const char *name, const struct origin *from,
                       sp_error *err)
 {
     struct description d = {.files = json_object(), .err = err};
     int code = folder_files(folder, describe, &d);
-    char *path = path_join(folder, META), *text = NULL;
-    json_t *meta = json_pack("{s:s,s:s,s:s?,s:I,s:I,s:o}", "name", name, "source", source,
-                             "license", license, "bytes", (json_int_t)d.bytes, "pulled",
-                             (json_int_t)clock_unix(), "files", d.files);
+    char *path = path_join(folder, STORE_META), *text = NULL;
+    json_t *meta = json_pack("{s:s,s:s,s:s*,s:s*,s:s?,s:I,s:I,s:o}", "name", name, "source",
+                             from->source ? from->source : "", "revision", from->revision, "commit",
+                             from->commit, "license", from->license, "bytes", (json_int_t)d.bytes,
+                             "pulled", (json_int_t)clock_unix(), "files", d.files);
     if (code == 0 && d.n == 1 && str_ends(str_of(d.only), ".gguf"))
         json_object_set_new(meta, "file", json_string(d.only));
     if (code == 0 && (!path || !(text = json_dumps(meta, JSON_INDENT(2)))))
@@ -174,29 +175,72 @@ static int write_meta(const char *folder, const char *name, const char *source, 
     return code;
 }
 
-int store_publish(const hub *h, const char *name, const char *source, const char *license,
-                  sp_error *err)
+/* The model that a new pull replaces steps aside first, so that at no moment half of one is there. */
+static int swap_in(const char *from, const char *to, const char *aside, sp_error *err)
 {
-    char *from = store_path(h, "partial", name), *to = store_path(h, "models", name),
-         *models = store_path(h, "models", "");
-    int code = from && to && models ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
-    if (code == 0)
-        code = write_meta(from, name, source, license, err);
-    if (code == 0)
-        code = file_mkdirs(models, err);
-    if (code == 0 && file_is_dir(to))
-        code = file_remove_tree(to, err);
+    int code = file_is_dir(aside) ? file_remove_tree(aside, err) : 0;
+    bool old = code == 0 && file_is_dir(to);
+    if (old && rename(to, aside) != 0)
+        code = sp_fail(err, SP_EIO, "%.200s: %s", to, strerror(errno));
     if (code == 0 && rename(from, to) != 0)
         code = sp_fail(err, SP_EIO, "%.200s: %s", to, strerror(errno));
-    sp_free(from);
-    sp_free(to);
-    sp_free(models);
+    if (code == 0 && old)
+        code = file_remove_tree(aside, err);
     return code;
 }
 
-static json_t *read_meta(const char *folder)
+int store_publish(const hub *h, const char *folder, const char *name, const struct origin *from,
+                  sp_error *err)
 {
-    char *path = path_join(folder, META), *text = NULL;
+    char old[160];
+    snprintf(old, sizeof old, ".old-%s", name);
+    char *source = store_path(h, "partial", folder), *to = store_path(h, "models", name),
+         *models = store_path(h, "models", ""), *aside = store_path(h, "partial", old);
+    int code = source && to && models && aside ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0)
+        code = write_meta(source, name, from, err);
+    if (code == 0)
+        code = file_mkdirs(models, err);
+    if (code == 0)
+        code = swap_in(source, to, aside, err);
+    sp_free(source);
+    sp_free(to);
+    sp_free(models);
+    sp_free(aside);
+    return code;
+}
+
+struct usage {
+    uint64_t bytes;
+};
+
+static int add_usage(void *arg, const char *name, const char *full)
+{
+    struct usage *u = arg;
+    struct stat st;
+    (void)name;
+    if (stat(full, &st) == 0)
+        u->bytes += (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
+int store_space(const hub *h, const char *folder, const char *name, uint64_t bytes, sp_error *err)
+{
+    struct usage u = {0};
+    uint64_t left = file_space_free(folder);
+    folder_files(folder, add_usage, &u);
+    uint64_t need = (bytes > u.bytes ? bytes - u.bytes : 0) + SPARE_BYTES;
+    if (bytes == 0 || left >= need)
+        return 0;
+    return sp_fail(err, SP_ENOSPACE,
+                   "%s needs %.0f MB more on the disk of %.200s, where %.0f MB are free: make room "
+                   "or set --store",
+                   name, (double)need / 1e6, h->store, (double)left / 1e6);
+}
+
+json_t *store_meta(const char *folder)
+{
+    char *path = path_join(folder, STORE_META), *text = NULL;
     size_t n;
     json_t *j = NULL;
     if (path && file_read(path, META_MAX, &text, &n, NULL) == 0)
@@ -227,6 +271,7 @@ void stored_models_free(struct stored_model *m, size_t n)
         sp_free(m[i].source);
         sp_free(m[i].sha256);
         sp_free(m[i].license);
+        sp_free(m[i].commit);
     }
     sp_free(m);
 }
@@ -239,6 +284,7 @@ static void fill_stored(struct stored_model *m, const char *name, const char *fo
     *m = (struct stored_model){.name = sp_strdup(name), .path = checkpoint_of(folder, meta)};
     m->source = copy_text(meta, "source");
     m->license = copy_text(meta, "license");
+    m->commit = copy_text(meta, "commit");
     m->sha256 = copy_text(one, "sha256");
     m->bytes = (uint64_t)json_integer_value(json_object_get(meta, "bytes"));
     m->pulled = json_integer_value(json_object_get(meta, "pulled"));
@@ -259,7 +305,7 @@ int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err)
     *n = 0;
     while (code == 0 && d && (e = readdir(d)) != NULL) {
         char *folder = e->d_name[0] == '.' ? NULL : store_path(h, "models", e->d_name);
-        json_t *meta = folder ? read_meta(folder) : NULL;
+        json_t *meta = folder ? store_meta(folder) : NULL;
         if (meta) {
             struct stored_model *grown = sp_realloc_array(*out, *n + 1, sizeof *grown);
             if (grown) {
@@ -291,7 +337,7 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err)
 {
     int code = store_name_check(name, err);
     char *folder = code == 0 ? store_path(h, "models", name) : NULL;
-    json_t *meta = folder ? read_meta(folder) : NULL;
+    json_t *meta = folder ? store_meta(folder) : NULL;
     if (code == 0 && !folder)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && !file_is_dir(folder))
@@ -306,7 +352,7 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err)
     return code;
 }
 
-static int not_found(hub *h, const char *name, sp_error *err)
+int store_not_found(hub *h, const char *name, sp_error *err)
 {
     size_t n, k;
     struct stored_model *m = NULL;
@@ -352,16 +398,93 @@ int hub_resolve(hub *h, const char *name_or_path, char **path, sp_error *err)
     } else {
         folder = store_name_check(name_or_path, NULL) == 0 ? store_path(h, "models", name_or_path)
                                                            : NULL;
-        meta = folder ? read_meta(folder) : NULL;
+        meta = folder ? store_meta(folder) : NULL;
         if (!meta && (file_exists(name_or_path) || file_is_dir(name_or_path)))
             *path = sp_strdup(name_or_path);
         else if (!meta)
-            code = not_found(h, name_or_path, err);
+            code = store_not_found(h, name_or_path, err);
         else
             *path = checkpoint_of(folder, meta);
     }
     if (code == 0 && !*path)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
+    json_decref(meta);
+    sp_free(folder);
+    return code;
+}
+
+/* ---- is what lies here what came? ---- */
+
+struct check {
+    const json_t *files;
+    struct verify_opts *o;
+    struct verify_result *r;
+    sp_error *err;
+};
+
+static void tell(const struct check *c, const char *name, const char *what)
+{
+    if (c->o->on_file)
+        c->o->on_file(c->o->arg, name, what);
+}
+
+static int extra_file(void *arg, const char *name, const char *full)
+{
+    struct check *c = arg;
+    (void)full;
+    if (strcmp(name, STORE_META) != 0 && !json_object_get(c->files, name)) {
+        tell(c, name, "not part of the model");
+        c->r->bad++;
+    }
+    return 0;
+}
+
+static int check_file(struct check *c, const char *folder, const char *name, const json_t *want)
+{
+    const char *sum = json_string_value(json_object_get(want, "sha256"));
+    json_int_t bytes = json_integer_value(json_object_get(want, "bytes"));
+    char got[65], *path = path_join(folder, path_base(name));
+    const char *what = "fine";
+    int code = path ? 0 : sp_fail(c->err, SP_ENOMEM, "out of memory");
+    if (code == 0 && !file_exists(path))
+        what = "missing";
+    else if (code == 0 && (int64_t)bytes != file_size(path))
+        what = "has another size";
+    else if (code == 0 && (code = sha256_file(path, got, c->err)) == 0)
+        what = sum && strcmp(sum, got) == 0 ? "fine" : "damaged: its sha256 is another";
+    if (code == 0) {
+        tell(c, name, what);
+        c->r->files++;
+        c->r->bytes += (uint64_t)bytes;
+        c->r->bad += strcmp(what, "fine") != 0;
+    }
+    sp_free(path);
+    return code;
+}
+
+int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_result *out,
+               sp_error *err)
+{
+    int code = store_name_check(name, err);
+    char *folder = code == 0 ? store_path(h, "models", name) : NULL;
+    json_t *meta = folder ? store_meta(folder) : NULL;
+    const char *file;
+    json_t *want;
+    *out = (struct verify_result){0};
+    struct check c = {json_object_get(meta, "files"), o, out, err};
+    if (code == 0 && !json_is_object(c.files))
+        code = folder && file_is_dir(folder)
+                   ? sp_fail(err, SP_EFORMAT, "%s: its " STORE_META " is gone or damaged: pull it again",
+                             name)
+                   : store_not_found(h, name, err);
+    if (code == 0)
+        json_object_foreach((json_t *)(uintptr_t)c.files, file, want)
+        {
+            if (code == 0 && !(o->cancelled && o->cancelled(o->arg)))
+                code = check_file(&c, folder, file, want);
+        }
+    if (code == 0)
+        code = folder_files(folder, extra_file, &c);
     json_decref(meta);
     sp_free(folder);
     return code;
