@@ -86,13 +86,13 @@ static void catalogue_json(void)
         for (size_t k = 0; k < SP_COUNT(e->sources) && e->sources[k]; k++)
             json_array_append_new(sources, json_string(e->sources[k]));
         json_array_append_new(
-            list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:b,s:I,s:b,s:s?,s:o}", "name",
-                            e->name, "title", e->title, "family", e->family, "license", e->license,
-                            "languages", e->languages, "parameters", e->parameters, "quantization",
-                            e->quantization, "chat_template", e->chat, "bytes", (json_int_t)e->bytes,
-                            "bytes_estimated", (int)e->about, "memory", (json_int_t)need, "fits",
-                            (int)(need <= memory_for_models()), "sha256", e->sha256, "sources",
-                            sources));
+            list,
+            json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:b,s:I,s:b,s:s?,s:o}", "name", e->name,
+                      "title", e->title, "family", e->family, "license", e->license, "languages",
+                      e->languages, "parameters", e->parameters, "quantization", e->quantization,
+                      "chat_template", e->chat, "bytes", (json_int_t)e->bytes, "bytes_estimated",
+                      (int)e->about, "memory", (json_int_t)need, "fits",
+                      (int)(need <= memory_for_models()), "sha256", e->sha256, "sources", sources));
     }
     json_dumpf(list, stdout, JSON_INDENT(2));
     printf("\n");

@@ -10,11 +10,11 @@ static void list_json(const struct stored_model *m, size_t n)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(all,
-                              json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:s?,s:I}", "name", m[i].name,
-                                        "path", m[i].path, "bytes", (json_int_t)m[i].bytes,
-                                        "source", m[i].source, "commit", m[i].commit, "sha256", m[i].sha256, "license",
-                                        m[i].license, "pulled", (json_int_t)m[i].pulled));
+        json_array_append_new(
+            all, json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:s?,s:I}", "name", m[i].name, "path",
+                           m[i].path, "bytes", (json_int_t)m[i].bytes, "source", m[i].source,
+                           "commit", m[i].commit, "sha256", m[i].sha256, "license", m[i].license,
+                           "pulled", (json_int_t)m[i].pulled));
     json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(all);

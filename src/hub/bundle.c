@@ -55,10 +55,9 @@ static json_t *make_manifest(const char *name, const json_t *meta)
     json_t *files = json_array(), *want;
     const char *file;
     json_object_foreach((json_t *)(uintptr_t)json_object_get(meta, "files"), file, want)
-        json_array_append_new(files,
-                              json_pack("{s:s,s:O,s:O}", "name", file, "bytes",
-                                        json_object_get(want, "bytes"), "sha256",
-                                        json_object_get(want, "sha256")));
+        json_array_append_new(files, json_pack("{s:s,s:O,s:O}", "name", file, "bytes",
+                                               json_object_get(want, "bytes"), "sha256",
+                                               json_object_get(want, "sha256")));
     json_t *m = json_pack("{s:s,s:i,s:s}", "format", "sampan-bundle", "version", 1, "name", name);
     static const char *const kept[] = {"source", "revision", "commit", "license"};
     for (size_t i = 0; i < SP_COUNT(kept); i++)
@@ -90,8 +89,8 @@ static int put_bytes(struct bundle *b, const char *data, size_t n, sp_error *err
 static int put_manifest(struct bundle *b, const json_t *manifest, sp_error *err)
 {
     char *text = json_dumps(manifest, JSON_INDENT(2));
-    int code = text ? put_head(b, MANIFEST, strlen(text), err)
-                    : sp_fail(err, SP_ENOMEM, "out of memory");
+    int code =
+        text ? put_head(b, MANIFEST, strlen(text), err) : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0)
         code = put_bytes(b, text, strlen(text), err);
     free(text); /* lib-owned: jansson's */
@@ -125,10 +124,11 @@ static int put_file(struct bundle *b, const char *folder, const char *name, cons
     if (h)
         sha256_hex(h, sum);
     if (code == 0 && (done != bytes || !want || strcmp(sum, want) != 0))
-        code = sp_fail(err, SP_ECHECKSUM,
-                       "%.200s: is not what came with the model: `sampan store verify %.100s` tells "
-                       "more, and `sampan pull --force` gets it again",
-                       path, name);
+        code =
+            sp_fail(err, SP_ECHECKSUM,
+                    "%.200s: is not what came with the model: `sampan store verify %.100s` tells "
+                    "more, and `sampan pull --force` gets it again",
+                    path, name);
     b->t.before += done;
     sha256_free(h);
     if (in)
@@ -159,7 +159,8 @@ static int put_all(struct bundle *b, const char *folder, const char *name, const
     return code;
 }
 
-int hub_export(hub *h, const char *name, const char *file, const struct pull_opts *opts, sp_error *err)
+int hub_export(hub *h, const char *name, const char *file, const struct pull_opts *opts,
+               sp_error *err)
 {
     struct bundle b;
     if (file_exists(file) && !opts->force)
@@ -206,8 +207,10 @@ static int next_entry(struct bundle *b, const char *want, struct archive_entry *
     char what[700];
     int rc = archive_read_next_header(b->a, e);
     if (rc == ARCHIVE_EOF) {
-        snprintf(what, sizeof what, "it ends before %.200s: cut off, or no bundle of `sampan store "
-                                    "export`", want);
+        snprintf(what, sizeof what,
+                 "it ends before %.200s: cut off, or no bundle of `sampan store "
+                 "export`",
+                 want);
         return refuse(b, what, err);
     }
     if (rc != ARCHIVE_OK)
@@ -216,8 +219,8 @@ static int next_entry(struct bundle *b, const char *want, struct archive_entry *
     if (!name)
         name = archive_entry_pathname_utf8(*e);
     if (!name || strcmp(name, want) != 0) {
-        snprintf(what, sizeof what, "%.200s where %.200s is due", name ? name : "a file without a name",
-                 want);
+        snprintf(what, sizeof what, "%.200s where %.200s is due",
+                 name ? name : "a file without a name", want);
         return refuse(b, what, err);
     }
     if (archive_entry_filetype(*e) != AE_IFREG || archive_entry_hardlink(*e) ||
@@ -353,7 +356,8 @@ static int take_file(struct bundle *b, const char *folder, const char *name, con
     if (h)
         sha256_hex(h, sum);
     if (code == 0 && strcmp(sum, want) != 0) {
-        snprintf(what, sizeof what, "%.200s in it is damaged: its sha256 is not the manifest's", file);
+        snprintf(what, sizeof what, "%.200s in it is damaged: its sha256 is not the manifest's",
+                 file);
         code = refuse(b, what, err);
     }
     if (fd >= 0 && (fsync(fd) != 0 || close(fd) != 0) && code == 0)
@@ -405,8 +409,9 @@ static int import_locked(struct bundle *b, const json_t *m, const char *name,
     char *folder = store_path(b->h, "partial", work), *done = store_path(b->h, "models", name);
     int code = folder && done ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && file_is_dir(done) && !o->force)
-        code = sp_fail(err, SP_EUSAGE, "%s is on this machine already: --force puts the bundle's in its "
-                                       "place, --name keeps both",
+        code = sp_fail(err, SP_EUSAGE,
+                       "%s is on this machine already: --force puts the bundle's in its "
+                       "place, --name keeps both",
                        name);
     if (code == 0) {
         code = take_all(b, m, folder, name, err);

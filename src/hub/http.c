@@ -69,8 +69,8 @@ int http_check_url(const char *url, const char *from, bool plain, sp_error *err)
     if (strcmp(scheme, "https") == 0 && named)
         return 0;
     if (strcmp(scheme, "http") != 0 || !named)
-        return sp_fail(err, SP_ENETWORK, "%.200s: %s%.16s:// is not followed, only https:// is", url,
-                       from ? "redirected there, and " : "", scheme);
+        return sp_fail(err, SP_ENETWORK, "%.200s: %s%.16s:// is not followed, only https:// is",
+                       url, from ? "redirected there, and " : "", scheme);
     if (strcmp(before, "https") == 0)
         return sp_fail(err, SP_ENETWORK,
                        "%.200s: redirected from https:// to http://, where anyone on the way can "
@@ -295,10 +295,11 @@ static int refused(const struct http_request *q, const struct http_site *site, c
                        "%.100s: the hub refuses access (%ld) with the token of %s: see whether "
                        "%.160s opens for its account",
                        what, status, var, site->page);
-    return sp_fail(err, SP_ENETWORK,
-                   "%.100s: the hub refuses access (%ld): there is no such model, or it is private or "
-                   "gated: see %.160s, and set %s to a token that may read it",
-                   what, status, site->page, var);
+    return sp_fail(
+        err, SP_ENETWORK,
+        "%.100s: the hub refuses access (%ld): there is no such model, or it is private or "
+        "gated: see %.160s, and set %s to a token that may read it",
+        what, status, site->page, var);
 }
 
 int http_fail(const struct http_request *q, const struct http_site *site, const char *what,
@@ -309,8 +310,9 @@ int http_fail(const struct http_request *q, const struct http_site *site, const 
     if (status == 401 || status == 403)
         return refused(q, site, what, err);
     if (status == 404 && strcmp(code, "RevisionNotFound") == 0)
-        return sp_fail(err, SP_ENOTFOUND, "%.200s: no such revision there (404): check the part "
-                                          "after '@'",
+        return sp_fail(err, SP_ENOTFOUND,
+                       "%.200s: no such revision there (404): check the part "
+                       "after '@'",
                        what);
     if (status == 404 || status == 410)
         return sp_fail(err, SP_ENOTFOUND,
@@ -318,8 +320,8 @@ int http_fail(const struct http_request *q, const struct http_site *site, const 
                        "revision",
                        what, status);
     if (http_passes(status))
-        return sp_fail(err, SP_ENETWORK, "%.200s: the server answers with status %ld%s", what, status,
-                       status == 429 ? " (too many requests)" : "");
+        return sp_fail(err, SP_ENETWORK, "%.200s: the server answers with status %ld%s", what,
+                       status, status == 429 ? " (too many requests)" : "");
     return sp_fail(err, SP_ENETWORK, "%.200s: the server answers with status %ld, which is no file",
                    what, status);
 }

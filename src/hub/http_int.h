@@ -13,8 +13,9 @@
 
 /* What an answer's head says. */
 struct http_reply {
-    char etag[256];      /* as it came, with its quotes */
-    char error_code[40]; /* Hugging Face: GatedRepo, RepoNotFound, RevisionNotFound, EntryNotFound */
+    char etag[256]; /* as it came, with its quotes */
+    char
+        error_code[40]; /* Hugging Face: GatedRepo, RepoNotFound, RevisionNotFound, EntryNotFound */
     char linked_sum[65]; /* from the hub: sha256 of the file behind its redirect; "" none */
     uint64_t linked_size;
     char commit[65];
@@ -36,7 +37,8 @@ struct http_request {
 void http_init(void);
 bool http_same_origin(const char *a, const char *b);
 /* Makes q a GET of url; add headers, then http_ready, then perform it. */
-int http_begin(struct http_request *q, const char *url, const struct http_site *site, sp_error *err);
+int http_begin(struct http_request *q, const char *url, const struct http_site *site,
+               sp_error *err);
 int http_add_header(struct http_request *q, const char *line, sp_error *err);
 void http_ready(struct http_request *q);
 void http_end(struct http_request *q);

@@ -30,9 +30,9 @@ struct catalogue_entry {
     int layers, kv_heads, head_dim, hidden, ffn, vocab; /* of its config.json */
     const char *sources[4]; /* in order of preference, NULL after the last; see source.c */
     const char *sha256;     /* of the one file; NULL where nobody here has summed it */
-    const char *file;       /* its name in the store, for a source that does not name it; may be NULL */
-    bool starter;           /* what `./start` gets */
-    bool newest;            /* the newest Qwen of its size: what is offered first */
+    const char *file; /* its name in the store, for a source that does not name it; may be NULL */
+    bool starter;     /* what `./start` gets */
+    bool newest;      /* the newest Qwen of its size: what is offered first */
 };
 const struct catalogue_entry *catalogue_all(size_t *n);
 const struct catalogue_entry *catalogue_find(const char *name); /* NULL: none */
@@ -53,7 +53,8 @@ struct pull_opts {
     const char *name;     /* name in the store; NULL: derived */
     const char *sha256;   /* expected, of the one file; NULL: what the source says, if it does */
     const char *revision; /* branch, tag or commit; NULL: the spec's, else the hub's default */
-    const char *source;   /* "hf", "ms" or "pip": of a catalogue entry's sources only this; NULL: any */
+    const char
+        *source; /* "hf", "ms" or "pip": of a catalogue entry's sources only this; NULL: any */
     const char *const *endpoints; /* the hub's address or mirrors, in order */
     size_t n_endpoints;           /* 0: HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hubs' own */
     int connections;              /* ranges of a big file side by side; 0: 4 */
@@ -80,7 +81,8 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err);
 
 /* Sums all files of a stored model again and compares. A damaged model is no error: look at `bad`. */
 struct verify_opts {
-    void (*on_file)(void *arg, const char *file, const char *what); /* what: "fine", "missing", ... */
+    void (*on_file)(void *arg, const char *file,
+                    const char *what); /* what: "fine", "missing", ... */
     int (*cancelled)(void *arg);
     void *arg;
 };
@@ -94,7 +96,8 @@ int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_re
 /* A model as one file for machines without a network: bundle.c tells the format. Progress, cancelling and
  * force (write over a file, replace a model) are those of opts; its name, when given, is the model's name
  * after an import. *path of hub_import is the caller's. */
-int hub_export(hub *h, const char *name, const char *file, const struct pull_opts *opts, sp_error *err);
+int hub_export(hub *h, const char *name, const char *file, const struct pull_opts *opts,
+               sp_error *err);
 int hub_import(hub *h, const char *file, const struct pull_opts *opts, char **path, sp_error *err);
 
 /* NAME|PATH -> path of a checkpoint: a stored model's name, or a file or folder. SP_ENOTFOUND says how to

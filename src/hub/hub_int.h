@@ -21,8 +21,9 @@ enum source_kind {
 
 struct source {
     enum source_kind kind;
-    char repo[200];    /* ORG/NAME; the package's name for pip */
-    char file[200];    /* "" all that is needed; a file, a pattern or a quantization; pip: the ending */
+    char repo[200]; /* ORG/NAME; the package's name for pip */
+    char
+        file[200]; /* "" all that is needed; a file, a pattern or a quantization; pip: the ending */
     char revision[80]; /* "" the hub's default; the version for pip */
     char url[1024];    /* SOURCE_URL and SOURCE_PATH */
     int from, to;      /* pip: numbers of the first and last part */
@@ -57,7 +58,7 @@ struct remote_file {
     char name[200];
     uint64_t bytes;  /* 0: unknown */
     char sha256[65]; /* "" unknown */
-    char blob[41];   /* git's name of the content: sha1 of "blob SIZE\0" and the bytes; "" unknown */
+    char blob[41]; /* git's name of the content: sha1 of "blob SIZE\0" and the bytes; "" unknown */
 };
 struct file_list {
     struct remote_file *files;
@@ -137,7 +138,7 @@ char *store_path(const hub *h, const char *section, const char *name); /* "model
 /* partial/<folder> becomes models/<name>, with sums of all its files. */
 int store_publish(const hub *h, const char *folder, const char *name, const struct origin *from,
                   sp_error *err);
-json_t *store_meta(const char *folder); /* NULL: none, or not ours */
+json_t *store_meta(const char *folder);                       /* NULL: none, or not ours */
 int store_not_found(hub *h, const char *name, sp_error *err); /* with the nearest names */
 /* SP_ENOSPACE unless `bytes` more than what lies in the folder fit on its disk. */
 int store_space(const hub *h, const char *folder, const char *name, uint64_t bytes, sp_error *err);

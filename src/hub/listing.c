@@ -51,7 +51,8 @@ static int read_file(const struct source *s, const json_t *j, const struct pull_
         return 0;
     if (!name || strlen(name) != json_string_length(entry) || !source_file_ok(name)) {
         if (name)
-            pull_note(o, "%s: passed over a file with a name that is not safe: %.100s", s->repo, name);
+            pull_note(o, "%s: passed over a file with a name that is not safe: %.100s", s->repo,
+                      name);
         return 0;
     }
     json_int_t size = json_integer_value(json_object_get(j, hf ? "size" : "Size"));
@@ -81,8 +82,9 @@ static void read_commit(const struct source *s, const json_t *j, struct file_lis
 static int read_listing(const struct source *s, const json_t *j, const struct pull_opts *o,
                         struct file_list *all, sp_error *err)
 {
-    const json_t *list = s->kind == SOURCE_HF ? json_object_get(j, "siblings")
-                                              : json_object_get(json_object_get(j, "Data"), "Files");
+    const json_t *list = s->kind == SOURCE_HF
+                             ? json_object_get(j, "siblings")
+                             : json_object_get(json_object_get(j, "Data"), "Files");
     const char *message = text_of(j, "Message");
     int code = 0;
     if (!json_is_array(list))
@@ -123,10 +125,11 @@ int source_list(const struct source *s, const struct http_site *site, const stru
     int code = source_list_url(s, site, url, sizeof url, err);
     if (code == 0)
         code = http_text(url, site, o, LIST_MAX, &text, &n, err);
-    json_t *j = code == 0 ? json_loadb(text, n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &je) : NULL;
+    json_t *j =
+        code == 0 ? json_loadb(text, n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &je) : NULL;
     if (code == 0 && !j)
-        code = sp_fail(err, SP_EFORMAT, "%.200s: the answer is no JSON: %.100s: is this a hub?", url,
-                       je.text);
+        code = sp_fail(err, SP_EFORMAT, "%.200s: the answer is no JSON: %.100s: is this a hub?",
+                       url, je.text);
     if (code == 0)
         code = read_listing(s, j, o, out, err);
     json_decref(j);

@@ -27,8 +27,10 @@ int progress_divide(struct progress *p, uint64_t size, sp_error *err)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     for (size_t i = 0; i < p->n; i++) {
         uint64_t end = (i + 1) * step;
-        p->segments[i] = (struct segment){
-            .start = i * step, .end = size == 0 ? UINT64_MAX : end < size ? end : size};
+        p->segments[i] = (struct segment){.start = i * step,
+                                          .end = size == 0    ? UINT64_MAX
+                                                 : end < size ? end
+                                                              : size};
     }
     return 0;
 }
@@ -86,7 +88,8 @@ static bool recall(struct progress *p, const json_t *j)
     const json_t *done = json_object_get(j, "done");
     uint64_t size = number_of(json_object_get(j, "size"));
     int64_t have = file_size(p->part);
-    if (size == 0 || have < 0 || progress_divide(p, size, NULL) < 0 || json_array_size(done) != p->n)
+    if (size == 0 || have < 0 || progress_divide(p, size, NULL) < 0 ||
+        json_array_size(done) != p->n)
         return false;
     for (size_t i = 0; i < p->n; i++) {
         struct segment *s = &p->segments[i];
@@ -115,8 +118,8 @@ int progress_open(struct progress *p, const char *path, const struct remote_file
     p->fd = open(p->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (p->fd < 0)
         return sp_fail(err, SP_EIO, "%.200s: %s", p->part, strerror(errno));
-    json_t *j = file_read(p->state, STATE_MAX, &text, &n, NULL) == 0 ? json_loadb(text, n, 0, NULL)
-                                                                     : NULL;
+    json_t *j =
+        file_read(p->state, STATE_MAX, &text, &n, NULL) == 0 ? json_loadb(text, n, 0, NULL) : NULL;
     bool known = j && same_file(j, file, origin) && recall(p, j);
     if (known && strcmp(text_of(j, "origin"), origin) == 0)
         snprintf(p->etag, sizeof p->etag, "%s", text_of(j, "etag"));

@@ -69,9 +69,9 @@ static int fetch_one(struct job *j, const struct source *s, const struct http_si
     char *path = path_join(j->folder, path_base(f->name));
     struct fetch one = {.url = url, .path = path, .file = f, .site = site, .tracker = t};
     one.connections = j->o->connections > 0 ? j->o->connections : 4;
-    int code = path ? source_file_url(s, site, f->name, j->pinned ? j->commit : "", url, sizeof url,
-                                      err)
-                    : sp_fail(err, SP_ENOMEM, "out of memory");
+    int code =
+        path ? source_file_url(s, site, f->name, j->pinned ? j->commit : "", url, sizeof url, err)
+             : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0)
         code = http_check_url(url, NULL, site->plain, err);
     if (code == 0 && here_already(f, path))
@@ -134,10 +134,11 @@ static int expect_sum(const struct job *j, const char *spec, struct file_list *f
         return 0;
     struct remote_file *f = &files->files[0];
     if (f->sha256[0] && strcasecmp(f->sha256, sum) != 0)
-        return sp_fail(err, SP_ECHECKSUM,
-                       "%.150s: the hub's file has sha256 %s, expected %s: to take it as it is now, "
-                       "pull that address instead of the name",
-                       spec, f->sha256, sum);
+        return sp_fail(
+            err, SP_ECHECKSUM,
+            "%.150s: the hub's file has sha256 %s, expected %s: to take it as it is now, "
+            "pull that address instead of the name",
+            spec, f->sha256, sum);
     snprintf(f->sha256, sizeof f->sha256, "%s", sum);
     return 0;
 }
@@ -229,8 +230,9 @@ static int from_source(struct job *j, const char *spec, sp_error *err)
     if (j->o->revision) {
         if ((s.kind != SOURCE_HF && s.kind != SOURCE_MS) ||
             strlen(j->o->revision) >= sizeof s.revision || !source_file_ok(j->o->revision))
-            return sp_fail(err, SP_EUSAGE, "--revision %.80s: a branch, tag or commit of a hub's "
-                                           "repository is expected",
+            return sp_fail(err, SP_EUSAGE,
+                           "--revision %.80s: a branch, tag or commit of a hub's "
+                           "repository is expected",
                            j->o->revision);
         snprintf(s.revision, sizeof s.revision, "%s", j->o->revision);
     }
@@ -312,8 +314,9 @@ static int from_catalogue(struct job *j, sp_error *err)
     size_t n = usable(j, specs);
     sp_error last = {0};
     if (n == 0)
-        return sp_fail(err, SP_EUSAGE, "%s: has no source '%.40s': hf, ms and pip are names of sources",
-                       j->name, j->o->source);
+        return sp_fail(err, SP_EUSAGE,
+                       "%s: has no source '%.40s': hf, ms and pip are names of sources", j->name,
+                       j->o->source);
     int code = j->o->offline ? 0 : race(j, specs, &n, err);
     if (code == 0 && n == 0)
         code = sp_fail(err, SP_ENETWORK,

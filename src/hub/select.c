@@ -23,12 +23,19 @@ static bool is_tensors(const char *name)
 
 bool select_needed(const char *name)
 {
-    static const char *const exact[] = {
-        "config.json",       "generation_config.json",       "tokenizer.json",
-        "tokenizer.model",   "tokenizer_config.json",        "chat_template.jinja",
-        "vocab.json",        "merges.txt",                   "added_tokens.json",
-        "chat_template.json", "model.safetensors.index.json", "special_tokens_map.json",
-        "LICENSE"};
+    static const char *const exact[] = {"config.json",
+                                        "generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer.model",
+                                        "tokenizer_config.json",
+                                        "chat_template.jinja",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "added_tokens.json",
+                                        "chat_template.json",
+                                        "model.safetensors.index.json",
+                                        "special_tokens_map.json",
+                                        "LICENSE"};
     for (size_t i = 0; i < SP_COUNT(exact); i++)
         if (strcmp(name, exact[i]) == 0)
             return true;
@@ -108,8 +115,8 @@ static bool stands_for_model(const char *name)
 
 static bool wanted_gguf(const char *name, const char *what, bool quantization)
 {
-    return is_gguf(name) && (!*what || (quantization ? has_quantization(name, what)
-                                                     : matches(name, what)));
+    return is_gguf(name) &&
+           (!*what || (quantization ? has_quantization(name, what) : matches(name, what)));
 }
 
 static uint64_t set_bytes(const struct file_list *all, const char *first)
@@ -201,20 +208,21 @@ static int select_gguf(const struct source *s, const struct file_list *all,
     if (n > 1) {
         pull_note(o, "%s holds %zu that fit:", s->repo, n);
         tell_choice(s, all, what, quantization, o);
-        return sp_fail(err, SP_EUSAGE, "%s: %zu files fit '%s': name one of those above", s->repo, n,
-                       *what ? what : "*.gguf");
+        return sp_fail(err, SP_EUSAGE, "%s: %zu files fit '%s': name one of those above", s->repo,
+                       n, *what ? what : "*.gguf");
     }
     if (n == 1)
         return take_set(s, all, first, out, err);
     if (count_sets(all, "", false, &first) > 0) {
         tell_choice(s, all, "", false, o);
-        return sp_fail(err, SP_ENOTFOUND, "%s: no file or quantization '%s' there: name one of those "
-                                          "above",
+        return sp_fail(err, SP_ENOTFOUND,
+                       "%s: no file or quantization '%s' there: name one of those "
+                       "above",
                        s->repo, what);
     }
     return sp_fail(err, SP_ENOTFOUND,
-                   "%s: no file '%s' at revision %s: look at the repository's list of files", s->repo,
-                   what, source_revision(s));
+                   "%s: no file '%s' at revision %s: look at the repository's list of files",
+                   s->repo, what, source_revision(s));
 }
 
 static int no_model(const struct source *s, const struct file_list *all, sp_error *err)
@@ -223,10 +231,11 @@ static int no_model(const struct source *s, const struct file_list *all, sp_erro
         if (str_ends(str_of(all->files[i].name), ".bin") ||
             str_ends(str_of(all->files[i].name), ".pth") ||
             str_ends(str_of(all->files[i].name), ".pt"))
-            return sp_fail(err, SP_EUNSUPPORTED,
-                           "%s: its weights are Python pickles (%.100s), which can run code and are "
-                           "not loaded: look for safetensors or GGUF of this model",
-                           s->repo, all->files[i].name);
+            return sp_fail(
+                err, SP_EUNSUPPORTED,
+                "%s: its weights are Python pickles (%.100s), which can run code and are "
+                "not loaded: look for safetensors or GGUF of this model",
+                s->repo, all->files[i].name);
     return sp_fail(err, SP_ENOTFOUND,
                    "%s: the repository holds neither safetensors with config.json nor GGUF files "
                    "(%zu files)",

@@ -149,8 +149,8 @@ static int keep_token(const char *text, const char *from, char *out, size_t room
         n--;
     for (size_t i = 0; i < n; i++)
         if (text[i] <= ' ' || text[i] > '~')
-            return sp_fail(err, SP_EINVAL, "%.200s: holds no token: one line of letters is expected",
-                           from);
+            return sp_fail(err, SP_EINVAL,
+                           "%.200s: holds no token: one line of letters is expected", from);
     return put(out, room, text, n, from, err);
 }
 
@@ -212,8 +212,8 @@ int source_sites(const struct source *s, const struct pull_opts *o, struct http_
     int code = 0;
     *n = 0;
     if (s->kind == SOURCE_URL) {
-        out[(*n)++] = (struct http_site){.timeout = o->timeout,
-                                         .plain = strncmp(s->url, "http://", 7) == 0};
+        out[(*n)++] =
+            (struct http_site){.timeout = o->timeout, .plain = strncmp(s->url, "http://", 7) == 0};
         return 0;
     }
     for (size_t i = 0; i < o->n_endpoints && code == 0 && *n < SITES_MAX; i++)

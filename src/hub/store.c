@@ -474,8 +474,8 @@ int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_re
     struct check c = {json_object_get(meta, "files"), o, out, err};
     if (code == 0 && !json_is_object(c.files))
         code = folder && file_is_dir(folder)
-                   ? sp_fail(err, SP_EFORMAT, "%s: its " STORE_META " is gone or damaged: pull it again",
-                             name)
+                   ? sp_fail(err, SP_EFORMAT,
+                             "%s: its " STORE_META " is gone or damaged: pull it again", name)
                    : store_not_found(h, name, err);
     if (code == 0)
         json_object_foreach((json_t *)(uintptr_t)c.files, file, want)

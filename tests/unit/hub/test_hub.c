@@ -29,9 +29,10 @@ static void test_sources(void **state)
     assert_string_equal(source_revision(&s), "master");
     assert_int_equal(source_parse("hf:a/b", &s, &err), 0);
     assert_string_equal(source_revision(&s), "main");
-    static const char *const bad[] = {"hf:",       "hf:a",          "hf:a/b/c",   "hf:/b", "hf:a/",
-                                      "hf:a/b:/x", "hf:a/b:../x",   "hf:a/b@../x", "hf:a b/c",
-                                      "hf:a/b:x#y", "hf:a/b@x?y=z", "ms:a/..",    "pip:x==1:2-1:.bin"};
+    static const char *const bad[] = {
+        "hf:",          "hf:a",        "hf:a/b/c",         "hf:/b",    "hf:a/",
+        "hf:a/b:/x",    "hf:a/b:../x", "hf:a/b@../x",      "hf:a b/c", "hf:a/b:x#y",
+        "hf:a/b@x?y=z", "ms:a/..",     "pip:x==1:2-1:.bin"};
     for (size_t i = 0; i < SP_COUNT(bad); i++)
         assert_true(source_parse(bad[i], &s, &err) < 0);
     char long_spec[700];
@@ -98,8 +99,9 @@ static void test_safe_names(void **state)
 {
     (void)state;
     static const char *const good[] = {"model.gguf", "Q4/model.gguf", "a-b_c+1.json"};
-    static const char *const bad[] = {"",     "/x",    "../x", "a/../b", ".x", "a/.x", "x/", "a b",
-                                      "a\nb", "a\\b",  "a?b",  "a#b",    "a%2e", "sampan.json"};
+    static const char *const bad[] = {"",     "/x",  "../x", "a/../b",     ".x",
+                                      "a/.x", "x/",  "a b",  "a\nb",       "a\\b",
+                                      "a?b",  "a#b", "a%2e", "sampan.json"};
     for (size_t i = 0; i < SP_COUNT(good); i++)
         assert_true(source_file_ok(good[i]));
     for (size_t i = 0; i < SP_COUNT(bad); i++)
@@ -146,9 +148,10 @@ static void test_choosing(void **state)
     (void)state;
     const char *repo = "config.json README.md model.safetensors pytorch_model.bin onnx/model.onnx";
     assert_int_equal(choose("", repo, "config.json model.safetensors"), 0);
-    assert_int_equal(choose("", "config.json model-00001-of-00002.safetensors "
-                                "model-00002-of-00002.safetensors model.safetensors.index.json "
-                                "consolidated.safetensors",
+    assert_int_equal(choose("",
+                            "config.json model-00001-of-00002.safetensors "
+                            "model-00002-of-00002.safetensors model.safetensors.index.json "
+                            "consolidated.safetensors",
                             "config.json model-00001-of-00002.safetensors "
                             "model-00002-of-00002.safetensors model.safetensors.index.json"),
                      0);
@@ -159,15 +162,17 @@ static void test_choosing(void **state)
     assert_int_equal(choose("*Q8*", quants, "m-Q8_0.gguf"), 0);
     assert_int_equal(choose("*", quants, ""), SP_EUSAGE);
     assert_int_equal(choose("Q9", quants, ""), SP_ENOTFOUND);
-    assert_int_equal(choose("Q4_K_M", "x-q4_k_m.gguf x-q4_k_m-00001-of-00002.gguf "
-                                      "x-q4_k_m-00002-of-00002.gguf",
+    assert_int_equal(choose("Q4_K_M",
+                            "x-q4_k_m.gguf x-q4_k_m-00001-of-00002.gguf "
+                            "x-q4_k_m-00002-of-00002.gguf",
                             "x-q4_k_m.gguf"),
                      0);
     assert_int_equal(choose("q4_k_m", "x-q4_k_m-00002-of-00002.gguf x-q4_k_m-00001-of-00002.gguf",
                             "x-q4_k_m-00002-of-00002.gguf x-q4_k_m-00001-of-00002.gguf"),
                      0);
-    assert_int_equal(choose("q4_k_m", "x-q4_k_m-00001-of-00003.gguf x-q4_k_m-00002-of-00003.gguf", NULL),
-                     SP_EFORMAT);
+    assert_int_equal(
+        choose("q4_k_m", "x-q4_k_m-00001-of-00003.gguf x-q4_k_m-00002-of-00003.gguf", NULL),
+        SP_EFORMAT);
     assert_int_equal(choose("", "README.md", ""), SP_ENOTFOUND);
     assert_int_equal(choose("", "config.json pytorch_model.bin", ""), SP_EUNSUPPORTED);
 }
@@ -195,7 +200,8 @@ static void test_catalogue(void **state)
         assert_int_equal(store_name_check(e->name, &err), 0);
         assert_ptr_equal(catalogue_find(e->name), e);
         assert_true(!e->sha256 || strlen(e->sha256) == 64);
-        assert_true(e->title && e->family && e->license && e->languages && e->chat && e->sources[0]);
+        assert_true(e->title && e->family && e->license && e->languages && e->chat &&
+                    e->sources[0]);
         for (size_t k = 0; k < SP_COUNT(e->sources) && e->sources[k]; k++)
             assert_int_equal(source_parse(e->sources[k], &s, &err), 0);
         starters += e->starter;
@@ -259,8 +265,8 @@ static void test_progress(void **state)
 
 static void test_progress_of_huge_files(void **state)
 {
-    static const uint64_t sizes[] = {1, (uint64_t)4 << 20, ((uint64_t)4 << 20) + 1, (uint64_t)5 << 30,
-                                     (uint64_t)700 << 30};
+    static const uint64_t sizes[] = {1, (uint64_t)4 << 20, ((uint64_t)4 << 20) + 1,
+                                     (uint64_t)5 << 30, (uint64_t)700 << 30};
     sp_error err = {0};
     (void)state;
     for (size_t i = 0; i < SP_COUNT(sizes); i++) {
@@ -305,11 +311,16 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_safe_names),
-        cmocka_unit_test(test_choosing),      cmocka_unit_test(test_catalogue),
-        cmocka_unit_test(test_memory),        cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_progress_of_huge_files), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_safe_names),
+        cmocka_unit_test(test_choosing),
+        cmocka_unit_test(test_catalogue),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_progress_of_huge_files),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
