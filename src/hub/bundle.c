@@ -241,6 +241,18 @@ static bool is_sum(const char *s)
     return s && strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
+/* What is shown to people: no control characters, which could play with a terminal. */
+static bool plain_text(const json_t *j, const char *key)
+{
+    const char *s = text_of(j, key);
+    if (!s)
+        return true;
+    for (const char *p = s; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return false;
+    return strlen(s) < 1024;
+}
+
 /* Every name, length and sum in it must be one that an export can write. */
 static int check_manifest(const struct bundle *b, const json_t *m, sp_error *err)
 {
@@ -252,6 +264,9 @@ static int check_manifest(const struct bundle *b, const json_t *m, sp_error *err
         return refuse(b, "a bundle of a newer kind: a newer sampan reads it", err);
     if (!name || store_name_check(name, NULL) < 0)
         return refuse(b, "the model's name in it is none", err);
+    if (!plain_text(m, "source") || !plain_text(m, "revision") || !plain_text(m, "commit") ||
+        !plain_text(m, "license"))
+        return refuse(b, "its manifest holds text that is not plain", err);
     if (!json_is_array(files) || json_array_size(files) == 0 || json_array_size(files) > FILES_MAX)
         return refuse(b, "its manifest lists no files, or too many", err);
     for (size_t i = 0; i < json_array_size(files); i++) {

@@ -91,6 +91,20 @@ static bool tag_fits(struct download *d, const struct http_reply *r)
     return true;
 }
 
+/* A length that only the answer tells. */
+static bool room_for(struct line *l, uint64_t size)
+{
+    struct download *d = l->d;
+    uint64_t left = d->f->file->bytes ? UINT64_MAX : file_space_free(d->p.part);
+    if (size <= left)
+        return true;
+    sp_fail(&d->last, SP_ENOSPACE,
+            "%.200s: the file has %.0f MB, and %.0f MB are free: make room or "
+            "set --store",
+            what_of(d), (double)size / 1e6, (double)left / 1e6);
+    return false;
+}
+
 static enum verdict check_ranged(struct line *l)
 {
     struct download *d = l->d;
@@ -105,7 +119,7 @@ static enum verdict check_ranged(struct line *l)
     if (d->p.size == 0 && r->range_total == 0)
         return bad(l, FILE_FATAL, "the server does not tell how long the file is");
     if (d->p.size == 0) { /* the first answer tells the length: now it can be divided */
-        if (progress_divide(&d->p, r->range_total, &d->last) < 0)
+        if (!room_for(l, r->range_total) || progress_divide(&d->p, r->range_total, &d->last) < 0)
             return FILE_FATAL;
         l->at = &d->p.segments[0];
         l->at->taken = true;
@@ -135,7 +149,7 @@ static enum verdict check_stream(struct line *l)
         pull_note(d->f->tracker->opts, "%s: %s: starting over", what_of(d),
                   changed ? "the file changed" : "the server sends the whole file again");
     release_others(d, l);
-    if (progress_reset(&d->p, size, &d->last) < 0)
+    if (!room_for(l, size) || progress_reset(&d->p, size, &d->last) < 0)
         return FILE_FATAL;
     tag_fits(d, &l->q.reply);
     d->whole_only = l->ranged && !changed;

@@ -260,7 +260,7 @@ class Hubs:
             body = body[:-8] + b"\xff" * 8
         h.send_response(206 if ranged else 200)
         if ranged and kind != "no content-range":
-            shift, total = (1, len(data)) if kind == "shifted" else (0, len(data) + 7 if kind == "total" else len(data))
+            shift, total = (1, len(data)) if kind == "shifted" else (0, {"total": len(data) + 7, "petabytes": 1 << 60}.get(kind, len(data)))
             h.send_header("Content-Range", f"bytes {start + shift}-{end - 1 + shift}/{total}")
         for name, v in [*headers, ("ETag", tag), ("Accept-Ranges", "bytes")]:
             h.send_header(name, v)

@@ -272,6 +272,15 @@ def test_an_address_without_length_is_not_believed(hubs, store, tmp_path):
     assert sampan("pull", f"{hubs.url}/{REPO}/resolve/main/{FILE}", env=env).returncode == 0
 
 
+def test_an_address_of_a_file_beyond_any_disk(hubs, store, tmp_path):
+    hubs.repos[REPO] = {FILE: GGUF}
+    hubs.through_cdn = False
+    hubs.faults["hub"] = ["petabytes:"]
+    done = sampan("pull", f"{hubs.url}/{REPO}/resolve/main/{FILE}", env=hub_env(hubs, store, tmp_path))
+    assert done.returncode == 1 and "make room" in done.stderr
+    assert_nothing_stored(store)
+
+
 def test_modelscope_files_of_another_commit(hubs, store, tmp_path):
     hubs.repos[REPO] = {FILE: GGUF}
     assert_whole(sampan("pull", f"{MS}@v2", env=hub_env(hubs, store, tmp_path)), store, GGUF, f"{MS}@v2")

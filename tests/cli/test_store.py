@@ -165,6 +165,7 @@ HOSTILE = {
     "a newer version": (bundle(manifest(version=2), MODEL), "newer kind"),
     "no files in the manifest": (bundle(manifest(files=[]), MODEL), "no files"),
     "a file twice": (bundle(manifest(files=manifest()["files"] * 2), MODEL, MODEL), "twice"),
+    "an escape for the terminal": (bundle(manifest(source="\033]0;evil\007"), MODEL), "not plain"),
     "no sum": (bundle(manifest(files=[{"name": "tiny.gguf", "bytes": 1}]), MODEL), "no sum"),
     "a negative length": (bundle(manifest(files=[{"name": "tiny.gguf", "bytes": -5, "sha256": sha256(b"")}]), MODEL), "no length"),
     "a length beyond any disk": (bundle(manifest(files=[{"name": "tiny.gguf", "bytes": 1 << 60, "sha256": sha256(b"")}]), MODEL), "make room"),
