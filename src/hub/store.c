@@ -472,8 +472,10 @@ int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_re
     json_t *want;
     *out = (struct verify_result){0};
     struct check c = {json_object_get(meta, "files"), o, out, err};
+    if (code == 0 && !folder)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && !json_is_object(c.files))
-        code = folder && file_is_dir(folder)
+        code = file_is_dir(folder)
                    ? sp_fail(err, SP_EFORMAT,
                              "%s: its " STORE_META " is gone or damaged: pull it again", name)
                    : store_not_found(h, name, err);
