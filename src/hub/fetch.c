@@ -588,7 +588,8 @@ int fetch_file(struct fetch *f, sp_error *err)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     d->f = f;
     d->limit = f->connections < 1 ? 1 : f->connections < LINES_MAX ? f->connections : LINES_MAX;
-    int code = progress_open(&d->p, f->path, f->file, f->site->endpoint, &d->last);
+    int code = progress_open(&d->p, f->path, f->file,
+                             f->site->endpoint[0] ? f->site->endpoint : f->url, &d->last);
     if (code > 0) {
         uint64_t done = progress_done(&d->p);
         f->tracker->resumed += done;

@@ -18,8 +18,8 @@ struct segment {
 struct progress {
     char *part, *state;
     int fd;
-    uint64_t size; /* of the whole file; 0: unknown */
-    char etag[256], origin[300], sum[65];
+    uint64_t size;                         /* of the whole file; 0: unknown */
+    char etag[256], origin[2048], sum[65]; /* origin: the hub's address, or the file's */
     struct segment *segments;
     size_t n;
     double saved; /* clock_seconds of the last save */
