@@ -281,7 +281,7 @@ static int race(struct job *j, const char *specs[SITES_MAX], size_t *n, sp_error
     int code = 0;
     for (; hubs < *n && !is_pip(specs[hubs]) && code == 0; hubs++) {
         struct source s;
-        struct http_site all[SITES_MAX];
+        struct http_site all[SITES_MAX] = {0};
         code = source_parse(specs[hubs], &s, err);
         if (code == 0)
             code = source_sites(&s, j->o, all, &sites, err);
