@@ -88,23 +88,24 @@ static int open_folder(checkpoint *c, const char *dir, sp_error *err)
     return code;
 }
 
-/* The only .gguf file of a folder, or the first of the only split one; NULL when there is none, "" when there are
- * several. 0 or SP_ENOMEM. */
-static int only_gguf(const char *dir, char **found)
+/* *file: the only .gguf file of a folder, or the first of the only split one; NULL when there is none. */
+static int only_gguf(const char *dir, char **file, sp_error *err)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
     int code = 0;
-    while (d && code == 0 && (e = readdir(d)) != NULL) {
+    *file = NULL;
+    while (code == 0 && d && (e = readdir(d)) != NULL) {
         if (!str_ends(str_of(e->d_name), ".gguf") || gguf_is_later_part(e->d_name))
             continue;
-        bool several = *found != NULL;
-        sp_free(*found);
-        *found = several ? sp_strdup("") : path_join(dir, e->d_name);
-        if (!*found)
-            code = SP_ENOMEM;
-        if (several)
+        if (*file) {
+            code = sp_fail(err, SP_EUSAGE,
+                           "%.200s: several GGUF files are in this folder: name one", dir);
             break;
+        }
+        *file = path_join(dir, e->d_name);
+        if (!*file)
+            code = sp_fail(err, SP_ENOMEM, "out of memory");
     }
     if (d)
         closedir(d);
@@ -113,22 +114,19 @@ static int only_gguf(const char *dir, char **found)
 
 static int open_dir(checkpoint *c, const char *dir, sp_error *err)
 {
-    char *config = path_join(dir, "config.json"), *file = NULL;
-    bool folder = config && file_exists(config);
-    int code = !config ? SP_ENOMEM : folder ? 0 : only_gguf(dir, &file);
-    sp_free(config);
-    if (code < 0)
-        code = sp_fail(err, code, "%.200s: out of memory", dir);
-    else if (folder)
-        code = open_folder(c, dir, err);
-    else if (file && *file)
-        code = open_gguf(c, file, err);
-    else if (file)
-        code =
-            sp_fail(err, SP_EUSAGE, "%.200s: several GGUF files are in this folder: name one", dir);
-    else
+    char *file = path_join(dir, "config.json");
+    if (!file)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    bool folder = file_exists(file);
+    sp_free(file);
+    if (folder)
+        return open_folder(c, dir, err);
+    int code = only_gguf(dir, &file, err);
+    if (code == 0 && !file)
         code = sp_fail(err, SP_ENOTFOUND,
                        "%.200s: no model in this folder: neither config.json nor a GGUF file", dir);
+    if (code == 0)
+        code = open_gguf(c, file, err);
     sp_free(file);
     return code;
 }

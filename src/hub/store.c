@@ -109,17 +109,20 @@ void store_unlock(int fd)
 
 /* Visits the regular files right in a folder. */
 static int folder_files(const char *path,
-                        int (*visit)(void *arg, const char *name, const char *full), void *arg)
+                        int (*visit)(void *arg, const char *name, const char *full), void *arg,
+                        sp_error *err)
 {
     DIR *d = opendir(path);
     struct dirent *e;
     int code = 0;
     if (!d)
-        return SP_ENOTFOUND;
+        return sp_fail(err, SP_EIO, "%.200s: %s", path, strerror(errno));
     while (code == 0 && (e = readdir(d)) != NULL) {
         struct stat st;
         char *full = path_join(path, e->d_name);
-        if (full && e->d_name[0] != '.' && stat(full, &st) == 0 && S_ISREG(st.st_mode))
+        if (!full)
+            code = sp_fail(err, SP_ENOMEM, "out of memory");
+        else if (e->d_name[0] != '.' && stat(full, &st) == 0 && S_ISREG(st.st_mode))
             code = visit(arg, e->d_name, full);
         sp_free(full);
     }
@@ -157,7 +160,7 @@ static int write_meta(const char *folder, const char *name, const struct origin 
                       sp_error *err)
 {
     struct description d = {.files = json_object(), .err = err};
-    int code = folder_files(folder, describe, &d);
+    int code = folder_files(folder, describe, &d, err);
     char *path = path_join(folder, STORE_META), *text = NULL;
     json_t *meta = json_pack("{s:s,s:s,s:s*,s:s*,s:s?,s:I,s:I,s:o}", "name", name, "source",
                              from->source ? from->source : "", "revision", from->revision, "commit",
@@ -228,7 +231,7 @@ int store_space(const hub *h, const char *folder, const char *name, uint64_t byt
 {
     struct usage u = {0};
     uint64_t left = file_space_free(folder);
-    folder_files(folder, add_usage, &u);
+    folder_files(folder, add_usage, &u, NULL);
     uint64_t need = (bytes > u.bytes ? bytes - u.bytes : 0) + SPARE_BYTES;
     if (bytes == 0 || left >= need)
         return 0;
@@ -489,7 +492,7 @@ int hub_verify(hub *h, const char *name, struct verify_opts *o, struct verify_re
                 code = check_file(&c, folder, file, want);
         }
     if (code == 0)
-        code = folder_files(folder, extra_file, &c);
+        code = folder_files(folder, extra_file, &c, err);
     json_decref(meta);
     sp_free(folder);
     return code;

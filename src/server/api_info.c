@@ -59,6 +59,12 @@ void api_version(struct call *c)
                              info.compute));
 }
 
+void api_openapi(struct call *c)
+{
+    c->reply = sp_strdup(openapi_json);
+    c->status = c->reply ? 200 : 500;
+}
+
 void api_root(struct call *c)
 {
     static const char page[] =
@@ -72,6 +78,8 @@ void api_root(struct call *c)
         "<tr><td><code>POST /tokenize</code>, <code>/detokenize</code><td>text and tokens"
         "<tr><td><code>GET /health</code>, <code>/livez</code>, <code>/readyz</code><td>is it well"
         "<tr><td><code>GET /version</code><td>what runs"
+        "<tr><td><a href=\"/openapi.json\"><code>GET /openapi.json</code></a><td>all of it, "
+        "described"
         "</table><p>在这里可以用 OpenAI 的接口与模型对话。</p></html>\n";
     c->reply = sp_strdup(page);
     c->status = c->reply ? 200 : 500;

@@ -3,6 +3,7 @@
 
 static const struct route routes[] = {
     {"/", EVHTTP_REQ_GET, true, NULL, api_root},
+    {"/openapi.json", EVHTTP_REQ_GET, true, NULL, api_openapi},
     {"/health", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/livez", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/readyz", EVHTTP_REQ_GET, true, NULL, api_health},

@@ -197,5 +197,8 @@ void api_model(struct call *c);
 void api_health(struct call *c);
 void api_version(struct call *c);
 void api_root(struct call *c);
+void api_openapi(struct call *c);
+
+extern const char openapi_json[]; /* src/server/openapi.json, built in by tools/embed.cmake */
 
 #endif

@@ -81,7 +81,7 @@ def test_wrong_words(full, tmp_path, args, code, words):
     assert done.returncode == code and words in done.stderr, done.stderr
 
 
-def test_verify_finds_what_changed(full):
+def test_verify_finds_what_changed(full, tmp_path):
     folder = Path(full["SAMPAN_STORE"]) / "models" / "llama"
     done = sampan("store", "verify", env=full)
     assert done.returncode == 0 and "tiny/tiny.gguf: fine" in done.stdout and "llama/config.json: fine" in done.stdout
@@ -97,8 +97,8 @@ def test_verify_finds_what_changed(full):
                  "stray.bin: not part"):
         assert f"llama/{line}" in done.stdout
     assert sampan("store", "verify", "tiny", "--quiet", env=full).stdout == ""
-    done = sampan("store", "export", "llama", "/tmp/never-written.tar", env=full)
-    assert done.returncode == 1 and not Path("/tmp/never-written.tar").exists()
+    done = sampan("store", "export", "llama", tmp_path / "never.tar", env=full)
+    assert done.returncode == 1 and list(tmp_path.glob("never*")) == []
 
 
 # ---- bundles that must be refused ----

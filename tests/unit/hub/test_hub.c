@@ -308,6 +308,52 @@ static void test_failing_allocations(void **state)
     fail_msg("allocations never stop failing");
 }
 
+/* A bundle is read with every allocation failing in turn: the model is there whole, or not at all. */
+static void test_import_without_memory(void **state)
+{
+    char folder[] = "/tmp/sampan-import-XXXXXX";
+    struct pull_opts o = {.spec = TEST_DATA "/models/qwen2-gguf/model.gguf", .force = true};
+    hub *h = NULL;
+    sp_error err = {0};
+    char *path = NULL;
+    bool done = false;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    char *bundle = path_join(folder, "b.tar");
+    assert_int_equal(hub_open(folder, &h, &err), 0);
+    assert_int_equal(hub_pull(h, &o, &path, &err), 0);
+    sp_free(path);
+    assert_int_equal(hub_export(h, "model", bundle, &o, &err), 0);
+    o.name = "copy";
+    for (long n = 1; n < 2000 && !done; n++) {
+        struct stored_model *m = NULL;
+        size_t count = 0;
+        path = NULL;
+        sp_alloc_fail_nth(n);
+        int code = hub_import(h, bundle, &o, &path, &err);
+        done = sp_alloc_count() < n;
+        sp_alloc_fail_nth(0);
+        sp_free(path);
+        assert_int_equal(hub_list(h, &m, &count, &err), 0);
+        stored_models_free(m, count);
+        assert_true(code == 0 || !done);
+        if (count == 2) {
+            struct verify_opts vo = {0};
+            struct verify_result r;
+            uint64_t freed;
+            assert_int_equal(hub_verify(h, "copy", &vo, &r, &err), 0);
+            assert_int_equal(r.bad, 0);
+            assert_int_equal(hub_remove(h, "copy", &freed, &err), 0);
+        } else {
+            assert_true(code < 0 && count == 1);
+        }
+    }
+    assert_true(done);
+    hub_close(h);
+    assert_int_equal(file_remove_tree(folder, &err), 0);
+    sp_free(bundle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_progress_of_huge_files),
         cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_import_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,57 @@
+"""/openapi.json says what the code does: its routes, its parameters, and the errors it answers with."""
+import json
+import re
+import urllib.error
+import urllib.request
+
+from conftest import ROOT
+
+SERVER = ROOT / "src/server"
+
+
+def ask(url, body=None):
+    """The status and the JSON of one answer, whatever the status."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=60) as r:
+            return r.status, json.load(r)
+    except urllib.error.HTTPError as r:
+        return r.code, json.load(r)
+
+
+def schemas(doc):
+    return doc["components"]["schemas"]
+
+
+def test_every_route_is_described_and_no_other(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    table = re.findall(r'\{"(/[^"]*)", EVHTTP_REQ_(\w+), (true|false)', (SERVER / "routes.c").read_text())
+    code = {(path + "{model}" if path == "/v1/models/" else path, method.lower(), is_open == "true")
+            for path, method, is_open in table}
+    said = {(path, method, op.get("security") == []) for path, item in doc["paths"].items() for method, op in item.items()}
+    assert len(code) > 10 and said == code
+    assert doc["info"]["version"] == ask(fast.url + "/version")[1]["version"]
+
+
+def test_every_parameter_read_is_described_and_no_other(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    reads = re.compile(r'(?:request_\w+\(c, body|json_object_get\(body), "(\w+)"')
+    shared = set(reads.findall((SERVER / "request.c").read_text()))
+    for file, name in (("api_chat.c", "ChatRequest"), ("api_completions.c", "CompletionRequest")):
+        code = shared | set(reads.findall((SERVER / file).read_text()))
+        assert set(schemas(doc)[name]["properties"]) == code, name
+
+
+def test_ranges_are_the_server_s(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    body = {"model": fast.model, "messages": [{"role": "user", "content": "Hi"}]}
+    tried = 0
+    for name, schema in schemas(doc)["ChatRequest"]["properties"].items():
+        for bound, step in (("minimum", -1), ("maximum", 1)):
+            if bound in schema:
+                status, said = ask(fast.url + "/v1/chat/completions", {**body, name: schema[bound] + step})
+                error = said["error"]
+                assert (status, error["param"]) == (400, name)
+                assert set(error) == set(schemas(doc)["Error"]["properties"]["error"]["required"])
+                tried += 1
+    assert tried > 15
