@@ -264,7 +264,7 @@ bool dict_put(struct render *r, struct dict *d, struct value key, struct value v
         render_fail(r, "a value of type %s cannot be a key", value_type(&key));
         return false;
     }
-    if (d->n == d->cap && !dict_grow(r, d))
+    if ((!d->values || d->n == d->cap) && !dict_grow(r, d))
         return false;
     if (d->slots)
         *slot_of(d, &key) = (uint32_t)d->n + 1;
