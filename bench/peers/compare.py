@@ -45,11 +45,13 @@ def output_of(command, env):
 
 
 def first_output(command, env):
-    """Milliseconds from the program's start to the first byte of its answer."""
+    """Milliseconds from the program's start to the first text of its answer (llama.cpp prints empty lines before)."""
     begin = time.monotonic()
     with subprocess.Popen([str(c) for c in command], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL) as running:
-        byte = os.read(running.stdout.fileno(), 1)
+        byte = b" "
+        while byte.isspace():
+            byte = os.read(running.stdout.fileno(), 1)
         taken = time.monotonic() - begin
         running.communicate(timeout=LIMIT)
     if not byte or running.returncode != 0:
