@@ -6,27 +6,23 @@
  * -f the float32 products. Prints a Markdown table: medians of GOPS (2 x weights x rows / time) with
  * the share of the measured int8 dot product peak, and of GB/s of packed weights read with the share of
  * the measured read bandwidth. Enough copies of each matrix are taken in turn that no cache holds them. */
-#include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/base.h"
 #include "base/clock.h"
 #include "base/pool.h"
+#include "bench/limits.h"
+#include "bench/stats.h"
 #include "kernel/kernel.h"
 
 #define COLD_BYTES ((size_t)192 << 20) /* more than any cache here */
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MAX_REPS 4096
 #define MAX_THREADS 64
-#define PROBES 15
-
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
+#define PROBES 10 /* measurements of the limits */
 
 struct setup {
     const struct kernel_ops *ops;
@@ -54,144 +50,6 @@ struct machine {
     uint8_t *data;     /* room for COLD_BYTES of matrices */
     double peak, read; /* operations/s, bytes/s */
 };
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, compare_doubles);
-    return v[n / 2];
-}
-
-static double most(const double *v, int n)
-{
-    double best = v[0];
-    for (int i = 1; i < n; i++)
-        best = v[i] > best ? v[i] : best;
-    return best;
-}
-
-/* --- what the machine can do: the best of PROBES runs, since neighbours only take away --- */
-
-static volatile int32_t sink;
-
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static double vnni_operations(int64_t n)
-{
-    __m512i acc[12], u = _mm512_set1_epi8(3), s = _mm512_set1_epi8(-5);
-    UNROLL
-    for (int i = 0; i < 12; i++)
-        acc[i] = _mm512_set1_epi32(i);
-    for (int64_t k = 0; k < n; k++) {
-        UNROLL
-        for (int i = 0; i < 12; i++) {
-            acc[i] = _mm512_dpbusd_epi32(acc[i], u, s);
-            __asm__ volatile("" : "+v"(acc[i]));
-        }
-    }
-    __m512i sum = acc[0];
-    UNROLL
-    for (int i = 1; i < 12; i++)
-        sum = _mm512_add_epi32(sum, acc[i]);
-    sink = _mm512_reduce_add_epi32(sum);
-    return (double)n * 12 * 64 * 2;
-}
-
-/* Without VNNI: pairs to 16 bits, pairs of those to 32 bits, added. */
-__attribute__((target("avx2"))) static double avx2_operations(int64_t n)
-{
-    __m256i acc[8], u = _mm256_set1_epi8(3), s = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
-    UNROLL
-    for (int i = 0; i < 8; i++)
-        acc[i] = _mm256_set1_epi32(i);
-    for (int64_t k = 0; k < n; k++) {
-        UNROLL
-        for (int i = 0; i < 8; i++) {
-            __asm__ volatile("" : "+x"(u));
-            __m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), one);
-            acc[i] = _mm256_add_epi32(acc[i], p);
-            __asm__ volatile("" : "+x"(acc[i]));
-        }
-    }
-    __m256i sum = acc[0];
-    UNROLL
-    for (int i = 1; i < 8; i++)
-        sum = _mm256_add_epi32(sum, acc[i]);
-    int32_t lanes[8];
-    memcpy(lanes, &sum, sizeof lanes);
-    sink = lanes[0];
-    return (double)n * 8 * 32 * 2;
-}
-
-__attribute__((target("avx2"))) static void read_bytes(const uint8_t *p, size_t n)
-{
-    __m256i s[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                    _mm256_setzero_si256()};
-    for (size_t i = 0; i < n; i += 128) {
-        _mm_prefetch((const char *)p + i + 2048, _MM_HINT_T0);
-        _mm_prefetch((const char *)p + i + 2112, _MM_HINT_T0);
-        for (size_t j = 0; j < 4; j++)
-            s[j] = _mm256_xor_si256(
-                s[j], _mm256_load_si256((const __m256i *)(const void *)(p + i + 32 * j)));
-    }
-    __m256i sum = _mm256_xor_si256(_mm256_xor_si256(s[0], s[1]), _mm256_xor_si256(s[2], s[3]));
-    sink = _mm256_extract_epi32(sum, 0);
-}
-
-struct probe {
-    enum cpu_isa isa;
-    const uint8_t *data;
-    double done[MAX_THREADS][8];
-};
-
-static void probe_peak(void *arg, int worker, size_t begin, size_t end)
-{
-    struct probe *p = arg;
-    for (size_t i = begin; i < end; i++)
-        p->done[worker][0] +=
-            p->isa == ISA_AVX512 ? vnni_operations(20000) : avx2_operations(20000);
-}
-
-static void probe_read(void *arg, int worker, size_t begin, size_t end)
-{
-    struct probe *p = arg;
-    (void)worker;
-    read_bytes(p->data + (begin << 20), (end - begin) << 20);
-}
-
-/* Operations per second of the int8 dot product, all threads together. */
-static double measure_peak(pool *threads, const struct setup *s)
-{
-    double v[PROBES];
-    for (int i = 0; i < PROBES; i++) {
-        static struct probe p;
-        memset(&p, 0, sizeof p);
-        p.isa = s->isa;
-        double start = clock_seconds(), total = 0;
-        pool_run(threads, 400 * (size_t)pool_threads(threads), 1, probe_peak, &p);
-        double t = clock_seconds() - start;
-        for (int w = 0; w < MAX_THREADS; w++)
-            total += p.done[w][0];
-        v[i] = total / t;
-    }
-    return most(v, PROBES);
-}
-
-static double measure_read(pool *threads, const uint8_t *data)
-{
-    double v[PROBES];
-    for (int i = 0; i < PROBES; i++) {
-        static struct probe p;
-        p.data = data;
-        double start = clock_seconds();
-        pool_run(threads, COLD_BYTES >> 20, 1, probe_read, &p);
-        v[i] = (double)COLD_BYTES / (clock_seconds() - start);
-    }
-    return most(v, PROBES);
-}
 
 /* --- products --- */
 
@@ -237,7 +95,7 @@ static double measure(pool *threads, struct job *j, const uint8_t *data, size_t 
         pool_run(threads, (size_t)j->w.tiles, grain, work, j);
         v[n++] = clock_seconds() - start;
     }
-    return median(v, n);
+    return stats_of(v, (size_t)n).median;
 }
 
 /* Fills `data` with copies of the matrix until no cache holds them all; returns how many. */
@@ -320,6 +178,20 @@ static int bench_dtype(const struct setup *s, const struct machine *m, enum dtyp
     return rc ? rc : bench_shape(s, m, t, 896, 4864, err);
 }
 
+static int measure_limits(const struct setup *s, int threads, struct machine *m, sp_error *err)
+{
+    limits *l = NULL;
+    int rc = limits_open(&(struct limits_opts){.isa = s->isa, .threads = threads}, &l, err);
+    for (int i = 0; i < PROBES && rc == 0; i++)
+        limits_measure(l);
+    if (rc == 0) {
+        m->peak = limits_best(l)->int8;
+        m->read = limits_best(l)->read;
+    }
+    limits_close(l);
+    return rc;
+}
+
 static int bench_threads(const struct setup *s, int n, uint8_t *data, sp_error *err)
 {
     static const enum dtype types[] = {DT_Q4_0,   DT_Q4_1,   DT_Q5_0, DT_Q5_1, DT_Q8_0,
@@ -329,8 +201,11 @@ static int bench_threads(const struct setup *s, int n, uint8_t *data, sp_error *
     int rc = pool_new(n, &m.threads, err);
     if (rc != 0)
         return rc;
-    m.peak = measure_peak(m.threads, s);
-    m.read = measure_read(m.threads, data);
+    rc = measure_limits(s, n, &m, err);
+    if (rc != 0) {
+        pool_free(m.threads);
+        return rc;
+    }
     printf("\n%s%s, %d thread%s: int8 peak %.0f GOPS, read bandwidth %.1f GB/s\n\n", s->ops->name,
            s->f32 ? ", float32 products" : "", n, n > 1 ? "s" : "", m.peak * 1e-9, m.read * 1e-9);
     printf(

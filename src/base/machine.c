@@ -310,3 +310,60 @@ uint64_t machine_rss(void)
         return 0;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
+
+/* ---- caches ---- */
+
+/* sysfs writes "32K", "512K", "32768K". */
+static bool read_cache(const char *dir, struct machine_cache *c)
+{
+    char text[TEXT_MAX];
+    uint64_t v = 0;
+    if (!read_text(dir, "type", text) || strncmp(text, "Instruction", 11) == 0)
+        return false;
+    if (!read_text(dir, "level", text) || !leading_number(text, &v) || v < 1 || v > 9)
+        return false;
+    c->level = (int)v;
+    if (!read_text(dir, "size", text) || !str_to_bytes((str){text, strcspn(text, "\n")}, &c->bytes))
+        return false;
+    c->shared_by = read_text(dir, "shared_cpu_list", text) ? count_list(text) : 1;
+    return true;
+}
+
+size_t machine_caches_at(const char *root, struct machine_cache out[MACHINE_CACHES_MOST])
+{
+    size_t n = 0;
+    for (int i = 0; i < MACHINE_CACHES_MOST; i++) {
+        char dir[PATH_MAX];
+        int len =
+            snprintf(dir, sizeof dir, "%s/sys/devices/system/cpu/cpu0/cache/index%d", root, i);
+        if (len > 0 && (size_t)len < sizeof dir && read_cache(dir, &out[n]))
+            n++;
+    }
+    return n;
+}
+
+size_t machine_caches(struct machine_cache out[MACHINE_CACHES_MOST])
+{
+    size_t n = machine_caches_at("/", out);
+    if (n)
+        return n;
+#ifdef _SC_LEVEL1_DCACHE_SIZE /* glibc asks cpuid; who shares a cache is not told */
+    const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
+    for (int i = 0; i < 3; i++) {
+        long bytes = sysconf(names[i]);
+        if (bytes > 0)
+            out[n++] = (struct machine_cache){i + 1, (uint64_t)bytes, 1};
+    }
+#endif
+    return n;
+}
+
+void machine_cpu_name(char *out, size_t n)
+{
+    char text[TEXT_MAX];
+    const char *at = read_text("/proc", "cpuinfo", text) ? strstr(text, "model name") : NULL;
+    at = at ? strchr(at, ':') : NULL;
+    if (at)
+        at += 1 + strspn(at + 1, " ");
+    (void)snprintf(out, n, "%.*s", at ? (int)strcspn(at, "\n") : 0, at ? at : "");
+}

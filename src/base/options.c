@@ -99,6 +99,27 @@ static bool is_choice(const char *choices, str text)
     }
 }
 
+/* Every number of the list must be in the range; the first becomes v->i. */
+static bool parse_ints(const struct option_spec *s, struct option_value *v, char why[128])
+{
+    int64_t items[OPTIONS_INTS_MOST];
+    size_t n = 0;
+    if (!str_to_i64_list(str_of(v->text), items, OPTIONS_INTS_MOST, &n)) {
+        (void)snprintf(why, 128,
+                       "no list of whole numbers: use forms like 2 or 1,2,4 or 512-4096*2");
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (s->min < s->max && ((double)items[i] < s->min || (double)items[i] > s->max)) {
+            (void)snprintf(why, 128, "%lld is out of range: use %.10g to %.10g",
+                           (long long)items[i], s->min, s->max);
+            return false;
+        }
+    }
+    v->i = items[0];
+    return true;
+}
+
 /* Fills the field of v that the type uses. Returns false with the reason in why. */
 static bool parse_value(const struct option_spec *s, struct option_value *v, char why[128])
 {
@@ -111,6 +132,8 @@ static bool parse_value(const struct option_spec *s, struct option_value *v, cha
         v->f = (double)v->i;
         want = "not a whole number: give one";
         break;
+    case OPT_INTS:
+        return parse_ints(s, v, why);
     case OPT_FLOAT:
         ok = str_to_f64(text, &v->f);
         want = "not a number: give one";
@@ -493,6 +516,15 @@ const char *options_str(const options *o, const char *name)
 int64_t options_int(const options *o, const char *name)
 {
     return value_of(o, name)->i;
+}
+
+size_t options_ints(const options *o, const char *name, int64_t *out)
+{
+    const struct option_value *v = value_of(o, name);
+    size_t n = 0;
+    if (v->set) /* it was checked when it was set */
+        (void)str_to_i64_list(str_of(v->text), out, OPTIONS_INTS_MOST, &n);
+    return n;
 }
 
 double options_float(const options *o, const char *name)

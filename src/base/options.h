@@ -10,7 +10,17 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-enum option_type { OPT_STRING, OPT_INT, OPT_FLOAT, OPT_BOOL, OPT_BYTES, OPT_CHOICE, OPT_LIST };
+enum option_type {
+    OPT_STRING,
+    OPT_INT,
+    OPT_INTS, /* one whole number or several: "2", "1,2,4", "512-8192*2" (str_to_i64_list) */
+    OPT_FLOAT,
+    OPT_BOOL,
+    OPT_BYTES,
+    OPT_CHOICE,
+    OPT_LIST
+};
+#define OPTIONS_INTS_MOST 256 /* numbers of one OPT_INTS */
 
 /* The verbs an option belongs to, as bits; a verb refuses options of others. */
 enum option_verb {
@@ -59,7 +69,9 @@ void options_free(options *o);
  * and lists live as long as o. options_str also gives numbers, as the text they came in. */
 bool options_has(const options *o, const char *name);        /* set anywhere or having a default */
 const char *options_str(const options *o, const char *name); /* NULL: unset */
-int64_t options_int(const options *o, const char *name);
+int64_t options_int(const options *o, const char *name);     /* of several: the first */
+/* The numbers of an OPT_INTS into out [OPTIONS_INTS_MOST]; how many. */
+size_t options_ints(const options *o, const char *name, int64_t *out);
 double options_float(const options *o, const char *name);
 bool options_bool(const options *o, const char *name);
 uint64_t options_bytes(const options *o, const char *name);

@@ -133,6 +133,12 @@ static void put_value(buf *out, const struct option_spec *s, const struct option
     case OPT_CHOICE:
         put_string(out, v->text, json);
         break;
+    case OPT_INTS: /* one is a number, several are text */
+        if (strspn(v->text, "0123456789") < strlen(v->text)) {
+            put_string(out, v->text, json);
+            break;
+        }
+        /* fall through */
     case OPT_INT:
         (void)buf_printf(out, "%lld", (long long)v->i);
         break;

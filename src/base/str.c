@@ -164,6 +164,58 @@ bool str_to_bytes(str s, uint64_t *out)
     return true;
 }
 
+/* At s.p[*i]: "a", "a-b", "a-b+step" or "a-b*factor". */
+struct range {
+    int64_t first, last, step, factor;
+};
+
+static bool read_range(str s, size_t *i, struct range *r)
+{
+    uint64_t v[3] = {0, 0, 1};
+    char how = '+';
+    if (!digits_u64(s, i, &v[0]))
+        return false;
+    v[1] = v[0];
+    if (*i < s.n && s.p[*i] == '-') {
+        ++*i;
+        if (!digits_u64(s, i, &v[1]))
+            return false;
+        if (*i < s.n && (s.p[*i] == '+' || s.p[*i] == '*')) {
+            how = s.p[(*i)++];
+            if (!digits_u64(s, i, &v[2]))
+                return false;
+        }
+    }
+    if (v[0] > INT64_MAX || v[1] > INT64_MAX || v[2] > INT64_MAX || v[1] < v[0])
+        return false;
+    *r = (struct range){(int64_t)v[0], (int64_t)v[1], how == '+' ? (int64_t)v[2] : 0,
+                        how == '*' ? (int64_t)v[2] : 1};
+    return how == '+' ? v[2] > 0 : v[2] > 1 && v[0] > 0;
+}
+
+bool str_to_i64_list(str s, int64_t *out, size_t most, size_t *n)
+{
+    size_t items = 0;
+    for (size_t i = 0;;) {
+        struct range r;
+        if (!read_range(s, &i, &r))
+            return false;
+        for (int64_t v = r.first; v <= r.last;) {
+            if (items == most)
+                return false;
+            out[items++] = v;
+            if (__builtin_mul_overflow(v, r.factor, &v) || __builtin_add_overflow(v, r.step, &v))
+                break;
+        }
+        if (i == s.n) {
+            *n = items;
+            return true;
+        }
+        if (s.p[i++] != ',')
+            return false;
+    }
+}
+
 /* Length that the first byte announces; 0 when no code point starts with it. */
 static size_t utf8_length(unsigned char c)
 {

@@ -23,6 +23,10 @@ bool str_ends(str s, const char *suffix);
 bool str_to_i64(str s, int64_t *out);
 bool str_to_f64(str s, double *out);
 bool str_to_bytes(str s, uint64_t *out);
+/* A list of whole numbers with commas between: "512", "512,4096", and ranges: "1-4" (every number),
+ * "128-512+128" (steps), "512-8192*2" (doubling). Writes the first `most` to out and tells in *n how
+ * many there are. False for anything else, a range that falls, or more than `most`. */
+bool str_to_i64_list(str s, int64_t *out, size_t most, size_t *n);
 
 /* The n-byte text at p starts with one code point: its length in bytes (1..4) and *cp; 0 when the
  * bytes are not valid UTF-8 (overlong forms, surrogates and > U+10FFFF are invalid) or n is 0. */

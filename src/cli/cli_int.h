@@ -4,6 +4,7 @@
 #ifndef SP_CLI_CLI_INT_H
 #define SP_CLI_CLI_INT_H
 
+#include <jansson.h>
 #include "base/options.h"
 #include "engine/engine.h"
 #include "hub/hub.h"
@@ -27,7 +28,16 @@ int cli_hub(const options *o, hub **out, sp_error *err);
 /* name: a model of the store or a path; NULL takes --model, else the only or the starter model. */
 int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
                sp_error *err);
+/* Same with everything but the KV cache and what is shown while loading as *eo says. */
+int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
+                    sp_error *err);
 enum compute_mode cli_compute(const options *o);
+/* The number of threads for a verb that takes one. */
+int cli_threads(const options *o, int *threads, sp_error *err);
+/* The only positional argument, one of `choices` (named in the error where there is none). */
+int cli_one_word(const options *o, const char *verb, const char *choices, const char **out,
+                 sp_error *err);
+void cli_print_json(json_t *j); /* on a line of stdout; takes j */
 /* The model that --model or the store's only model names; *name is the caller's. */
 int cli_model_name(const options *o, char **name, sp_error *err);
 /* Sampling flags over the model's own defaults. */

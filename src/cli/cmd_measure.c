@@ -1,22 +1,11 @@
-/* eval and bench: quality and speed through the engine. */
+/* eval: quality through the engine; config. */
 #include <stdio.h>
 #include <string.h>
 #include "base/file.h"
-#include "bench/bench.h"
 #include "cli/cli_int.h"
 #include "eval/eval.h"
 
 #define TEXT_MAX ((size_t)1 << 30) /* bytes of a text to measure on */
-
-static int one_word(const options *o, const char *verb, const char *choices, const char **out,
-                    sp_error *err)
-{
-    const char *const *args;
-    if (options_args(o, &args) != 1)
-        return sp_fail(err, SP_EUSAGE, "%s takes one word: %s", verb, choices);
-    *out = args[0];
-    return 0;
-}
 
 static void show_share(void *arg, int64_t done, int64_t total)
 {
@@ -24,13 +13,6 @@ static void show_share(void *arg, int64_t done, int64_t total)
     snprintf(line, sizeof line, "%s: %d%%", (const char *)arg,
              total ? (int)(100.0 * (double)done / (double)total) : 0);
     term_status(line);
-}
-
-static void print_object(json_t *j)
-{
-    json_dumpf(j, stdout, JSON_REAL_PRECISION(9) | JSON_COMPACT);
-    printf("\n");
-    json_decref(j);
 }
 
 static int perplexity(const options *o, const struct perplexity_opts *po, sp_error *err)
@@ -42,12 +24,12 @@ static int perplexity(const options *o, const struct perplexity_opts *po, sp_err
         code = eval_perplexity(e, po, &r, err);
     term_status(NULL);
     if (code == 0 && options_bool(o, "json"))
-        print_object(json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:f,s:s}", "eval", "perplexity",
-                               "perplexity", r.perplexity, "mean_nll", r.mean_nll, "stderr_nll",
-                               r.stderr_nll, "tokens", (json_int_t)r.tokens, "windows",
-                               (json_int_t)r.windows, "context", (json_int_t)po->context, "seconds",
-                               r.seconds, "compute",
-                               cli_compute(o) == COMPUTE_F32 ? "f32" : "fast"));
+        cli_print_json(json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:f,s:s}", "eval", "perplexity",
+                                 "perplexity", r.perplexity, "mean_nll", r.mean_nll, "stderr_nll",
+                                 r.stderr_nll, "tokens", (json_int_t)r.tokens, "windows",
+                                 (json_int_t)r.windows, "context", (json_int_t)po->context,
+                                 "seconds", r.seconds, "compute",
+                                 cli_compute(o) == COMPUTE_F32 ? "f32" : "fast"));
     else if (code == 0)
         printf("perplexity %.4f (mean negative log-likelihood %.5f ± %.5f nats) over %lld tokens "
                "in %lld "
@@ -61,11 +43,11 @@ static int perplexity(const options *o, const struct perplexity_opts *po, sp_err
 static void print_kl(const options *o, const struct kl_result *r)
 {
     if (options_bool(o, "json"))
-        print_object(json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I}", "eval", "kl",
-                               "mean", r->mean, "stderr", r->stderr_mean, "p50", r->p50, "p90",
-                               r->p90, "p99", r->p99, "max", r->max, "top1", r->top1,
-                               "perplexity_reference", r->perplexity_reference, "perplexity",
-                               r->perplexity_candidate, "tokens", (json_int_t)r->tokens));
+        cli_print_json(json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I}", "eval", "kl",
+                                 "mean", r->mean, "stderr", r->stderr_mean, "p50", r->p50, "p90",
+                                 r->p90, "p99", r->p99, "max", r->max, "top1", r->top1,
+                                 "perplexity_reference", r->perplexity_reference, "perplexity",
+                                 r->perplexity_candidate, "tokens", (json_int_t)r->tokens));
     else
         printf("mean KL %.6f ± %.6f nats (median %.6f, 90%% %.6f, 99%% %.6f, max %.4f)\n"
                "same best token at %.2f%% of %lld positions\n"
@@ -98,7 +80,7 @@ int cmd_eval(const options *o, sp_error *err)
     const char *what = "", *file = options_str(o, "file");
     char *text = NULL;
     struct perplexity_opts po = {.progress = show_share};
-    int code = one_word(o, "eval", "perplexity or kl", &what, err);
+    int code = cli_one_word(o, "eval", "perplexity or kl", &what, err);
     if (code == 0 && !file)
         code =
             sp_fail(err, SP_EUSAGE, "eval %s needs --file PATH, a UTF-8 text to measure on", what);
@@ -119,42 +101,11 @@ int cmd_eval(const options *o, sp_error *err)
     return code;
 }
 
-int cmd_bench(const options *o, sp_error *err)
-{
-    const char *what = "";
-    engine *e = NULL;
-    struct bench_result r[2];
-    size_t n = 0;
-    int code = one_word(o, "bench", "model", &what, err);
-    if (code == 0 && strcmp(what, "model") != 0)
-        code = sp_fail(err, SP_EUSAGE, "bench: unknown subject '%s': there is model", what);
-    if (code == 0)
-        code = cli_engine(o, NULL, cli_compute(o), &e, err);
-    struct bench_opts bo = {.prompt = options_int(o, "prompt"),
-                            .gen = options_int(o, "gen"),
-                            .reps = (int)options_int(o, "reps"),
-                            .seed = 1};
-    if (code == 0)
-        code = bench_model(e, &bo, r, &n, err);
-    for (size_t i = 0; code == 0 && i < n; i++) {
-        if (options_bool(o, "json"))
-            print_object(json_pack("{s:s,s:f,s:f,s:f,s:f,s:i}", "test", r[i].test,
-                                   "tokens_per_second", r[i].tokens_per_second, "deviation",
-                                   r[i].deviation, "gb_per_second", r[i].gb_per_second, "gops",
-                                   r[i].gops, "reps", r[i].reps));
-        else
-            printf("%-8s %9.2f ± %.2f tokens/s  %7.1f GB/s  %8.1f GOPS\n", r[i].test,
-                   r[i].tokens_per_second, r[i].deviation, r[i].gb_per_second, r[i].gops);
-    }
-    engine_close(e);
-    return code;
-}
-
 int cmd_config(const options *o, sp_error *err)
 {
     const char *what = "";
     buf out;
-    int code = one_word(o, "config", "show", &what, err);
+    int code = cli_one_word(o, "config", "show", &what, err);
     if (code == 0 && strcmp(what, "show") != 0)
         code = sp_fail(err, SP_EUSAGE, "config: unknown word '%s': there is show", what);
     if (code < 0)

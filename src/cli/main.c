@@ -49,8 +49,11 @@ static const struct verb verbs[] = {
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"
      "  sampan eval kl --model qwen2.5-coder-0.5b --file text.txt   # fast against f32\n"},
-    {"bench", VERB_BENCH, cmd_bench, "model", "measure speed",
-     "  sampan bench model --model qwen2.5-coder-0.5b --prompt 512 --gen 128 --reps 3\n"},
+    {"bench", VERB_BENCH, cmd_bench, "machine|model", "measure speed",
+     "  sampan bench machine                         # what memory and cores can do at best\n"
+     "  sampan bench model --model qwen2.5-coder-0.5b --prompt 512,4096 --gen 128 --reps 5\n"
+     "  sampan bench model --model A.gguf --model B.gguf --depth 0,8192 --batch 1-16*2 --chart\n"
+     "  sampan bench model --prompt 0 --gen 64 --threads 1-4 --html report.html\n"},
     {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
      "  sampan config show\n  sampan config show --json\n"},
 };

@@ -64,37 +64,71 @@ static int show_loading(void *arg, uint64_t done, uint64_t total)
     return cli_interrupted;
 }
 
-int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
-               sp_error *err)
+int cli_threads(const options *o, int *threads, sp_error *err)
 {
-    char *own = NULL, *path = NULL;
+    int64_t list[OPTIONS_INTS_MOST];
+    if (options_ints(o, "threads", list) > 1)
+        return sp_fail(err, SP_EUSAGE, "--threads: %s: this verb takes one number",
+                       options_str(o, "threads"));
+    *threads = (int)options_int(o, "threads");
+    return 0;
+}
+
+int cli_one_word(const options *o, const char *verb, const char *choices, const char **out,
+                 sp_error *err)
+{
+    const char *const *args;
+    if (options_args(o, &args) != 1)
+        return sp_fail(err, SP_EUSAGE, "%s takes one word: %s", verb, choices);
+    *out = args[0];
+    return 0;
+}
+
+void cli_print_json(json_t *j)
+{
+    json_dumpf(j, stdout, JSON_REAL_PRECISION(9) | JSON_COMPACT);
+    printf("\n");
+    json_decref(j);
+}
+
+int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
+                    sp_error *err)
+{
+    char *path = NULL;
     hub *h = NULL;
-    int code = name ? 0 : cli_model_name(o, &own, err);
-    if (code < 0)
-        return code;
-    const char *wanted = name ? name : own;
-    code = cli_hub(o, &h, err);
+    int code = cli_hub(o, &h, err);
     if (code == 0)
-        code = hub_resolve(h, wanted, &path, err);
+        code = hub_resolve(h, name, &path, err);
     if (code == 0) {
-        struct engine_opts eo = engine_opts_default();
-        eo.compute = compute;
-        eo.threads = (int)options_int(o, "threads");
-        eo.max_context = options_int(o, "max-context");
-        eo.max_seqs = (int)options_int(o, "max-seqs");
-        eo.max_queue = (int)options_int(o, "max-queue");
         if (options_has(o, "kv-memory"))
-            eo.kv_bytes = options_bytes(o, "kv-memory");
-        eo.progress = show_loading;
-        eo.progress_arg = (void *)(uintptr_t)wanted;
+            eo->kv_bytes = options_bytes(o, "kv-memory");
+        eo->progress = show_loading;
+        eo->progress_arg = (void *)(uintptr_t)name;
         cli_catch_interrupt(true);
-        code = engine_open(path, &eo, out, err);
+        code = engine_open(path, eo, out, err);
         cli_catch_interrupt(false);
         term_status(NULL);
     }
     sp_free(path);
-    sp_free(own);
     hub_close(h);
+    return code;
+}
+
+int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
+               sp_error *err)
+{
+    char *own = NULL;
+    struct engine_opts eo = engine_opts_default();
+    int code = name ? 0 : cli_model_name(o, &own, err);
+    if (code == 0)
+        code = cli_threads(o, &eo.threads, err);
+    eo.compute = compute;
+    eo.max_context = options_int(o, "max-context");
+    eo.max_seqs = (int)options_int(o, "max-seqs");
+    eo.max_queue = (int)options_int(o, "max-queue");
+    if (code == 0)
+        code = cli_engine_with(o, name ? name : own, &eo, out, err);
+    sp_free(own);
     return code;
 }
 

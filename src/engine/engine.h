@@ -129,6 +129,9 @@ struct engine_request {
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
+    int64_t
+        timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
+                             before it were there already; 0: all of it */
     engine_sink sink;
     void *user;
 };

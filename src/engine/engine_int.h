@@ -75,7 +75,7 @@ struct request {
     int32_t *pages;
     int32_t n_pages;
     bool started;
-    double submitted, admitted, first, last; /* clock_seconds */
+    double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
 };
 

@@ -69,6 +69,9 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->logprobs < -1 || r->logprobs > LOGPROBS_MAX)
         return sp_fail(err, SP_EINVAL, "logprobs: %d is not from 0 to %d", r->logprobs,
                        LOGPROBS_MAX);
+    if (r->timed_from < 0 || r->timed_from >= (int64_t)r->n_prompt)
+        return sp_fail(err, SP_EINVAL, "timed_from: %lld is not in the prompt of %zu tokens",
+                       (long long)r->timed_from, r->n_prompt);
     if (r->n_stop > STOPS_MAX)
         return sp_fail(err, SP_EINVAL, "stop: %zu strings, at most %d are taken", r->n_stop,
                        STOPS_MAX);

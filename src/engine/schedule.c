@@ -90,7 +90,7 @@ static void admit(engine *e)
             e->queue_end = &e->queue;
         q->next = NULL;
         q->n_pages = n;
-        q->admitted = clock_seconds();
+        q->admitted = q->timed = clock_seconds();
         *end = q;
         end = &q->next;
         e->waiting--;

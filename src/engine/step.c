@@ -2,6 +2,7 @@
  * admission up to step_rows; forward; logits in blocks; one token for each finished context. */
 #include <math.h>
 #include <string.h>
+#include "base/clock.h"
 #include "engine/engine_int.h"
 
 struct batch {
@@ -47,8 +48,11 @@ static void build(engine *e, struct batch *b)
             add_rows(e, b, q, 1);
     for (struct request *q = e->running; q && b->n_rows < e->opts.step_rows; q = q->next) {
         int64_t room = e->opts.step_rows - b->n_rows, left = rows_left(q);
-        if (left > 1 || q->n_cached == 0)
+        int64_t untimed = q->r.timed_from - q->n_cached; /* a chunk ends where the time begins */
+        if (left > 1 || q->n_cached == 0) {
+            left = untimed > 0 ? untimed : left;
             add_rows(e, b, q, left < room ? left : room);
+        }
     }
 }
 
@@ -102,8 +106,12 @@ static void use_rows(engine *e, const struct batch *b)
 /* The rows' positions are in the pages now. */
 static void advance(engine *e, const struct batch *b)
 {
-    for (int32_t i = 0; i < b->n_seqs; i++)
-        e->seq_owner[i]->n_cached = e->seq_owner[i]->n_next;
+    for (int32_t i = 0; i < b->n_seqs; i++) {
+        struct request *q = e->seq_owner[i];
+        q->n_cached = q->n_next;
+        if (q->n_cached == q->r.timed_from)
+            q->timed = clock_seconds();
+    }
 }
 
 /* A request that asked for nothing but its prompt ends with it. */

@@ -136,6 +136,39 @@ static void an_empty_root_has_one_core(void **state)
     assert_int_equal(machine_cores_at(longest), 1);
 }
 
+static void caches_of_sysfs(void **state)
+{
+    struct machine_cache c[MACHINE_CACHES_MOST];
+    (void)state;
+    const char *root = new_root("caches");
+    static const struct {
+        const char *level, *type, *size, *shared;
+    } files[] = {{"1", "Data", "48K", "0,4"},
+                 {"1", "Instruction", "32K", "0"},
+                 {"2", "Unified", "2048K", "0,4"},
+                 {"3", "Unified", "105M", "0-15"}};
+    for (int i = 0; i < 4; i++) {
+        char path[96];
+        const char *const names[] = {"level", "type", "size", "shared_cpu_list"};
+        const char *const texts[] = {files[i].level, files[i].type, files[i].size, files[i].shared};
+        for (int k = 0; k < 4; k++) {
+            char text[32];
+            (void)snprintf(path, sizeof path, "sys/devices/system/cpu/cpu0/cache/index%d/%s", i,
+                           names[k]);
+            (void)snprintf(text, sizeof text, "%s\n", texts[k]);
+            put("caches", path, text);
+        }
+    }
+    assert_int_equal(machine_caches_at(root, c), 3);
+    assert_true(c[0].level == 1 && c[0].bytes == 48 << 10 && c[0].shared_by == 2);
+    assert_true(c[1].level == 2 && c[1].bytes == 2 << 20 && c[1].shared_by == 2);
+    assert_true(c[2].level == 3 && c[2].bytes == 105 << 20 && c[2].shared_by == 16);
+    assert_int_equal(machine_caches_at(new_root("no-caches"), c), 0);
+    char name[8];
+    machine_cpu_name(name, sizeof name);
+    assert_true(strlen(name) < sizeof name);
+}
+
 static void this_machine(void **state)
 {
     (void)state;
@@ -162,6 +195,7 @@ int main(void)
         cmocka_unit_test(v1_limits),
         cmocka_unit_test(nonsense_is_ignored),
         cmocka_unit_test(an_empty_root_has_one_core),
+        cmocka_unit_test(caches_of_sysfs),
         cmocka_unit_test(this_machine),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);

@@ -325,6 +325,32 @@ static void bad_files_are_refused(void **state)
     }
 }
 
+static void several_whole_numbers(void **state)
+{
+    (void)state;
+    int64_t v[OPTIONS_INTS_MOST];
+    options *o = parse(VERB_BENCH, ARGS("--prompt", "512,4096", "--batch=1-8*2", "--threads", "2"));
+    assert_int_equal(options_ints(o, "prompt", v), 2);
+    assert_true(v[0] == 512 && v[1] == 4096);
+    assert_int_equal(options_int(o, "prompt"), 512);
+    assert_int_equal(options_ints(o, "batch", v), 4);
+    assert_int_equal(v[3], 8);
+    assert_int_equal(options_ints(o, "depth", v), 1);
+    assert_int_equal(v[0], 0);
+    assert_string_equal(options_str(o, "prompt"), "512,4096");
+    buf b;
+    buf_init(&b, 1 << 20);
+    options_show(o, true, &b);
+    assert_non_null(strstr(b.data, "{\"name\": \"prompt\", \"value\": \"512,4096\""));
+    assert_non_null(strstr(b.data, "{\"name\": \"threads\", \"value\": 2,"));
+    buf_free(&b);
+    options_free(o);
+    refuse(VERB_BENCH, ARGS("--threads", "1,2000"),
+           "--threads=1,2000: 2000 is out of range: use 0 to 1023");
+    refuse(VERB_BENCH, ARGS("--prompt", "many"),
+           "--prompt=many: no list of whole numbers: use forms like 2 or 1,2,4 or 512-4096*2");
+}
+
 static void table_is_sound(void **state)
 {
     (void)state;
@@ -418,6 +444,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, clean)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_whole_numbers),
         TEST(defaults),
         TEST(flags),
         TEST(bools),

@@ -222,9 +222,59 @@ static void distances(void **state)
     assert_int_equal(str_distance((str){text, 200}, s("xx")), 200);
 }
 
+static void lists_of_whole_numbers(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t n;
+        int64_t v[8];
+    } good[] = {{"0", 1, {0}},
+                {"512,4096", 2, {512, 4096}},
+                {"1-4", 4, {1, 2, 3, 4}},
+                {"128-512+128", 4, {128, 256, 384, 512}},
+                {"1-16*2", 5, {1, 2, 4, 8, 16}},
+                {"3-20*2,7", 4, {3, 6, 12, 7}},
+                {"5-5", 1, {5}},
+                {"0-3+2,9", 3, {0, 2, 9}},
+                {"9223372036854775806-9223372036854775807", 2, {INT64_MAX - 1, INT64_MAX}}};
+    static const char *const bad[] = {"",
+                                      ",",
+                                      "1,",
+                                      ",1",
+                                      "a",
+                                      "1 2",
+                                      "-1",
+                                      "4-1",
+                                      "1-4+0",
+                                      "1-8*1",
+                                      "0-8*2",
+                                      "1-",
+                                      "1-4*",
+                                      "1-2-3",
+                                      "1.5",
+                                      "1-9",
+                                      "1,2,3,4,5,6,7,8,9",
+                                      "1-4-2",
+                                      "0x10",
+                                      "1-4+x",
+                                      "18446744073709551615",
+                                      "1-9223372036854775807"};
+    int64_t v[8];
+    size_t n;
+    (void)state;
+    for (size_t i = 0; i < SP_COUNT(good); i++) {
+        assert_true(str_to_i64_list(s(good[i].text), v, 8, &n));
+        assert_int_equal(n, good[i].n);
+        assert_memory_equal(v, good[i].v, n * sizeof *v);
+    }
+    for (size_t i = 0; i < SP_COUNT(bad); i++)
+        assert_false(str_to_i64_list(s(bad[i]), v, 8, &n));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_of_whole_numbers),
         cmocka_unit_test(compares),
         cmocka_unit_test(whole_numbers_are_strict),
         cmocka_unit_test(real_numbers_are_strict),

@@ -25,6 +25,7 @@ struct result {
     char text[4096];
     size_t n_text;
     int64_t prompt_tokens, answer_tokens;
+    double prefill_seconds;
     sp_error error;
     int cancel_at; /* cancels itself at that token; 0: never */
 };
@@ -49,6 +50,7 @@ static void on_event(const struct engine_event *ev)
         r->reason = ev->reason;
         r->prompt_tokens = ev->prompt_tokens;
         r->answer_tokens = ev->answer_tokens;
+        r->prefill_seconds = ev->prefill_seconds;
         r->error = ev->error;
         pthread_cond_signal(&r->over);
     }
@@ -246,6 +248,26 @@ static void bias_and_penalties_change_the_choice(void **state)
     assert_int_equal(penalized.n, 30);
 }
 
+/* Where the time of a prompt begins divides it into other chunks, never into another answer. */
+static void timing_a_part_of_the_prompt_changes_no_bit(void **state)
+{
+    struct result whole, part;
+    (void)state;
+    result_init(&whole);
+    struct engine_request q = request(&whole, prompt, 150, 12);
+    run(&q, &whole);
+    for (int64_t from = 1; from < 150; from += 37) {
+        result_init(&part);
+        q = request(&part, prompt, 150, 12);
+        q.timed_from = from;
+        run(&q, &part);
+        assert_int_equal(part.n, 12);
+        assert_memory_equal(part.tokens, whole.tokens, sizeof whole.tokens);
+        assert_memory_equal(part.logprobs, whole.logprobs, sizeof whole.logprobs);
+        assert_true(part.prefill_seconds > 0);
+    }
+}
+
 static void cancelling_ends_it_within_a_step(void **state)
 {
     struct result r;
@@ -298,6 +320,8 @@ static void bad_values_are_refused_by_name(void **state)
     REFUSED(q.max_tokens = -7, "max_tokens");
     REFUSED(q.logprobs = 21, "logprobs");
     REFUSED((q.stop = empty, q.n_stop = 1), "stop");
+    REFUSED(q.timed_from = -1, "timed_from");
+    REFUSED(q.timed_from = (int64_t)q.n_prompt, "timed_from");
     REFUSED(q.n_prompt = 0, "prompt");
     static int32_t long_prompt[TINY_CONTEXT + 1];
     REFUSED((q.prompt = long_prompt, q.n_prompt = TINY_CONTEXT), "512");
@@ -422,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
         cmocka_unit_test(an_end_token_ends_the_answer),
         cmocka_unit_test(bias_and_penalties_change_the_choice),
+        cmocka_unit_test(timing_a_part_of_the_prompt_changes_no_bit),
         cmocka_unit_test(cancelling_ends_it_within_a_step),
         cmocka_unit_test(bad_values_are_refused_by_name),
         cmocka_unit_test(the_context_is_a_limit),

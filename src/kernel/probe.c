@@ -1,0 +1,19 @@
+#include "kernel/probe.h"
+
+#include "kernel/probe_int.h"
+
+const struct probe_ops *probe_get(enum cpu_isa isa)
+{
+    switch (isa) {
+    case ISA_REF:
+        return &probe_ops_ref;
+#ifdef SAMPAN_HAVE_X86
+    case ISA_AVX2:
+        return &probe_ops_avx2;
+    case ISA_AVX512:
+        return &probe_ops_avx512;
+#endif
+    default:
+        return NULL;
+    }
+}

@@ -1,0 +1,16 @@
+/* Private to src/kernel: the probes of the instruction sets. */
+#ifndef SP_KERNEL_PROBE_INT_H
+#define SP_KERNEL_PROBE_INT_H
+
+#include "kernel/probe.h"
+
+extern const struct probe_ops probe_ops_ref, probe_ops_avx2, probe_ops_avx512;
+
+/* Unrolls the loop over the chains, so that each lives in a register. */
+#ifdef __clang__
+#define PROBE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PROBE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif
