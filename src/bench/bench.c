@@ -328,8 +328,8 @@ static double kv_positions(const struct model_config *c, const struct bench_test
 {
     double here = (double)prompt_tokens(t) + (double)t->gen / 2, sum = 0;
     for (int64_t i = 0; i < c->layers; i++) {
-        bool window = c->sliding_window && i >= c->sliding_from;
-        sum += window ? fmin(here, (double)c->sliding_window) : here;
+        int64_t window = config_window(c, i);
+        sum += window ? fmin(here, (double)window) : here;
     }
     return sum;
 }
