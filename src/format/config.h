@@ -106,7 +106,8 @@ struct arch_info {
     /* Hugging Face's names that are not the common ones, [ROLE_COUNT] without ".weight"; %lld: the layer. NULL: none,
      * also of an entry. */
     const char *const *names;
-    /* Each may be NULL. Before the common keys are read, to set defaults; after them, to read the family's own. */
+    /* Each may be NULL. Before the common keys of config.json are read, to set defaults, rope.theta's too; after the
+     * common keys, to read the family's own. */
     void (*defaults)(struct model_config *c);
     int (*from_json)(const json_t *config, struct model_config *c, sp_error *err);
     int (*from_gguf)(const gguf *g, struct model_config *c, sp_error *err);
