@@ -61,6 +61,10 @@ static void gemma3_with_defaults(void **state)
     assert_true(fabs(c.attention_scale - 1.0 / 16) < 1e-9);
     assert_true(fabs(c.embedding_scale - sqrt(2560)) < 1e-9);
     assert_int_equal(c.dtype, DT_BF16);
+    json_object_set_new(json_object_get(j, "text_config"), "rope_parameters",
+                        json_pack("{s:s,s:f}", "rope_type", "default", "rope_theta", 5e5));
+    read_ok(j, &c);
+    assert_true(fabs(c.rope.theta - 5e5) < 1e-3);
     json_decref(j);
 }
 
