@@ -75,6 +75,15 @@ static const struct arch_info archs[] = {
      .qkv_grouped = true,
      .names = internlm2_names,
      .from_json = internlm2_from_json},
+    {.name = "smollm3",
+     .hf_class = {"SmolLM3ForCausalLM"},
+     .hf_type = "smollm3",
+     .gguf_name = "smollm3",
+     .gguf_permuted = true,
+     .window = WINDOW_WHEN_TOLD,
+     .defaults = smollm3_defaults,
+     .from_json = smollm3_from_json,
+     .from_gguf = smollm3_from_gguf},
 };
 
 void config_set_layer(uint8_t *bits, int64_t layer)
@@ -85,6 +94,11 @@ void config_set_layer(uint8_t *bits, int64_t layer)
 int64_t config_window(const struct model_config *c, int64_t layer)
 {
     return c->full[layer / 8] >> (layer % 8) & 1 ? 0 : c->sliding_window;
+}
+
+bool config_has_rope(const struct model_config *c, int64_t layer)
+{
+    return !(c->no_rope[layer / 8] >> (layer % 8) & 1);
 }
 
 bool config_is_moe(const struct model_config *c, int64_t layer)

@@ -106,7 +106,8 @@ struct arch_info {
     /* Hugging Face's names that are not the common ones, [ROLE_COUNT] without ".weight"; %lld: the layer. NULL: none,
      * also of an entry. */
     const char *const *names;
-    /* Each may be NULL. Before the common keys are read, to set defaults; after them, to read the family's own. */
+    /* Each may be NULL. Before the common keys of config.json are read, to set defaults, rope.theta's too; after the
+     * common keys, to read the family's own. */
     void (*defaults)(struct model_config *c);
     int (*from_json)(const json_t *config, struct model_config *c, sp_error *err);
     int (*from_gguf)(const gguf *g, struct model_config *c, sp_error *err);
@@ -123,6 +124,7 @@ struct model_config {
     int64_t sliding_window;               /* keys that a query sees, itself included; 0: all */
     uint8_t full[CONFIG_LAYERS_MOST / 8]; /* a bit for each layer that sees all keys all the same */
     int64_t rope_dim;                     /* dimensions of a head that RoPE turns: the first ones */
+    uint8_t no_rope[CONFIG_LAYERS_MOST / 8]; /* a bit for each layer that RoPE leaves alone */
     struct rope_config rope;
     struct rope_config rope_local; /* of layers with a window; theta 0: the same */
     double attention_scale;        /* of q k; 0: 1 / sqrt(head_dim) */
@@ -138,6 +140,8 @@ struct model_config {
 bool config_is_moe(const struct model_config *c, int64_t layer);
 /* Keys that a query of this layer sees; 0: all. */
 int64_t config_window(const struct model_config *c, int64_t layer);
+/* Whether RoPE turns q and k of this layer. */
+bool config_has_rope(const struct model_config *c, int64_t layer);
 
 const struct arch_info *arch_table(size_t *n);
 /* "qwen2, qwen3, llama, ...": for messages. */

@@ -33,5 +33,8 @@ int gemma3_from_gguf(const gguf *g, struct model_config *c, sp_error *err);
 int internlm2_from_json(const json_t *j, struct model_config *c, sp_error *err);
 int qwen_from_json(const json_t *j, struct model_config *c, sp_error *err);
 int qwen_from_gguf(const gguf *g, struct model_config *c, sp_error *err);
+void smollm3_defaults(struct model_config *c);
+int smollm3_from_json(const json_t *j, struct model_config *c, sp_error *err);
+int smollm3_from_gguf(const gguf *g, struct model_config *c, sp_error *err);
 
 #endif

@@ -152,7 +152,7 @@ int config_rope_scaling(const json_t *s, const struct model_config *c, struct ro
 
 static int read_rope(const json_t *j, struct model_config *c, sp_error *err)
 {
-    c->rope = (struct rope_config){.theta = 10000,
+    c->rope = (struct rope_config){.theta = c->rope.theta != 0 ? c->rope.theta : 10000,
                                    .factor = 1,
                                    .beta_fast = 32,
                                    .beta_slow = 1,

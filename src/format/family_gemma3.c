@@ -22,6 +22,7 @@ void gemma3_defaults(struct model_config *c)
     c->context = 131072;
     c->sliding_window = 4096;
     c->tied = true;
+    c->rope.theta = 1e6;
 }
 
 static void every_nth_is_full(struct model_config *c, int64_t n)
@@ -39,15 +40,11 @@ static int refuse(const json_t *j, const char *key, sp_error *err)
                    key);
 }
 
-/* Local layers turn by rope_local_base_freq (transformers 4) or rope_parameters.sliding_attention (5); the settings of
- * the other layers, read before, have another default base here. */
+/* Local layers turn by rope_local_base_freq (transformers 4) or rope_parameters.sliding_attention (5). */
 static int read_ropes(const json_t *j, struct model_config *c, sp_error *err)
 {
     const json_t *both = json_object_get(j, "rope_parameters");
     const json_t *local = json_object_get(both, "sliding_attention");
-    if (!json_object_get(j, "rope_theta") &&
-        !json_object_get(json_object_get(both, "full_attention"), "rope_theta"))
-        c->rope.theta = 1e6;
     c->rope_local = (struct rope_config){.theta = 10000, .factor = 1};
     int code = config_float(j, "rope_local_base_freq", &c->rope_local.theta, err);
     return code == 0 && local ? config_rope_scaling(local, c, &c->rope_local, err) : code;

@@ -188,7 +188,7 @@ static void rotate(const struct step *s, float *x, int64_t heads, int64_t pos)
 {
     int64_t dim = s->m->config.head_dim, half = s->m->config.rope_dim / 2;
     const struct rope_table *t = s->layer->rope;
-    for (int64_t h = 0; h < heads; h++)
+    for (int64_t h = 0; t && h < heads; h++)
         s->m->ops->rope(x + h * dim, t->cos + pos * half, t->sin + pos * half, half);
 }
 

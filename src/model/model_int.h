@@ -32,9 +32,9 @@ struct layer {
     float *attn_post, *ffn_post; /* [hidden]: of what the blocks give; NULL: none */
     float *q_norm, *k_norm;      /* [head_dim]; NULL without QK-norm */
     struct linear q, k, v, o, gate, up, down;
-    struct moe *moe; /* instead of gate, up and down; NULL: those */
-    int64_t window;  /* keys seen; 0: all */
-    const struct rope_table *rope;
+    struct moe *moe;               /* instead of gate, up and down; NULL: those */
+    int64_t window;                /* keys seen; 0: all */
+    const struct rope_table *rope; /* NULL: none */
 };
 
 /* Buffers of a step, for max_rows rows. */

@@ -226,7 +226,9 @@ int rope_tables(model *m, sp_error *err)
         code = make_table(m, &m->config.rope_local, &m->rope_local, err);
     for (int64_t i = 0; i < m->config.layers; i++) {
         struct layer *l = &m->layers[i];
-        l->rope = has_local(m) && l->window ? &m->rope_local : &m->rope;
+        l->rope = !config_has_rope(&m->config, i) ? NULL
+                  : has_local(m) && l->window     ? &m->rope_local
+                                                  : &m->rope;
     }
     return code;
 }

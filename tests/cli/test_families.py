@@ -31,7 +31,7 @@ def last_choice(golden, positions):
 @pytest.mark.parametrize("name,golden,context", [
     ("qwen3", "", 256), ("mistral", "", 256), ("gemma3", "", 256), ("gemma3-vision", "", 256), ("phi3", "", 256),
     ("phi3-long", "", 256), ("phi3-long", "-within", 64), ("llama-dynamic", "-within", 64), ("internlm2", "-within", 64),
-    ("qwen", "", 256), ("qwen", "-within", 64)])
+    ("qwen", "", 256), ("qwen", "-within", 64), ("smollm3", "", 256)])
 def test_folder_is_shown_and_run(name, golden, context, tmp_path):
     folder = tmp_path / name
     shutil.copytree(MODELS / name, folder)

@@ -24,7 +24,7 @@ import torch
 from transformers import (Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM,
                           MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3Config, Qwen3ForCausalLM,
-                          Qwen3MoeConfig, Qwen3MoeForCausalLM)
+                          Qwen3MoeConfig, Qwen3MoeForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 VOCAB = 200
@@ -90,6 +90,11 @@ FOLDERS = {
                       dict(SMALL, tie_word_embeddings=True, max_position_embeddings=64,
                            rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)),
                       torch.bfloat16, {}),
+    "smollm3": (SmolLM3Config, SmolLM3ForCausalLM,
+                dict(SMALL, num_hidden_layers=4, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
+                     rms_norm_eps=1e-5, pad_token_id=0, no_rope_layers=[1, 0, 0, 1], use_sliding_window=True,
+                     sliding_window=20, rope_parameters=dict(rope_type="default", rope_theta=5000.0)),
+                torch.bfloat16, {}),
 }
 DEPENDS_ON_LENGTH = ["phi3-long", "phi3-gguf", "llama-dynamic", "internlm2", "qwen"]
 
@@ -118,6 +123,10 @@ GGUFS = {
                              rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, beta_fast=20.0,
                                                   beta_slow=2.0, attention_factor=1.25,
                                                   original_max_position_embeddings=64)), ["Q8_0", "F16"]),
+    "smollm3-gguf": (SmolLM3Config, SmolLM3ForCausalLM,
+                     dict(tie_word_embeddings=True, hidden_size=32, intermediate_size=64, num_hidden_layers=5,
+                          pad_token_id=0, rope_parameters=dict(rope_type="default", rope_theta=5000.0)),
+                     ["Q8_0", "F16"]),
 }
 
 
@@ -227,7 +236,7 @@ def gguf_name(name, arch):
     return f"{GGUF_NAMES[stem]}.{kind}"
 
 
-PERMUTED = {"llama"}  # architectures whose GGUF files have q and k so
+PERMUTED = {"llama", "smollm3"}  # architectures whose GGUF files have q and k so
 
 
 def permute(w, heads):

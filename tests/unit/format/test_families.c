@@ -1,5 +1,5 @@
-/* What the families' own settings become: config.json as published with Gemma 3, Phi-3.5, InternLM2 and Qwen, and as it
- * should not be. That the numbers are right is shown by the tiny models of tests/unit/model. */
+/* What the families' own settings become: config.json as published with Gemma 3, Phi-3.5, InternLM2, Qwen and
+ * SmolLM3, and as it should not be. That the numbers are right is shown by the tiny models of tests/unit/model. */
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,6 +61,10 @@ static void gemma3_with_defaults(void **state)
     assert_true(fabs(c.attention_scale - 1.0 / 16) < 1e-9);
     assert_true(fabs(c.embedding_scale - sqrt(2560)) < 1e-9);
     assert_int_equal(c.dtype, DT_BF16);
+    json_object_set_new(json_object_get(j, "text_config"), "rope_parameters",
+                        json_pack("{s:s,s:f}", "rope_type", "default", "rope_theta", 5e5));
+    read_ok(j, &c);
+    assert_true(fabs(c.rope.theta - 5e5) < 1e-3);
     json_decref(j);
 }
 
@@ -218,6 +222,65 @@ static void internlm2_keys(void **state)
     json_decref(j);
 }
 
+/* ---- SmolLM3 ---- */
+
+/* SmolLM3-3B's; what is left out are SmolLM3Config's defaults, no_rope_layers among them. */
+static const char smollm3_3b[] =
+    "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"model_type\":\"smollm3\",\"hidden_act\":"
+    "\"silu\","
+    "\"hidden_size\":2048,\"intermediate_size\":11008,\"max_position_embeddings\":65536,"
+    "\"num_attention_heads\":16,\"num_hidden_layers\":36,\"num_key_value_heads\":4,"
+    "\"rms_norm_eps\":1e-06,\"rope_theta\":5000000.0,\"sliding_window\":null,"
+    "\"torch_dtype\":\"bfloat16\",\"use_sliding_window\":false,\"vocab_size\":128256}";
+
+static void smollm3_layers_without_rope(void **state)
+{
+    struct model_config c;
+    json_t *j = parse(smollm3_3b), *list = json_array();
+    (void)state;
+    read_ok(j, &c);
+    assert_true(c.tied && c.head_dim == 128 && c.rope_dim == 128 && !c.qkv_bias && !c.mlp_bias);
+    assert_true(fabs(c.rope.theta - 5e6) < 1e-3);
+    for (int i = 0; i < 36; i++)
+        assert_true(config_has_rope(&c, i) == (i % 4 != 3) && config_window(&c, i) == 0);
+    json_object_del(j, "rope_theta");
+    json_object_set_new(j, "no_rope_layer_interval", json_integer(5));
+    json_object_set_new(j, "use_sliding_window", json_true());
+    json_object_set_new(j, "sliding_window", json_integer(512));
+    read_ok(j, &c);
+    assert_true(fabs(c.rope.theta - 2e6) < 1e-3);
+    for (int i = 0; i < 36; i++)
+        assert_true(config_has_rope(&c, i) == (i % 5 != 4) &&
+                    config_window(&c, i) == (i % 5 == 4 ? 512 : 0));
+    for (int i = 0; i < 40; i++) /* longer than the model, and before the interval */
+        json_array_append_new(list, json_integer(i != 7));
+    json_object_set_new(j, "no_rope_layers", list);
+    read_ok(j, &c);
+    for (int i = 0; i < 36; i++)
+        assert_true(config_has_rope(&c, i) == (i != 7));
+    json_decref(j);
+}
+
+static void smollm3_what_is_refused(void **state)
+{
+    json_t *j = parse(smollm3_3b), *list = json_array();
+    (void)state;
+    json_object_set_new(j, "no_rope_layer_interval", json_integer(0));
+    expect_refused(j, SP_EFORMAT, "no_rope_layer_interval must be at least 1");
+    json_object_set_new(j, "no_rope_layers", json_integer(1));
+    expect_refused(j, SP_EFORMAT, "no_rope_layers must be a list as long");
+    json_object_set(j, "no_rope_layers", list);
+    for (int i = 0; i < 35; i++)
+        json_array_append_new(list, json_integer(1));
+    expect_refused(j, SP_EFORMAT, "no_rope_layers must be a list as long");
+    json_array_append_new(list, json_integer(2));
+    expect_refused(j, SP_EFORMAT, "no_rope_layers must be a list of 0 and 1");
+    json_object_set_new(j, "num_hidden_layers", json_integer(INT64_MIN));
+    expect_refused(j, SP_EFORMAT, "num_hidden_layers");
+    json_decref(list);
+    json_decref(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +290,8 @@ int main(void)
         cmocka_unit_test(phi3_factors_that_do_not_fit),
         cmocka_unit_test(qwen_keys),
         cmocka_unit_test(internlm2_keys),
+        cmocka_unit_test(smollm3_layers_without_rope),
+        cmocka_unit_test(smollm3_what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

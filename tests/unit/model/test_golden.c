@@ -38,7 +38,9 @@ static const struct {
               {"internlm2-gguf", 1e-5},
               {"qwen", 1.2e-3},
               {"qwen-within", 1.2e-3},
-              {"qwen-gguf", 1e-5}};
+              {"qwen-gguf", 1e-5},
+              {"smollm3", 1.2e-3},
+              {"smollm3-gguf", 5e-3}};
 static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVX512};
 
 static double worst_difference(const struct golden *g, const float *logits)
