@@ -78,6 +78,8 @@ const char *cpu_isa_name(enum cpu_isa isa)
     switch (isa) {
     case ISA_AVX2:
         return "avx2";
+    case ISA_AVXVNNI:
+        return "avxvnni";
     case ISA_AVX512:
         return "avx512";
     case ISA_REF:
@@ -91,10 +93,11 @@ static enum cpu_isa best_isa(void)
     const cpu_features *f = cpu_get();
     if (!f->avx2 || !f->fma || !f->f16c || !f->bmi2)
         return ISA_REF;
-    if (!f->avx512f || !f->avx512bw || !f->avx512dq || !f->avx512vl)
+    bool evex_vnni = f->avx512f && f->avx512vl && f->avx512_vnni;
+    if (!f->avx_vnni && !evex_vnni)
         return ISA_AVX2;
-    if (!f->avx512_vnni || !f->avx512_vbmi || !f->avx512_bf16)
-        return ISA_AVX2;
+    if (!evex_vnni || !f->avx512bw || !f->avx512dq || !f->avx512_vbmi || !f->avx512_bf16)
+        return ISA_AVXVNNI;
     return ISA_AVX512;
 }
 
@@ -116,7 +119,8 @@ int cpu_pick_isa(enum cpu_isa *out, sp_error *err)
         *out = isa;
         return 0;
     }
-    return sp_fail(err, SP_EINVAL,
-                   "SAMPAN_ISA=%s: there is no such instruction set: use ref, avx2 or avx512",
-                   wanted);
+    return sp_fail(
+        err, SP_EINVAL,
+        "SAMPAN_ISA=%s: there is no such instruction set: use ref, avx2, avxvnni or avx512",
+        wanted);
 }

@@ -13,7 +13,7 @@ static const struct {
               {"llama-linear", 1e-5}, {"llama3", 1e-5},         {"mistral", 1e-5},
               {"qwen2-gguf", 1.2e-2}, {"llama-gguf", 6e-3},     {"qwen2-moe", 1.2e-3},
               {"qwen3-moe", 1e-5},    {"qwen2-moe-gguf", 3e-2}};
-static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVX512};
+static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512};
 
 static double worst_difference(const struct golden *g, const float *logits)
 {
