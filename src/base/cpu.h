@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include "base/error.h"
 
-enum cpu_isa { ISA_REF, ISA_AVX2, ISA_AVX512 };
+/* From the plainest to the fastest: a processor that runs one runs those before it. */
+enum cpu_isa { ISA_REF, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512 };
 
 typedef struct cpu_features {
     bool avx2, fma, f16c, bmi2, avx_vnni;
@@ -13,9 +14,10 @@ typedef struct cpu_features {
 } cpu_features;
 
 const cpu_features *cpu_get(void);
-/* ISA_AVX2 needs AVX2, FMA, F16C and BMI2; ISA_AVX512 needs those and F, BW, DQ, VL, VNNI, VBMI and
+/* ISA_AVX2 needs AVX2, FMA, F16C and BMI2; ISA_AVXVNNI those and AVX-VNNI, or AVX512VL and AVX512-VNNI
+ * (256-bit VNNI in either encoding); ISA_AVX512 needs those of AVX2 and F, BW, DQ, VL, VNNI, VBMI and
  * BF16 (what the kernels of each are compiled with). The best that this machine has, or what
- * SAMPAN_ISA=ref|avx2|avx512 asks for; an error when that can't run here. */
+ * SAMPAN_ISA=ref|avx2|avxvnni|avx512 asks for; an error when that can't run here. */
 int cpu_pick_isa(enum cpu_isa *out, sp_error *err);
 const char *cpu_isa_name(enum cpu_isa isa);
 

@@ -11,6 +11,8 @@ const struct kernel_ops *kernel_get(enum cpu_isa isa)
 #ifdef SAMPAN_HAVE_X86
     case ISA_AVX2:
         return &kernel_ops_avx2;
+    case ISA_AVXVNNI:
+        return cpu_get()->avx_vnni ? &kernel_ops_avxvnni_vex : &kernel_ops_avxvnni_evex;
     case ISA_AVX512:
         return cpu_get()->avx512_bf16 ? &kernel_ops_avx512_bf16 : &kernel_ops_avx512;
 #endif

@@ -64,7 +64,7 @@ struct attention_args {
 };
 
 struct kernel_ops {
-    const char *name; /* "ref", "avx2", "avx512" */
+    const char *name; /* "ref", "avx2", "avxvnni", "avx512" */
 
     /* Quantizes rows [begin, end) of x [rows, cols] into a->q, d, sum (cols % 32 == 0). */
     void (*act_quantize)(const float *x, int64_t ldx, int64_t cols, struct activations *a,

@@ -18,6 +18,8 @@
 #include "kernel/kernel.h"
 
 extern const struct kernel_ops kernel_ops_ref, kernel_ops_avx2;
+/* Both are named "avxvnni": avx2's, but for the product of quantized weights, in either encoding. */
+extern const struct kernel_ops kernel_ops_avxvnni_vex, kernel_ops_avxvnni_evex;
 /* Both are named "avx512"; the second also has act_bf16. */
 extern const struct kernel_ops kernel_ops_avx512, kernel_ops_avx512_bf16;
 
@@ -34,7 +36,7 @@ extern const struct kernel_ops kernel_ops_avx512, kernel_ops_avx512_bf16;
 /* Natural logarithm in a fixed order, correctly rounded in nearly all cases; -inf for 0, NaN below. */
 float kernel_log(float x);
 
-/* cpu/avx512_matmul.c, cpu/avx2_matmul.c; arguments as the members of struct kernel_ops. */
+/* cpu/avx512_matmul.c, cpu/avx2_matmul.c, cpu/avxvnni_matmul.c; arguments as the members of struct kernel_ops. */
 void avx512_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activations *a,
                          int64_t begin, int64_t end);
 void avx512_act_bf16(const float *x, int64_t ldx, int64_t cols, struct activations *a,
@@ -48,6 +50,12 @@ void avx2_act_quantize(const float *x, int64_t ldx, int64_t cols, struct activat
                        int64_t begin, int64_t end);
 void avx2_matmul(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                  int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
+void avxvnni_vex_matmul(const struct packed *w, const struct activations *a, int64_t rows,
+                        float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end,
+                        void *scratch);
+void avxvnni_evex_matmul(const struct packed *w, const struct activations *a, int64_t rows,
+                         float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end,
+                         void *scratch);
 void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                      int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch);
 

@@ -10,6 +10,8 @@ const struct probe_ops *probe_get(enum cpu_isa isa)
 #ifdef SAMPAN_HAVE_X86
     case ISA_AVX2:
         return &probe_ops_avx2;
+    case ISA_AVXVNNI:
+        return cpu_get()->avx_vnni ? &probe_ops_avxvnni_vex : &probe_ops_avxvnni_evex;
     case ISA_AVX512:
         return &probe_ops_avx512;
 #endif

@@ -130,17 +130,14 @@ static void avx2_attention(const struct attention_args *a)
     attention_run(a, &avx2_attention_parts);
 }
 
-const struct kernel_ops kernel_ops_avx2 = {
-    .name = "avx2",
-    .act_quantize = avx2_act_quantize,
-    .matmul = avx2_matmul,
-    .matmul_f32 = avx2_matmul_f32,
-    .rmsnorm = avx2_rmsnorm,
-    .rope = avx2_rope,
-    .silu_mul = avx2_silu_mul,
-    .gelu_mul = avx2_gelu_mul,
-    .add = avx2_add,
-    .kv_write = avx2_kv_write,
-    .attention = avx2_attention,
-    .log_sum_exp = avx2_log_sum_exp,
-};
+/* All but the name and the product of quantized weights. */
+#define AVX2_OPS                                                                                   \
+    .act_quantize = avx2_act_quantize, .matmul_f32 = avx2_matmul_f32, .rmsnorm = avx2_rmsnorm,     \
+    .rope = avx2_rope, .silu_mul = avx2_silu_mul, .gelu_mul = avx2_gelu_mul, .add = avx2_add,      \
+    .kv_write = avx2_kv_write, .attention = avx2_attention, .log_sum_exp = avx2_log_sum_exp
+
+const struct kernel_ops kernel_ops_avx2 = {AVX2_OPS, .name = "avx2", .matmul = avx2_matmul};
+const struct kernel_ops kernel_ops_avxvnni_vex = {AVX2_OPS, .name = "avxvnni",
+                                                  .matmul = avxvnni_vex_matmul};
+const struct kernel_ops kernel_ops_avxvnni_evex = {AVX2_OPS, .name = "avxvnni",
+                                                   .matmul = avxvnni_evex_matmul};

@@ -98,3 +98,7 @@ static void avx2_read(const uint8_t *p, size_t n)
 
 const struct probe_ops probe_ops_avx2 = {
     .name = "avx2", .int8 = {avx2_int8, avx2_int8_short}, .f32 = avx2_f32, .read = avx2_read};
+const struct probe_ops probe_ops_avxvnni_vex = {
+    .name = "avxvnni", .int8 = {probe_avxvnni_vex_int8}, .f32 = avx2_f32, .read = avx2_read};
+const struct probe_ops probe_ops_avxvnni_evex = {
+    .name = "avxvnni", .int8 = {probe_avxvnni_evex_int8}, .f32 = avx2_f32, .read = avx2_read};

@@ -83,7 +83,7 @@ static void unknown_names_are_refused(void **state)
     assert_int_equal(setenv("SAMPAN_ISA", "avx9", 1), 0);
     assert_int_equal(cpu_pick_isa(&isa, &err), SP_EINVAL);
     assert_non_null(strstr(err.message, "SAMPAN_ISA=avx9"));
-    assert_non_null(strstr(err.message, "ref, avx2 or avx512"));
+    assert_non_null(strstr(err.message, "ref, avx2, avxvnni or avx512"));
     assert_int_equal(unsetenv("SAMPAN_ISA"), 0);
 }
 
@@ -92,6 +92,7 @@ static void names(void **state)
     (void)state;
     assert_string_equal(cpu_isa_name(ISA_REF), "ref");
     assert_string_equal(cpu_isa_name(ISA_AVX2), "avx2");
+    assert_string_equal(cpu_isa_name(ISA_AVXVNNI), "avxvnni");
     assert_string_equal(cpu_isa_name(ISA_AVX512), "avx512");
 }
 

@@ -33,13 +33,16 @@ static inline void random_floats(uint64_t *state, float *x, size_t n)
 }
 
 /* The tables of this build that this processor can run, the scalar one first. */
-static inline int tables(const struct kernel_ops *out[3])
+static inline int tables(const struct kernel_ops *out[4])
 {
     const cpu_features *cpu = cpu_get();
     int n = 0;
     out[n++] = kernel_get(ISA_REF);
     if (kernel_get(ISA_AVX2) && cpu->avx2 && cpu->fma && cpu->f16c)
         out[n++] = kernel_get(ISA_AVX2);
+    if (kernel_get(ISA_AVXVNNI) && cpu->avx2 && cpu->fma && cpu->f16c &&
+        (cpu->avx_vnni || (cpu->avx512vl && cpu->avx512_vnni)))
+        out[n++] = kernel_get(ISA_AVXVNNI);
     if (kernel_get(ISA_AVX512) && cpu->avx512f && cpu->avx512bw && cpu->avx512dq && cpu->avx512vl &&
         cpu->avx512_vnni)
         out[n++] = kernel_get(ISA_AVX512);

@@ -147,7 +147,7 @@ static const struct shape shapes[] = {
 static void test_formula(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     for (size_t i = 0; i < SP_COUNT(shapes); i++) {
         struct fixture f;
@@ -176,7 +176,7 @@ static void test_formula(void **state)
 static void test_chunks_and_tables_agree(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     for (size_t i = 0; i < SP_COUNT(shapes); i++) {
         struct fixture f;
@@ -207,7 +207,7 @@ static void test_chunks_and_tables_agree(void **state)
 static void test_any_positions_and_garbage(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 17;
     for (size_t i = 0; i < SP_COUNT(shapes); i++) {
@@ -237,7 +237,7 @@ static void test_any_positions_and_garbage(void **state)
 static void test_future_keys_do_not_matter(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     const struct shape s = {2, 7, 64, KV_F16, 0, 128};
     struct fixture f;
@@ -270,7 +270,7 @@ static void test_future_keys_do_not_matter(void **state)
 static void test_large_scores(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     const struct shape s = {1, 2, 64, KV_F32, 0, 200};
     struct fixture f;

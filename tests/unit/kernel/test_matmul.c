@@ -41,7 +41,10 @@ static const struct kernel_ops *ops_of(enum cpu_isa isa)
     const cpu_features *f = cpu_get();
     bool avx2 = f->avx2 && f->fma && f->f16c;
     bool avx512 = f->avx512f && f->avx512bw && f->avx512dq && f->avx512vl && f->avx512_vnni;
-    return (isa == ISA_AVX2 && avx2) || (isa == ISA_AVX512 && avx512) ? kernel_get(isa) : NULL;
+    bool avxvnni = avx2 && (f->avx_vnni || (f->avx512vl && f->avx512_vnni));
+    bool runs = (isa == ISA_AVX2 && avx2) || (isa == ISA_AVXVNNI && avxvnni) ||
+                (isa == ISA_AVX512 && avx512);
+    return runs ? kernel_get(isa) : NULL;
 }
 
 /* --- material --- */
@@ -213,6 +216,12 @@ static void avx2_equals_ref(void **state)
     check_quantized(ISA_AVX2, RANDOM, RANDOM);
 }
 
+static void avxvnni_equals_ref(void **state)
+{
+    (void)state;
+    check_quantized(ISA_AVXVNNI, RANDOM, RANDOM);
+}
+
 /* The greatest weights of either sign against activations of 127 and -127: nothing may overflow. */
 static void check_extremes(enum cpu_isa isa)
 {
@@ -234,6 +243,12 @@ static void avx2_extremes(void **state)
     check_extremes(ISA_AVX2);
 }
 
+static void avxvnni_extremes(void **state)
+{
+    (void)state;
+    check_extremes(ISA_AVXVNNI);
+}
+
 static void check_floats(enum cpu_isa isa)
 {
     static const int64_t cols[] = {1, 2, 31, 32, 33, 95, 160};
@@ -252,6 +267,12 @@ static void avx2_floats(void **state)
 {
     (void)state;
     check_floats(ISA_AVX2);
+}
+
+static void avxvnni_floats(void **state)
+{
+    (void)state;
+    check_floats(ISA_AVXVNNI);
 }
 
 /* Every range of tiles writes its own outputs, and only them. */
@@ -302,6 +323,12 @@ static void avx2_tile_ranges(void **state)
 {
     (void)state;
     check_tile_ranges(ISA_AVX2);
+}
+
+static void avxvnni_tile_ranges(void **state)
+{
+    (void)state;
+    check_tile_ranges(ISA_AVXVNNI);
 }
 
 /* bf16 x bf16: near the product of the rounded numbers, and the same bits for any number of rows. */
@@ -406,6 +433,12 @@ static void avx2_quantize(void **state)
     check_quantize(ISA_AVX2);
 }
 
+static void avxvnni_quantize(void **state)
+{
+    (void)state;
+    check_quantize(ISA_AVXVNNI);
+}
+
 static void rounds_to_bf16(void **state)
 {
     (void)state;
@@ -432,11 +465,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(avx512_equals_ref),  cmocka_unit_test(avx2_equals_ref),
-        cmocka_unit_test(avx512_extremes),    cmocka_unit_test(avx2_extremes),
+        cmocka_unit_test(avxvnni_equals_ref), cmocka_unit_test(avx512_extremes),
+        cmocka_unit_test(avx2_extremes),      cmocka_unit_test(avxvnni_extremes),
         cmocka_unit_test(avx512_floats),      cmocka_unit_test(avx2_floats),
-        cmocka_unit_test(avx512_tile_ranges), cmocka_unit_test(avx2_tile_ranges),
+        cmocka_unit_test(avxvnni_floats),     cmocka_unit_test(avx512_tile_ranges),
+        cmocka_unit_test(avx2_tile_ranges),   cmocka_unit_test(avxvnni_tile_ranges),
         cmocka_unit_test(avx512_bf16),        cmocka_unit_test(avx512_quantize),
-        cmocka_unit_test(avx2_quantize),      cmocka_unit_test(rounds_to_bf16),
+        cmocka_unit_test(avx2_quantize),      cmocka_unit_test(avxvnni_quantize),
+        cmocka_unit_test(rounds_to_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static void test_log_is_accurate(void **state)
 static void test_rmsnorm(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 12;
     float x[MOST], w[MOST], want[MOST], got[MOST + 1];
@@ -98,7 +98,7 @@ static void test_rmsnorm(void **state)
 static void test_rope(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 13;
     float x[256], want[256], got[257], c[128], s[128];
@@ -128,7 +128,7 @@ static void test_rope(void **state)
 static void test_silu_mul_and_add(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 14;
     float x[MOST], y[MOST], want[MOST], got[MOST + 1];
@@ -160,7 +160,7 @@ static void test_silu_mul_and_add(void **state)
 static void test_gelu_mul(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 16;
     float x[MOST], y[MOST], want[MOST], got[MOST + 1];
@@ -193,7 +193,7 @@ static void test_gelu_mul(void **state)
 static void test_special_values(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     float up[20], gate[20];
     for (int t = 0; t < 2 * n_tables; t++) {
@@ -216,7 +216,7 @@ static void test_special_values(void **state)
 static void test_log_sum_exp(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 15;
     enum { VOCAB = 151936 };
@@ -246,7 +246,7 @@ static void test_log_sum_exp(void **state)
 static void test_kv_write(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     uint64_t seed = 16;
     const int dims[] = {8, 64, 80, 96, 128};
@@ -287,7 +287,7 @@ static void test_tables(void **state)
 {
     (void)state;
     assert_string_equal(kernel_get(ISA_REF)->name, "ref");
-    const struct kernel_ops *k[3];
+    const struct kernel_ops *k[4];
     int n_tables = tables(k);
     for (int t = 0; t < n_tables; t++) {
         assert_non_null(k[t]->act_quantize);

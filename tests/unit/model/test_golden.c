@@ -41,7 +41,7 @@ static const struct {
               {"qwen-gguf", 1e-5},
               {"smollm3", 1.2e-3},
               {"smollm3-gguf", 5e-3}};
-static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVX512};
+static const enum cpu_isa isas[] = {ISA_REF, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512};
 
 static double worst_difference(const struct golden *g, const float *logits)
 {
