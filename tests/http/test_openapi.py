@@ -62,6 +62,15 @@ def test_ranges_are_the_server_s(fast):
     assert tried > 15
 
 
+def test_examples_are_answered(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    posts = {path: item["post"] for path, item in doc["paths"].items() if "post" in item}
+    for path, op in posts.items():
+        status, said = ask(fast.url + path, op["requestBody"]["content"]["application/json"]["example"])
+        assert status == 200 and "error" not in said, path
+    assert len(posts) == 4
+
+
 def test_methods(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     for path, item in doc["paths"].items():

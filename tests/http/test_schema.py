@@ -24,10 +24,14 @@ def small():
 
 
 def bound(document):
-    """The document as this model has it: a name that is served and token ids that exist; else most requests are 404."""
+    """The document as this model has it: a name that is served and token ids that exist, else most requests are 404; and
+    short answers."""
     schemas = document["components"]["schemas"]
     for name in ("ChatRequest", "CompletionRequest"):
         schemas[name]["properties"]["model"] = {"enum": [MODEL]}
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        example.update(model=MODEL, max_tokens=2)
     for name in ("TokenizeRequest", "DetokenizeRequest"):
         schemas[name]["properties"]["model"] = {"enum": [MODEL, None]}
     schemas["DetokenizeRequest"]["properties"]["tokens"]["items"]["maximum"] = VOCAB - 1
