@@ -20,7 +20,8 @@ tsan)
     options+=(--preset tsan)
     filter=(-L quick -R '^unit\.(base|engine|server|model)\.')
     ;;
-asan | ref) options+=(--preset "$tier") ;;
+asan) options+=(--preset asan) ;;
+ref) options+=(--preset ref -DSAMPAN_SWAGGER_UI=OFF) ;; # where /docs is the plain page
 *)
     echo "tools/tier.sh: no tier '$tier'" >&2
     exit 2

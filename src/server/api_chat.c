@@ -9,49 +9,6 @@ static const char *const unsupported[] = {
     "best_of", "web_search_options", "guided_json", "guided_regex", "structured_outputs",
     NULL};
 
-static bool content_ok(const json_t *content)
-{
-    size_t i;
-    const json_t *part;
-    if (!content || json_is_null(content) || json_is_string(content))
-        return true;
-    if (!json_is_array(content))
-        return false;
-    json_array_foreach((json_t *)(uintptr_t)content, i, part)
-    {
-        const char *type = json_string_value(json_object_get(part, "type"));
-        if (!type || strcmp(type, "text") != 0 || !json_is_string(json_object_get(part, "text")))
-            return false;
-    }
-    return true;
-}
-
-static int check_messages(struct call *c, const json_t *messages)
-{
-    size_t i;
-    const json_t *m;
-    if (!json_is_array(messages) || json_array_size(messages) == 0) {
-        reply_set_error(c, 400, INVALID, "messages", NULL,
-                        "messages: must be a list of at least one message");
-        return SP_EINVAL;
-    }
-    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
-    {
-        if (!json_is_string(json_object_get(m, "role"))) {
-            reply_set_error(c, 400, INVALID, "messages", NULL,
-                            "messages[%zu].role: must be a string", i);
-            return SP_EINVAL;
-        }
-        if (!content_ok(json_object_get(m, "content"))) {
-            reply_set_error(c, 400, INVALID, "messages", NULL,
-                            "messages[%zu].content: must be a string, null or a list of text parts",
-                            i);
-            return SP_EINVAL;
-        }
-    }
-    return 0;
-}
-
 static int check_response_format(struct call *c, const json_t *body)
 {
     const json_t *f = json_object_get(body, "response_format");
@@ -138,7 +95,7 @@ static void answer(struct call *c, const json_t *body)
     int64_t n = 1;
     if (!m || request_refuse_unsupported(c, body, unsupported) < 0 ||
         check_response_format(c, body) < 0 ||
-        check_messages(c, json_object_get(body, "messages")) < 0 ||
+        request_messages(c, json_object_get(body, "messages")) < 0 ||
         request_int(c, body, "n", 1, CHOICES_MAX, &n) < 0)
         return;
     struct generation *g = generation_new(c, m, name, 1, n);

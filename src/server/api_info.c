@@ -1,4 +1,4 @@
-/* What the server is and has: models, health, version, and the plain page at "/". */
+/* What the server is and has: models, health and version. */
 #include <stdlib.h>
 #include <string.h>
 #include "server/server_int.h"
@@ -39,7 +39,6 @@ void api_model(struct call *c)
                         name ? name : "");
     if (name)
         free(name); /* lib-owned: libevent's */
-    ;
 }
 
 void api_health(struct call *c)
@@ -57,30 +56,4 @@ void api_version(struct call *c)
     reply_set_json(c, 200,
                    json_pack("{s:s,s:s,s:s}", "version", SAMPAN_VERSION, "isa", info.isa, "compute",
                              info.compute));
-}
-
-void api_openapi(struct call *c)
-{
-    c->reply = sp_strdup(openapi_json);
-    c->status = c->reply ? 200 : 500;
-}
-
-void api_root(struct call *c)
-{
-    static const char page[] =
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sampan</title>"
-        "<style>body{font:16px/1.5 sans-serif;max-width:42em;margin:3em auto;padding:0 1em}"
-        "td{padding:.1em 1em .1em 0}</style>"
-        "<h1>Sampan</h1><p>A language model answers here, with OpenAI's API.</p><table>"
-        "<tr><td><code>GET /v1/models</code><td>what is served"
-        "<tr><td><code>POST /v1/chat/completions</code><td>chat"
-        "<tr><td><code>POST /v1/completions</code><td>continue a text"
-        "<tr><td><code>POST /tokenize</code>, <code>/detokenize</code><td>text and tokens"
-        "<tr><td><code>GET /health</code>, <code>/livez</code>, <code>/readyz</code><td>is it well"
-        "<tr><td><code>GET /version</code><td>what runs"
-        "<tr><td><a href=\"/openapi.json\"><code>GET /openapi.json</code></a><td>all of it, "
-        "described"
-        "</table><p>在这里可以用 OpenAI 的接口与模型对话。</p></html>\n";
-    c->reply = sp_strdup(page);
-    c->status = c->reply ? 200 : 500;
 }

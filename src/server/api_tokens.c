@@ -55,8 +55,13 @@ static int encode_messages(struct call *c, const json_t *body, const struct serv
                         "this model has no chat template: give prompt");
         return SP_EINVAL;
     }
-    if (request_bool(c, body, "add_generation_prompt", true, &co.add_generation_prompt) < 0)
+    if (request_messages(c, json_object_get(body, "messages")) < 0 ||
+        request_bool(c, body, "add_generation_prompt", true, &co.add_generation_prompt) < 0)
         return SP_EINVAL;
+    if (co.tools && !json_is_null(co.tools) && !json_is_array(co.tools)) {
+        reply_set_error(c, 400, INVALID, "tools", NULL, "tools: must be a list");
+        return SP_EINVAL;
+    }
     int code =
         chat_encode(engine_chat(m->engine), json_object_get(body, "messages"), &co, ids, &err);
     if (code < 0)

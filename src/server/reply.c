@@ -72,6 +72,10 @@ static const char *reason_of(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 204:
+        return "No Content";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 401:
@@ -80,6 +84,8 @@ static const char *reason_of(int status)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 406:
+        return "Not Acceptable";
     case 408:
         return "Request Timeout";
     case 413:
@@ -108,6 +114,21 @@ static void log_call(const struct call *c, int status)
              c->route ? c->route->path : "(unknown)", status, clock_seconds() - c->started);
 }
 
+static void set_head(struct call *c, const char *name, const char *value)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(c->req), name, value);
+}
+
+/* Takes out. The request is libevent's from here. */
+static void send_whole(struct call *c, struct evbuffer *out)
+{
+    evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
+    evhttp_send_reply(c->req, c->status, reason_of(c->status), out);
+    c->req = NULL;
+    if (out)
+        evbuffer_free(out);
+}
+
 void reply_send(struct call *c)
 {
     if (c->answered)
@@ -116,22 +137,55 @@ void reply_send(struct call *c)
     log_call(c, c->status);
     if (!c->req || atomic_load(&c->gone))
         return;
-    struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
-    const char *body = c->reply ? c->reply : oom_reply;
-    evhttp_add_header(head, "Content-Type",
-                      body[0] == '<' ? "text/html; charset=utf-8" : "application/json");
+    const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
+    bool page = body[0] == '<';
+    if (page)
+        set_head(c, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+    if (body[0])
+        set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
     if (c->status == 429 || c->status == 503)
-        evhttp_add_header(head, "Retry-After", "1");
+        set_head(c, "Retry-After", "1");
     if (c->status == 401)
-        evhttp_add_header(head, "WWW-Authenticate", "Bearer");
+        set_head(c, "WWW-Authenticate", "Bearer");
     struct evbuffer *out = evbuffer_new();
     if (out)
         evbuffer_add(out, body, strlen(body));
-    evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
-    evhttp_send_reply(c->req, c->status, reason_of(c->status), out);
-    c->req = NULL; /* libevent's from here */
+    send_whole(c, out);
+}
+
+static bool client_says(const struct call *c, const char *field, const char *word)
+{
+    const char *value = evhttp_find_header(evhttp_request_get_input_headers(c->req), field);
+    return value && strstr(value, word);
+}
+
+void reply_file(struct call *c, const struct server_file *f)
+{
+    if (f->gzip && !client_says(c, "Accept-Encoding", "gzip")) {
+        reply_set_error(c, 406, "invalid_request_error", NULL, NULL,
+                        "%s is kept compressed: ask with Accept-Encoding: gzip", f->name);
+        return;
+    }
+    c->status = client_says(c, "If-None-Match", f->etag) ? 304 : 200;
+    c->answered = true;
+    log_call(c, c->status);
+    struct evbuffer *out = c->status == 200 ? evbuffer_new() : NULL;
     if (out)
-        evbuffer_free(out);
+        evbuffer_add_reference(out, f->data, f->n, NULL, NULL);
+    set_head(c, "Content-Type", f->type);
+    set_head(c, "ETag", f->etag);
+    set_head(c, "Cache-Control",
+             "no-cache"); /* kept, but asked after: a new version may serve next */
+    set_head(c, "X-Content-Type-Options", "nosniff");
+    set_head(c, "Referrer-Policy", "no-referrer");
+    set_head(c, "Content-Security-Policy",
+             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    if (f->gzip) {
+        set_head(c, "Content-Encoding", "gzip");
+        set_head(c, "Vary", "Accept-Encoding");
+    }
+    send_whole(c, out);
 }
 
 void reply_refuse(struct call *c, int status, const char *why)

@@ -209,3 +209,46 @@ int request_stream(struct call *c, const json_t *body, struct generation *g)
     }
     return request_bool(c, options, "include_usage", false, &g->include_usage);
 }
+
+static bool content_ok(const json_t *content)
+{
+    size_t i;
+    const json_t *part;
+    if (!content || json_is_null(content) || json_is_string(content))
+        return true;
+    if (!json_is_array(content))
+        return false;
+    json_array_foreach((json_t *)(uintptr_t)content, i, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (!type || strcmp(type, "text") != 0 || !json_is_string(json_object_get(part, "text")))
+            return false;
+    }
+    return true;
+}
+
+int request_messages(struct call *c, const json_t *messages)
+{
+    size_t i;
+    const json_t *m;
+    if (!json_is_array(messages) || json_array_size(messages) == 0) {
+        reply_set_error(c, 400, INVALID, "messages", NULL,
+                        "messages: must be a list of at least one message");
+        return SP_EINVAL;
+    }
+    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
+    {
+        if (!json_is_string(json_object_get(m, "role"))) {
+            reply_set_error(c, 400, INVALID, "messages", NULL,
+                            "messages[%zu].role: must be a string", i);
+            return SP_EINVAL;
+        }
+        if (!content_ok(json_object_get(m, "content"))) {
+            reply_set_error(c, 400, INVALID, "messages", NULL,
+                            "messages[%zu].content: must be a string, null or a list of text parts",
+                            i);
+            return SP_EINVAL;
+        }
+    }
+    return 0;
+}

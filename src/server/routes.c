@@ -4,6 +4,8 @@
 static const struct route routes[] = {
     {"/", EVHTTP_REQ_GET, true, NULL, api_root},
     {"/openapi.json", EVHTTP_REQ_GET, true, NULL, api_openapi},
+    {"/docs", EVHTTP_REQ_GET, true, NULL, api_docs},
+    {"/docs/", EVHTTP_REQ_GET, true, NULL, api_docs_file}, /* and what follows */
     {"/health", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/livez", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/readyz", EVHTTP_REQ_GET, true, NULL, api_health},
@@ -23,15 +25,15 @@ static bool path_is(const struct route *r, const char *path)
     return prefix ? strncmp(path, r->path, n) == 0 && path[n] : strcmp(path, r->path) == 0;
 }
 
-const struct route *route_find(const char *path, enum evhttp_cmd_type method, bool *path_known)
+const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow)
 {
-    *path_known = false;
+    *allow = NULL;
     for (size_t i = 0; i < SP_COUNT(routes); i++) {
         if (!path_is(&routes[i], path))
             continue;
-        *path_known = true;
-        if (routes[i].method == method ||
-            (method == EVHTTP_REQ_HEAD && routes[i].method == EVHTTP_REQ_GET))
+        bool get = routes[i].method == EVHTTP_REQ_GET;
+        *allow = get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        if (routes[i].method == method || (method == EVHTTP_REQ_HEAD && get))
             return &routes[i];
     }
     return NULL;

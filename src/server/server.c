@@ -262,17 +262,23 @@ static void watch_connection(struct call *c)
 
 static const struct route *find_route(struct call *c)
 {
-    bool known = false;
-    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
-    const struct route *r =
-        route_find(path && *path ? path : "/", evhttp_request_get_command(c->req), &known);
-    if (!r && known)
-        reply_set_error(c, 405, "invalid_request_error", NULL, NULL, "%.128s: not with this method",
-                        path);
-    else if (!r)
+    const char *allow, *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
+    enum evhttp_cmd_type method = evhttp_request_get_command(c->req);
+    const struct route *r = route_find(path && *path ? path : "/", method, &allow);
+    if (r)
+        return r;
+    if (!allow) {
         reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
                         "no such path: %.128s: GET / lists what there is", path ? path : "");
-    return r;
+        return NULL;
+    }
+    evhttp_add_header(evhttp_request_get_output_headers(c->req), "Allow", allow);
+    if (method == EVHTTP_REQ_OPTIONS)
+        c->status = 204;
+    else
+        reply_set_error(c, 405, "invalid_request_error", NULL, NULL,
+                        "%.128s: not with this method: %s", path, allow);
+    return NULL;
 }
 
 static void on_request(struct evhttp_request *req, void *arg)

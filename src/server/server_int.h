@@ -27,6 +27,7 @@
 struct call;
 struct guard;
 struct map;
+struct server_file;
 
 struct route {
     const char *path;
@@ -142,6 +143,8 @@ json_t *reply_error_object(const char *type, const char *param, const char *code
                            const char *message);
 int reply_status_of(int code);
 void reply_send(struct call *c); /* loop: sends status and reply */
+/* Loop: sends a built-in file, or 304 to who has it already. */
+void reply_file(struct call *c, const struct server_file *f);
 /* Loop: answers a request whose framing is unsound, and closes. */
 void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
@@ -149,7 +152,8 @@ void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:"
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
 
 /* routes.c */
-const struct route *route_find(const char *path, enum evhttp_cmd_type method, bool *path_known);
+/* NULL: there is no such path, or it has another method: *allow then names those it has, else it is NULL. */
+const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
 
 /* request.c: bodies. All on a worker; NULL or a negative code: the error has been set. */
 json_t *request_parse(struct call *c);
@@ -159,6 +163,8 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
 int request_int(struct call *c, const json_t *body, const char *name, int64_t min, int64_t max,
                 int64_t *out); /* leaves *out when absent or null */
+int request_messages(struct call *c,
+                     const json_t *messages); /* roles and contents are of the right kind */
 struct stops {
     const char *text[16];
     size_t n;
@@ -198,7 +204,22 @@ void api_health(struct call *c);
 void api_version(struct call *c);
 void api_root(struct call *c);
 void api_openapi(struct call *c);
+void api_docs(struct call *c);
+void api_docs_file(struct call *c);
 
-extern const char openapi_json[]; /* src/server/openapi.json, built in by tools/embed.cmake */
+/* Files built in by tools/embed.cmake: openapi.json, and what /docs is made of. */
+struct server_file {
+    const char *name, *type, *etag;
+    const unsigned char *data;
+    size_t n;
+    bool gzip; /* data is compressed */
+};
+extern const struct server_file server_files[];
+extern const size_t n_server_files;
+
+/* api_docs.c */
+const struct server_file *server_file_find(const char *name); /* NULL: not built in */
+/* The plain page: every endpoint of openapi.json, then the words of `end` (HTML). Allocated; NULL: out of memory. */
+char *docs_list_page(const char *end);
 
 #endif

@@ -185,7 +185,7 @@ def test_unusual_framing_is_understood(server, data):
 
 def test_wrong_methods_and_targets(server):
     ask = lambda line: statuses(server.send(line + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"))
-    assert ask(b"DELETE /health") == [405] and ask(b"PUT /v1/chat/completions") == [405] and ask(b"OPTIONS /health") == [405]
+    assert ask(b"DELETE /health") == [405] and ask(b"PUT /v1/chat/completions") == [405] and ask(b"OPTIONS /health") == [204]
     assert ask(b"GET //host:99999999/") == [400] and ask(b"GET /v1/models/%00%ff%zz") == [404] and ask(b"GET /" + b"a" * 60000) == [404]
     assert ask(b"GET /../../etc/passwd") == [404] and ask(b"GET *") == [400]
 

@@ -1,4 +1,5 @@
 """/openapi.json says what the code does: its routes, its parameters, and the errors it answers with."""
+import http.client
 import json
 import re
 import urllib.error
@@ -26,7 +27,8 @@ def schemas(doc):
 def test_every_route_is_described_and_no_other(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     table = re.findall(r'\{"(/[^"]*)", EVHTTP_REQ_(\w+), (true|false)', (SERVER / "routes.c").read_text())
-    code = {(path + "{model}" if path == "/v1/models/" else path, method.lower(), is_open == "true")
+    rest = {"/v1/models/": "{model}", "/docs/": "{file}"}
+    code = {(path + rest.get(path, ""), method.lower(), is_open == "true")
             for path, method, is_open in table}
     said = {(path, method, op.get("security") == []) for path, item in doc["paths"].items() for method, op in item.items()}
     assert len(code) > 10 and said == code
@@ -40,6 +42,9 @@ def test_every_parameter_read_is_described_and_no_other(fast):
     for file, name in (("api_chat.c", "ChatRequest"), ("api_completions.c", "CompletionRequest")):
         code = shared | set(reads.findall((SERVER / file).read_text()))
         assert set(schemas(doc)[name]["properties"]) == code, name
+    said = {p for name in ("TokenizeRequest", "DetokenizeRequest") for p in schemas(doc)[name]["properties"]}
+    words = set(re.findall(r'"(\w+)"', (SERVER / "api_tokens.c").read_text()))  # some names stand in a ?:
+    assert said <= words and set(reads.findall((SERVER / "api_tokens.c").read_text())) <= said
 
 
 def test_ranges_are_the_server_s(fast):
@@ -55,3 +60,30 @@ def test_ranges_are_the_server_s(fast):
                 assert set(error) == set(schemas(doc)["Error"]["properties"]["error"]["required"])
                 tried += 1
     assert tried > 15
+
+
+def test_examples_are_answered(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    posts = {path: item["post"] for path, item in doc["paths"].items() if "post" in item}
+    for path, op in posts.items():
+        status, said = ask(fast.url + path, op["requestBody"]["content"]["application/json"]["example"])
+        assert status == 200 and "error" not in said, path
+    assert len(posts) == 4
+
+
+def test_methods(fast):
+    doc = ask(fast.url + "/openapi.json")[1]
+    for path, item in doc["paths"].items():
+        path = path.replace("{model}", "some").replace("{file}", "init.js")
+        allow = "GET, HEAD, OPTIONS" if "get" in item else "POST, OPTIONS"
+        for method, want in (("DELETE", 405), ("PUT", 405), ("POST" if "get" in item else "GET", 405), ("OPTIONS", 204)):
+            connection = http.client.HTTPConnection(fast.url.removeprefix("http://"), timeout=30)
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert (answer.status, answer.headers["Allow"]) == (want, allow), (method, path)
+            assert bool(body) == (want == 405)
+            connection.close()
+        if "get" in item and "some" not in path:
+            with urllib.request.urlopen(urllib.request.Request(fast.url + path, method="HEAD"), timeout=30) as answer:
+                assert answer.status == 200 and answer.read() == b""

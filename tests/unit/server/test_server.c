@@ -12,7 +12,7 @@
 #include "../tiny_model.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/server.h"
+#include "server/server_int.h"
 
 static char *dir;
 static engine *e;
@@ -140,6 +140,33 @@ static int complete(const char *more)
     char body[2048];
     snprintf(body, sizeof body, "{\"model\":\"alias\"%s}", more);
     return ask("POST", "/v1/completions", "secret", body);
+}
+
+static void docs_in_the_form_built(void **state)
+{
+    (void)state;
+    bool full = server_file_find("index.html") != NULL;
+    assert_int_equal(ask("GET", "/docs", NULL, NULL), 200);
+    assert_int_equal(says("/docs/swagger-ui-bundle.js"), full);
+    assert_int_equal(says("tools/swagger_ui.py"), !full);
+    assert_int_equal(says("POST /v1/chat/completions"), !full);
+    assert_int_equal(ask("GET", "/docs/swagger-ui.css", NULL, NULL), full ? 406 : 404);
+    assert_int_equal(ask("GET", "/docs/openapi.yaml", NULL, NULL), 404);
+    assert_int_equal(ask("GET", "/", NULL, NULL), 200);
+    assert_true(says("POST /v1/chat/completions") && says("GET /v1/models/{model}"));
+    assert_true(says("href=\"/docs\"") && says("Content-Security-Policy: default-src 'none'"));
+}
+
+static void methods_that_are_not(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("GET", "/tokenize", "secret", NULL), 405);
+    assert_true(says("Allow: POST, OPTIONS\r\n"));
+    assert_int_equal(ask("POST", "/health", NULL, "{}"), 405);
+    assert_true(says("Allow: GET, HEAD, OPTIONS\r\n"));
+    assert_int_equal(ask("OPTIONS", "/v1/models", NULL, NULL), 204);
+    assert_true(says("Allow: GET, HEAD, OPTIONS\r\n") && !says("{"));
+    assert_int_equal(ask("OPTIONS", "/nowhere", NULL, NULL), 404);
 }
 
 static void open_paths_and_keys(void **state)
@@ -362,6 +389,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_paths_and_keys),
+        cmocka_unit_test(docs_in_the_form_built),
+        cmocka_unit_test(methods_that_are_not),
         cmocka_unit_test(chat_answers),
         cmocka_unit_test(completions_answer),
         cmocka_unit_test(tokens_there_and_back),

@@ -1,0 +1,57 @@
+"""schemathesis reads /openapi.json and tries the server with right and wrong requests: what comes back must be what the
+document says, and nothing wrong may be taken."""
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import Server
+
+MODEL, VOCAB = "smollm2-135m", 49152
+SECONDS = 900  # a few dozen on an idle machine
+KEY = "schema-key"
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A short context bounds what one answer may cost."""
+    s = Server("--max-context", "96", "--api-key", KEY, model=MODEL)
+    yield s
+    s.end()
+
+
+def bound(document):
+    """The document as this model has it: a name that is served and token ids that exist, else most requests are 404; and
+    short answers."""
+    schemas = document["components"]["schemas"]
+    for name in ("ChatRequest", "CompletionRequest"):
+        schemas[name]["properties"]["model"] = {"enum": [MODEL]}
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        example.update(model=MODEL, max_tokens=2)
+    for name in ("TokenizeRequest", "DetokenizeRequest"):
+        schemas[name]["properties"]["model"] = {"enum": [MODEL, None]}
+    schemas["DetokenizeRequest"]["properties"]["tokens"]["items"]["maximum"] = VOCAB - 1
+    return document
+
+
+def test_schemathesis_finds_nothing(small, tmp_path):
+    document = json.load(urllib.request.urlopen(small.url + "/openapi.json", timeout=60))
+    (tmp_path / "openapi.json").write_text(json.dumps(bound(document)))
+    # TRACE is missing: the server answers 501 to methods it does not know (RFC 9110, 9.1), not 405.
+    (tmp_path / "schemathesis.toml").write_text(
+        '[phases.coverage]\nunexpected-methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]\n')
+    # Whether a conversation suits the model and its context is for its template to say: a right request may get 400.
+    command = [Path(sys.executable).parent / "schemathesis", "--config-file", "schemathesis.toml", "run", "openapi.json",
+               "--url", small.url, "--seed", "1", "--phases", "examples,coverage,fuzzing", "--max-examples", "25",
+               "--checks", "all", "--exclude-checks", "positive_data_acceptance", "--header", f"Authorization: Bearer {KEY}",
+               "--request-timeout", "120", "--max-response-time", "120", "--suppress-health-check", "all", "--generation-database", "none",
+               "--warnings", "off", "--no-color"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
+    tried = int(re.search(r"(\d+) generated", done.stdout).group(1))
+    assert tried > 500, done.stdout[-3000:]
+    print(f"schemathesis: {tried} requests")
