@@ -8,7 +8,7 @@ static _Thread_local volatile int32_t sink; /* keeps the loops from being left o
 static double ref_int8(int64_t rounds)
 {
     int32_t acc[CHAINS] = {0};
-    volatile int8_t source = -5;
+    volatile int32_t source = -5; /* a value of 8 bit, which the compiler may not know */
     int32_t a = source, b = source + 8;
     for (int64_t k = 0; k < rounds; k++) {
         PROBE_UNROLL
