@@ -529,9 +529,11 @@ static int blob_sum(const char *path, char out[41], sp_error *err)
     unsigned len = 0;
     size_t got;
     FILE *f = fopen(path, "rb");
+    if (!f)
+        return sp_fail(err, SP_EIO, "%.200s: can't be read", path);
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     int n = snprintf(head, sizeof head, "blob %lld", (long long)file_size(path));
-    bool ok = f && c && EVP_DigestInit_ex(c, EVP_sha1(), NULL) == 1 &&
+    bool ok = c && EVP_DigestInit_ex(c, EVP_sha1(), NULL) == 1 &&
               EVP_DigestUpdate(c, head, (size_t)n + 1) == 1;
     while (ok && (got = fread(block, 1, sizeof block, f)) > 0)
         ok = EVP_DigestUpdate(c, block, got) == 1;
@@ -539,8 +541,7 @@ static int blob_sum(const char *path, char out[41], sp_error *err)
     for (unsigned i = 0; ok && i < len; i++)
         snprintf(out + (size_t)2 * i, 3, "%02x", sum[i]);
     EVP_MD_CTX_free(c);
-    if (f)
-        fclose(f);
+    fclose(f);
     return ok ? 0 : sp_fail(err, SP_EIO, "%.200s: can't be read", path);
 }
 
