@@ -396,7 +396,7 @@ static int open_limits(engine *e, const struct bench_test *t, limits **out, sp_e
 {
     struct engine_info info;
     struct limits_opts lo = {0};
-    int code = cpu_pick_isa(&lo.isa, err);
+    int code = kernel_pick(&lo.isa, err);
     engine_get_info(e, &info);
     lo.threads = info.threads;
     /* A model that a cache holds is read as fast as the cache allows. */

@@ -44,7 +44,7 @@ static int bench_the_machine(const options *o, sp_error *err)
     struct machine_opts mo = {.threads = threads, .passes = MACHINE_PASSES, .progress = show_phase};
     struct machine_report *r = sp_calloc(1, sizeof *r);
     buf out;
-    int code = r ? cpu_pick_isa(&mo.isa, err) : sp_fail(err, SP_ENOMEM, "out of memory");
+    int code = r ? kernel_pick(&mo.isa, err) : sp_fail(err, SP_ENOMEM, "out of memory");
     mo.n_threads = thread_list(o, threads);
     if (code == 0)
         code = machine_measure(&mo, r, err);

@@ -1,6 +1,7 @@
 #include "kernel/kernel.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include "kernel/kernel_int.h"
 
 const struct kernel_ops *kernel_get(enum cpu_isa isa)
@@ -49,4 +50,17 @@ float kernel_log(float x)
     for (int k = 17; k >= 1; k -= 2)
         sum = sum * s2 + 1.0 / k;
     return (float)(2 * s * sum + e * 0.69314718055994531);
+}
+
+int kernel_pick(enum cpu_isa *out, sp_error *err)
+{
+    const char *asked = getenv("SAMPAN_ISA");
+    int code = cpu_pick_isa(out, err);
+    while (code == 0 && !kernel_get(*out) && !(asked && *asked) && *out > ISA_REF)
+        (*out)--;
+    if (code == 0 && !kernel_get(*out))
+        code = sp_fail(err, SP_EUNSUPPORTED,
+                       "this build has no kernels for %s: unset SAMPAN_ISA or build with them",
+                       cpu_isa_name(*out));
+    return code;
 }

@@ -111,6 +111,8 @@ struct kernel_ops {
 
 /* The table for an ISA; falls to no other: NULL when this build does not have it. */
 const struct kernel_ops *kernel_get(enum cpu_isa isa);
+/* The best that this machine and this build have, or what SAMPAN_ISA asks for; an error where that is missing. */
+int kernel_pick(enum cpu_isa *out, sp_error *err);
 
 size_t matmul_scratch(const struct packed *w);     /* bytes per worker */
 size_t attention_scratch(int group, int head_dim); /* floats per worker */

@@ -1,5 +1,4 @@
 /* From an open checkpoint to packed weights and everything a step needs. */
-#include <stdlib.h>
 #include <sys/mman.h>
 #include "model/model_int.h"
 
@@ -186,21 +185,15 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
     return code;
 }
 
-/* The best that the machine and the build have, unless somebody asked for another. */
 static int pick_kernels(model *m, sp_error *err)
 {
     enum cpu_isa isa = m->opts.isa;
-    int code = m->opts.isa_given ? 0 : cpu_pick_isa(&isa, err);
+    int code = m->opts.isa_given ? 0 : kernel_pick(&isa, err);
     if (code < 0)
         return code;
     m->ops = kernel_get(isa);
-    bool asked = m->opts.isa_given || getenv("SAMPAN_ISA");
-    for (int lower = (int)isa - 1; !m->ops && !asked && lower >= ISA_REF; lower--)
-        m->ops = kernel_get((enum cpu_isa)lower);
     if (!m->ops)
-        return sp_fail(err, SP_EUNSUPPORTED,
-                       "this build has no kernels for %s: unset SAMPAN_ISA or build with them",
-                       cpu_isa_name(isa));
+        return sp_fail(err, SP_EUNSUPPORTED, "this build has no kernels for %s", cpu_isa_name(isa));
     m->gate_mul = m->config.arch->activation == ACT_GELU_TANH ? m->ops->gelu_mul : m->ops->silu_mul;
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/machine.h"
 #include "bench/machine.h"
+#include "kernel/kernel.h"
 
 static enum cpu_isa isa;
 
@@ -126,5 +127,5 @@ int main(void)
         cmocka_unit_test(bad_wishes_are_refused), cmocka_unit_test(the_loops_count_what_they_do),
         cmocka_unit_test(numbers_of_threads),     cmocka_unit_test(a_report_has_every_row),
     };
-    return cpu_pick_isa(&isa, NULL) < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+    return kernel_pick(&isa, NULL) < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
