@@ -74,7 +74,8 @@ int window_tokens(engine *e, const struct perplexity_opts *o, struct token_list 
     if (code == 0 && o->max_tokens > 0 && (int64_t)out->n > o->max_tokens)
         out->n = (size_t)o->max_tokens;
     if (code == 0 && out->n <= window_first(o))
-        code = sp_fail(err, SP_EINVAL, "the text has %zu tokens: at least %zu are needed to score one",
-                       out->n, window_first(o) + 1);
+        code =
+            sp_fail(err, SP_EINVAL, "the text has %zu tokens: at least %zu are needed to score one",
+                    out->n, window_first(o) + 1);
     return code;
 }

@@ -2,7 +2,7 @@
  * AVX-VNNI (VEX encoding: processors without AVX-512) and for AVX512VL with AVX512-VNNI (EVEX). */
 #include "kernel/cpu/avx2_act_int.h"
 
-#define HALVES 2 /* both share the loads of activations, and make chains enough to hide vpdpbusd */
+#define ROWS 4
 
 #ifdef __AVX512VNNI__
 #define MATMUL avxvnni_evex_matmul
@@ -19,15 +19,15 @@ MM_INLINE bool dot_takes_zero(const struct mm_kind k)
 }
 
 /* Both halves of a group: exact sums of u * q for n rows. At most 32 * 255 * 127: far from 2^31. */
-MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struct mm_act *x, int g,
-                        const int n, __m256i (*sum)[ROWS])
+MM_INLINE void dot_rows(const struct mm_kind k, const struct mm_lines lines, const struct mm_act *x,
+                        int g, const int n, __m256i (*sum)[ROWS])
 {
     MM_UNROLL
     for (int r = 0; r < n; r++)
         sum[0][r] = sum[1][r] = _mm256_setzero_si256();
     MM_UNROLL
     for (int i = 0; i < k.group / 4; i++) {
-        __m256i low = mm_load(line + 64 * i), high = mm_load(line + 64 * i + 32);
+        __m256i low = mm_line_of(k, lines, i, 0), high = mm_line_of(k, lines, i, 1);
         MM_UNROLL
         for (int r = 0; r < n; r++) {
             const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * i;

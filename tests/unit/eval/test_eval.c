@@ -84,8 +84,9 @@ static void what_is_skipped_is_read_and_not_scored(void **state)
     o.skip = 33;
     assert_int_equal(eval_perplexity(exact, &o, &late, NULL), 0);
     assert_int_equal(eval_kl(exact, exact, &o, &k, NULL), 0);
-    assert_int_equal(late.tokens, (int64_t)(sizeof text - 1) / 64 * 31 +
-                                      ((sizeof text - 1) % 64 > 33 ? (sizeof text - 1) % 64 - 33 : 0));
+    assert_int_equal(late.tokens,
+                     (int64_t)(sizeof text - 1) / 64 * 31 +
+                         ((sizeof text - 1) % 64 > 33 ? (sizeof text - 1) % 64 - 33 : 0));
     assert_int_equal(k.tokens, late.tokens);
     assert_true(fabs(log(k.perplexity_reference) - late.mean_nll) < 1e-9);
     o.skip = 64;
