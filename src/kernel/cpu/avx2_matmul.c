@@ -17,19 +17,43 @@ MM_INLINE int lines_in_16_bits(const struct mm_kind k)
     return dot_takes_zero(k) ? 1 : k.bits == 4 ? 8 : k.bits == 5 ? 4 : 2;
 }
 
-/* u * v in pairs, 16 bits. */
-MM_INLINE __m256i multiply(const struct mm_kind k, __m256i u, __m256i v)
+/* Half a line of weights: u, or signed without zero and then their absolute values too. */
+struct factor {
+    __m256i u, size;
+};
+
+MM_INLINE struct factor factor_of(const struct mm_kind k, __m256i u)
 {
-    if (dot_takes_zero(k))
-        return _mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(v, u));
-    return _mm256_maddubs_epi16(u, v);
+    if (!dot_takes_zero(k))
+        return (struct factor){u, u};
+    u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
+    return (struct factor){u, _mm256_abs_epi8(u)};
 }
 
-/* Half of line i of weights. */
-MM_INLINE __m256i factor(const struct mm_kind k, struct mm_lines lines, int i, int half)
+MM_INLINE void finish_step(const struct mm_kind k, struct mm_step *s)
 {
-    __m256i u = mm_line_of(k, lines, i, half);
-    return dot_takes_zero(k) ? _mm256_xor_si256(u, _mm256_set1_epi8((char)-128)) : u;
+    for (int i = 0; dot_takes_zero(k) && i < 16; i++) {
+        struct factor f = factor_of(k, mm_load(s->line[i / 2] + 32 * (i % 2)));
+        mm_put(s->line[i / 2] + 32 * (i % 2), f.u);
+        mm_put(s->more[i / 2] + 32 * (i % 2), f.size);
+    }
+}
+
+MM_INLINE struct factor load_factor(const struct mm_kind k, struct mm_lines l, int i, int half)
+{
+    if (!l.step)
+        return factor_of(k, mm_half_line(k, l.packed, i, half));
+    i += l.g * (k.group / 4);
+    return (struct factor){mm_load(l.step->line[i] + 32 * half),
+                           mm_load(l.step->more[i] + 32 * half)};
+}
+
+/* Times v, in pairs, 16 bits. */
+MM_INLINE __m256i multiply(const struct mm_kind k, struct factor f, __m256i v)
+{
+    if (dot_takes_zero(k))
+        return _mm256_maddubs_epi16(f.size, _mm256_sign_epi8(v, f.u));
+    return _mm256_maddubs_epi16(f.u, v);
 }
 
 /* Keeps the compiler from adding up a sum's terms as a tree, for which 16 registers are too few. */
@@ -44,12 +68,12 @@ MM_INLINE void dot_rows(const struct mm_kind k, const struct mm_lines weights,
     __m256i pairs[2][ROWS];
     MM_UNROLL
     for (int i = 0; i < lines; i++) {
-        __m256i u[2] = {factor(k, weights, i, 0), factor(k, weights, i, 1)};
+        struct factor w[2] = {load_factor(k, weights, i, 0), load_factor(k, weights, i, 1)};
         MM_UNROLL
         for (int j = 0; j < 2 * n; j++) {
             const int r = j / 2, half = j % 2;
             __m256i v = _mm256_set1_epi32(mm_load32(x->q + r * x->ldq + g * k.group + 4 * i));
-            __m256i p = multiply(k, u[half], v), *to = &pairs[half][r];
+            __m256i p = multiply(k, w[half], v), *to = &pairs[half][r];
             *to = i % chunk == 0 ? p : _mm256_add_epi16(*to, p);
             IN_ORDER(*to);
             if (i % chunk < chunk - 1)

@@ -9,6 +9,7 @@
 /* 32 columns of a tile: eight quad lines of u, scale and minimum of one or two groups. */
 struct mm_step {
     _Alignas(32) uint8_t line[8][64];
+    _Alignas(32) uint8_t more[8][64]; /* what a product wants to know of them besides */
     _Alignas(32) float scale[2][PACK_ROWS], min[2][PACK_ROWS];
 };
 
@@ -66,16 +67,12 @@ MM_INLINE __m256i mm_half_line(const struct mm_kind k, const uint8_t *p, int i, 
     return v;
 }
 
-/* The quad lines of a group: as they are packed, or expanded to bytes. */
+/* The quad lines of a group: as they are packed (step NULL), or group g of an expanded step. */
 struct mm_lines {
-    const uint8_t *at;
-    bool packed;
+    const uint8_t *packed;
+    const struct mm_step *step;
+    int g;
 };
-
-MM_INLINE __m256i mm_line_of(const struct mm_kind k, struct mm_lines l, int i, int half)
-{
-    return l.packed ? mm_half_line(k, l.at, i, half) : mm_load(l.at + 64 * i + 32 * half);
-}
 
 /* The quad lines of one group at p to line[group / 4]. */
 MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, uint8_t (*line)[64])
