@@ -149,10 +149,8 @@ static int make_buffers(engine *e, sp_error *err)
     e->seqs = sp_calloc(rows, sizeof *e->seqs);
     e->seq_owner = sp_calloc(rows, sizeof(struct request *));
     e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
-    e->sampler.work = sp_alloc_aligned(64, vocab * sizeof(float));
-    e->sampler.cand = sp_calloc(vocab, sizeof *e->sampler.cand);
-    e->sampler.vocab = e->vocab;
-    if (!e->rows || !e->seqs || !e->seq_owner || !e->logits || !e->sampler.work || !e->sampler.cand)
+    int code = sampler_init(&e->sampler, model_ops(e->model), e->vocab);
+    if (code < 0 || !e->rows || !e->seqs || !e->seq_owner || !e->logits)
         return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
     return 0;
 }
@@ -233,8 +231,7 @@ void engine_close(engine *e)
     sp_free(e->seqs);
     sp_free(e->seq_owner);
     sp_free(e->logits);
-    sp_free(e->sampler.work);
-    sp_free(e->sampler.cand);
+    sampler_done(&e->sampler);
     sp_free(e->ends);
     pthread_cond_destroy(&e->more);
     pthread_mutex_destroy(&e->lock);
