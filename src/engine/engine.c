@@ -112,8 +112,12 @@ static int open_model(engine *e, sp_error *err)
     struct model_opts mo = model_opts_default();
     struct model_memory mem;
     int32_t pages = 0;
-    int threads = e->opts.threads > 0 ? e->opts.threads : machine_cores();
+    struct machine_topology machine;
+    machine_topology(&machine);
+    int threads = e->opts.threads > 0 ? e->opts.threads : machine.threads;
     int code = pool_new(threads, &e->pool, err);
+    if (code == 0)
+        code = pool_pin(e->pool, e->opts.pin, err);
     mo.compute = e->opts.compute;
     mo.max_rows = e->opts.step_rows;
     mo.max_context = e->context;
@@ -135,6 +139,7 @@ static int open_model(engine *e, sp_error *err)
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
                                        .threads = threads,
+                                       .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,
                                        .kv_bytes = mem.kv_page * (uint64_t)pages,
                                        .kv_pages = pages};
