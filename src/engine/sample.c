@@ -130,22 +130,38 @@ static int32_t first_with(const struct sampler *s, const float *x, float logit)
     return (int32_t)i;
 }
 
-/* The sum of up to a block of weights, in lanes; with x, only of those whose logit is `least` or more. */
-static float sum_block(const float *weight, const float *x, float least, int64_t n)
+static float sum_lanes(const float lane[LANES])
 {
-    float lane[LANES] = {0}, sum = 0;
+    float sum = 0;
+    for (int l = 0; l < LANES; l++)
+        sum += lane[l];
+    return sum;
+}
+
+/* The sum of up to a block of weights, in lanes. */
+static float sum_block(const float *weight, int64_t n)
+{
+    float lane[LANES] = {0}, rest = 0;
     int64_t i = 0;
-    for (; i + LANES <= n && !x; i += LANES)
+    for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++)
             lane[l] += weight[i + l];
+    for (; i < n; i++)
+        rest += weight[i];
+    return rest + sum_lanes(lane);
+}
+
+/* The same of those whose logit is `least` or more. */
+static float sum_block_from(const float *weight, const float *x, float least, int64_t n)
+{
+    float lane[LANES] = {0}, rest = 0;
+    int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++)
             lane[l] += x[i + l] >= least ? weight[i + l] : 0;
     for (; i < n; i++)
-        sum += !x || x[i] >= least ? weight[i] : 0;
-    for (int l = 0; l < LANES; l++)
-        sum += lane[l];
-    return sum;
+        rest += x[i] >= least ? weight[i] : 0;
+    return rest + sum_lanes(lane);
 }
 
 /* The sum of n weights; that of each block stays in block_sum. */
@@ -153,7 +169,7 @@ static double sum_weights(struct sampler *s, int64_t n)
 {
     double total = 0;
     for (int64_t b = 0; b < blocks_of(n); b++) {
-        s->block_sum[b] = sum_block(s->weight + b * BLOCK, NULL, 0, block_end(b, n) - b * BLOCK);
+        s->block_sum[b] = sum_block(s->weight + b * BLOCK, block_end(b, n) - b * BLOCK);
         total += (double)s->block_sum[b];
     }
     return total;
@@ -337,8 +353,8 @@ static double mass_from(const struct sampler *s, const float *x, float least)
     double mass = 0;
     for (int64_t b = 0; b < blocks_of(s->vocab); b++)
         if (s->block_max[b] >= least)
-            mass += (double)sum_block(s->weight + b * BLOCK, x + b * BLOCK, least,
-                                      block_end(b, s->vocab) - b * BLOCK);
+            mass += (double)sum_block_from(s->weight + b * BLOCK, x + b * BLOCK, least,
+                                           block_end(b, s->vocab) - b * BLOCK);
     return mass;
 }
 
