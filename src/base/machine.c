@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/machine_int.h"
 #include "base/str.h"
 
-#define TEXT_MAX 8192 /* more than any of these files has before what is sought */
-#define CPUS_MAX 8192 /* NR_CPUS of the kernels that distributions build */
+#define TEXT_MAX MACHINE_TEXT_MAX
 
 struct limits {
     int cores;                    /* INT_MAX: none */
@@ -22,8 +22,7 @@ struct limits {
 
 typedef void (*read_group)(const char *dir, struct limits *l);
 
-/* The start of file dir/name as text; false when it can't be read. */
-static bool read_text(const char *dir, const char *name, char text[TEXT_MAX])
+bool machine_read_text(const char *dir, const char *name, char text[TEXT_MAX])
 {
     char path[PATH_MAX];
     int len = snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -46,8 +45,7 @@ static bool read_text(const char *dir, const char *name, char text[TEXT_MAX])
     return n > 0;
 }
 
-/* The number that text starts with; false for anything else ("max") or one over INT64_MAX. */
-static bool leading_number(const char *text, uint64_t *out)
+bool machine_leading_number(const char *text, uint64_t *out)
 {
     size_t n = strspn(text, "0123456789");
     int64_t v = 0;
@@ -66,7 +64,7 @@ static bool keyed_number(const char *text, const char *key, uint64_t *out)
             line++;
         if (strncmp(line, key, n) == 0) {
             const char *value = line + n;
-            return leading_number(value + strspn(value, ": \t"), out);
+            return machine_leading_number(value + strspn(value, ": \t"), out);
         }
     }
     return false;
@@ -99,17 +97,17 @@ static void read_v2(const char *dir, struct limits *l)
 {
     char text[TEXT_MAX];
     uint64_t quota = 0, period = 0;
-    if (read_text(dir, "cpu.max", text) && leading_number(text, &quota)) {
+    if (machine_read_text(dir, "cpu.max", text) && machine_leading_number(text, &quota)) {
         const char *space = strchr(text, ' ');
-        if (space && leading_number(space + 1, &period))
+        if (space && machine_leading_number(space + 1, &period))
             limit_cores(l, quota, period);
     }
     uint64_t limit = 0, used = 0, active = 0, inactive = 0;
-    if (!read_text(dir, "memory.max", text) || !leading_number(text, &limit))
+    if (!machine_read_text(dir, "memory.max", text) || !machine_leading_number(text, &limit))
         return;
-    if (read_text(dir, "memory.current", text))
-        (void)leading_number(text, &used);
-    if (read_text(dir, "memory.stat", text)) {
+    if (machine_read_text(dir, "memory.current", text))
+        (void)machine_leading_number(text, &used);
+    if (machine_read_text(dir, "memory.stat", text)) {
         (void)keyed_number(text, "active_file ", &active);
         (void)keyed_number(text, "inactive_file ", &inactive);
     }
@@ -120,9 +118,10 @@ static void read_v1_cpu(const char *dir, struct limits *l)
 {
     char text[TEXT_MAX];
     uint64_t quota = 0, period = 0;
-    if (!read_text(dir, "cpu.cfs_quota_us", text) || !leading_number(text, &quota))
+    if (!machine_read_text(dir, "cpu.cfs_quota_us", text) || !machine_leading_number(text, &quota))
         return;
-    if (!read_text(dir, "cpu.cfs_period_us", text) || !leading_number(text, &period))
+    if (!machine_read_text(dir, "cpu.cfs_period_us", text) ||
+        !machine_leading_number(text, &period))
         return;
     limit_cores(l, quota, period);
 }
@@ -131,11 +130,12 @@ static void read_v1_memory(const char *dir, struct limits *l)
 {
     char text[TEXT_MAX];
     uint64_t limit = 0, used = 0, active = 0, inactive = 0;
-    if (!read_text(dir, "memory.limit_in_bytes", text) || !leading_number(text, &limit))
+    if (!machine_read_text(dir, "memory.limit_in_bytes", text) ||
+        !machine_leading_number(text, &limit))
         return;
-    if (read_text(dir, "memory.usage_in_bytes", text))
-        (void)leading_number(text, &used);
-    if (read_text(dir, "memory.stat", text)) {
+    if (machine_read_text(dir, "memory.usage_in_bytes", text))
+        (void)machine_leading_number(text, &used);
+    if (machine_read_text(dir, "memory.stat", text)) {
         (void)keyed_number(text, "total_active_file ", &active);
         (void)keyed_number(text, "total_inactive_file ", &inactive);
     }
@@ -204,7 +204,7 @@ static struct limits read_limits(const char *root)
 {
     struct limits l = {INT_MAX, UINT64_MAX, UINT64_MAX};
     char text[TEXT_MAX];
-    if (!read_text(root, "proc/self/cgroup", text))
+    if (!machine_read_text(root, "proc/self/cgroup", text))
         return l;
     const char *line = text;
     while (*line) {
@@ -215,48 +215,82 @@ static struct limits read_limits(const char *root)
     return l;
 }
 
-/* CPUs in a list such as "0-3,8". */
-static int count_list(const char *text)
+int machine_quota_at(const char *root)
 {
-    uint64_t total = 0;
+    return read_limits(root).cores;
+}
+
+/* ---- CPUs ---- */
+
+void machine_read_list(const char *text, struct cpu_bits *out)
+{
+    memset(out, 0, sizeof *out);
     while (*text >= '0' && *text <= '9') {
         uint64_t from = 0, to = 0;
-        if (!leading_number(text, &from))
-            break;
+        if (!machine_leading_number(text, &from))
+            return;
         to = from;
         text += strspn(text, "0123456789");
-        if (*text == '-' && leading_number(text + 1, &to))
+        if (*text == '-' && machine_leading_number(text + 1, &to))
             text += 1 + strspn(text + 1, "0123456789");
-        if (to >= from && to < CPUS_MAX)
-            total += to - from + 1;
+        if (to >= from && to < MACHINE_CPU_BITS)
+            memset(out->has + from, 1, (size_t)(to - from) + 1);
         if (*text == ',')
             text++;
     }
-    return total < CPUS_MAX ? (int)total : CPUS_MAX;
 }
 
-static bool is_real(const char *root)
+int machine_count(const struct cpu_bits *set)
 {
-    return strcmp(root, "/") == 0 || *root == '\0';
+    int n = 0;
+    for (int i = 0; i < MACHINE_CPU_BITS; i++)
+        n += set->has[i];
+    return n;
 }
 
-static int cores_present(const char *root)
+static bool usable_here(struct cpu_bits *out)
 {
-    if (is_real(root)) {
-        unsigned long mask[CPUS_MAX / (8 * sizeof(unsigned long))] = {0};
-        if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) == 0)
-            return CPU_COUNT_S(sizeof mask, (cpu_set_t *)mask);
-    }
+    unsigned long mask[MACHINE_CPU_BITS / (8 * sizeof(unsigned long))] = {0};
+    if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) != 0)
+        return false;
+    for (size_t i = 0; i < MACHINE_CPU_BITS; i++)
+        out->has[i] = CPU_ISSET_S(i, sizeof mask, (cpu_set_t *)mask) != 0;
+    return true;
+}
+
+/* The rest of the line that starts with key, after blanks; NULL: there is none. */
+static const char *line_value(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    return at ? at + strlen(key) + strspn(at + strlen(key), ": \t") : NULL;
+}
+
+void machine_usable_at(const char *root, struct cpu_bits *out)
+{
     char text[TEXT_MAX];
-    return read_text(root, "sys/devices/system/cpu/online", text) ? count_list(text) : 1;
+    bool real = strcmp(root, "/") == 0 || *root == '\0';
+    if (real && usable_here(out))
+        return;
+    struct cpu_bits allowed;
+    const char *list = machine_read_text(root, "proc/self/status", text)
+                           ? line_value(text, "Cpus_allowed_list")
+                           : NULL;
+    machine_read_list(list ? list : "0-8191", &allowed);
+    machine_read_list(machine_read_text(root, "sys/devices/system/cpu/online", text) ? text
+                      : list                                                         ? "0-8191"
+                                                                                     : "0",
+                      out);
+    for (int i = 0; i < MACHINE_CPU_BITS; i++)
+        out->has[i] &= allowed.has[i];
 }
 
 int machine_cores_at(const char *root)
 {
-    int cores = cores_present(root);
-    struct limits l = read_limits(root);
-    if (l.cores < cores)
-        cores = l.cores;
+    struct cpu_bits usable;
+    machine_usable_at(root, &usable);
+    int cores = machine_count(&usable), quota = machine_quota_at(root);
+    if (quota < cores)
+        cores = quota;
     return cores < 1 ? 1 : cores;
 }
 
@@ -265,7 +299,7 @@ static uint64_t meminfo(const char *root, const char *key)
 {
     char text[TEXT_MAX];
     uint64_t kib = 0;
-    if (!read_text(root, "proc/meminfo", text) || !keyed_number(text, key, &kib))
+    if (!machine_read_text(root, "proc/meminfo", text) || !keyed_number(text, key, &kib))
         return 0;
     return kib < UINT64_MAX / 1024 ? kib * 1024 : UINT64_MAX;
 }
@@ -303,10 +337,10 @@ uint64_t machine_rss(void)
 {
     char text[TEXT_MAX];
     uint64_t pages = 0;
-    if (!read_text("/proc/self", "statm", text))
+    if (!machine_read_text("/proc/self", "statm", text))
         return 0;
     const char *space = strchr(text, ' ');
-    if (!space || !leading_number(space + 1, &pages))
+    if (!space || !machine_leading_number(space + 1, &pages))
         return 0;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
@@ -318,14 +352,18 @@ static bool read_cache(const char *dir, struct machine_cache *c)
 {
     char text[TEXT_MAX];
     uint64_t v = 0;
-    if (!read_text(dir, "type", text) || strncmp(text, "Instruction", 11) == 0)
+    if (!machine_read_text(dir, "type", text) || strncmp(text, "Instruction", 11) == 0)
         return false;
-    if (!read_text(dir, "level", text) || !leading_number(text, &v) || v < 1 || v > 9)
+    if (!machine_read_text(dir, "level", text) || !machine_leading_number(text, &v) || v < 1 ||
+        v > 9)
         return false;
     c->level = (int)v;
-    if (!read_text(dir, "size", text) || !str_to_bytes((str){text, strcspn(text, "\n")}, &c->bytes))
+    if (!machine_read_text(dir, "size", text) ||
+        !str_to_bytes((str){text, strcspn(text, "\n")}, &c->bytes))
         return false;
-    c->shared_by = read_text(dir, "shared_cpu_list", text) ? count_list(text) : 1;
+    struct cpu_bits sharers;
+    machine_read_list(machine_read_text(dir, "shared_cpu_list", text) ? text : "0", &sharers);
+    c->shared_by = machine_count(&sharers);
     return true;
 }
 
@@ -361,7 +399,8 @@ size_t machine_caches(struct machine_cache out[MACHINE_CACHES_MOST])
 void machine_cpu_name(char *out, size_t n)
 {
     char text[TEXT_MAX];
-    const char *at = read_text("/proc", "cpuinfo", text) ? strstr(text, "model name") : NULL;
+    const char *at =
+        machine_read_text("/proc", "cpuinfo", text) ? strstr(text, "model name") : NULL;
     at = at ? strchr(at, ':') : NULL;
     if (at)
         at += 1 + strspn(at + 1, " ");

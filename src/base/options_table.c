@@ -16,7 +16,11 @@ static const struct option_spec table[] = {
      VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, NULL,
      "f32 is exact; fast uses int8 activations for quantized weights"},
     {"threads", OPT_INTS, "0", NULL, 0, 1023, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, "N",
-     "compute threads; 0 is every core this process may use; bench takes several: 1,2,4"},
+     "compute threads; 0 is one for each performance core that this process may use (within "
+     "affinity and cgroup; not efficiency cores and SMT siblings, which rarely help; a virtual "
+     "machine's CPUs all count; `bench machine` shows it); bench takes several: 1,2,4"},
+    {"pin", OPT_CHOICE, "auto", "auto|on|off", NO_RANGE, VERB_MODEL, NULL,
+     "keep each compute thread on a core of its own; auto does where there are several NUMA nodes"},
     {"max-context", OPT_INT, "4096", NULL, 0, 16777216,
      VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, "N",
      "tokens of prompt and answer together; 0 is the model's own limit"},

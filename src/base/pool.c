@@ -27,6 +27,7 @@
 #endif
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/machine.h"
 
 #define INSIDE 0x3ffu /* mask of the count of workers inside */
@@ -59,6 +60,10 @@ struct pool {
     int n_threads, started;
     bool crowded; /* more threads than cores: spinning would take the core from who has work */
     struct worker *workers;
+    /* Pinning. */
+    int caller_cpu; /* -1: not pinned */
+    bool caller_inside;
+    cpu_set_t caller_before;
 };
 
 static void relax(void)
@@ -238,6 +243,74 @@ void pool_free(pool *p)
     sp_free(p);
 }
 
+/* ---- pinning ---- */
+
+static int put_on(pthread_t thread, int cpu)
+{
+    cpu_set_t one;
+    if (cpu < 0 || cpu >= CPU_SETSIZE)
+        return EINVAL;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    return pthread_setaffinity_np(thread, sizeof one, &one);
+}
+
+static int pin_workers(pool *p, const struct machine_topology *t, sp_error *err)
+{
+    for (int i = 0; i < p->n_threads - 1; i++) {
+        int rc = put_on(p->workers[i].thread, t->order[i + 1]);
+        if (rc)
+            return sp_fail(err, SP_EFULL,
+                           "--pin on: a thread can't be kept on CPU %d: %s: use "
+                           "--pin off",
+                           t->order[i + 1], strerror(rc));
+    }
+    p->caller_cpu = t->order[0];
+    return 0;
+}
+
+int pool_pin(pool *p, enum pool_pin how, sp_error *err)
+{
+    struct machine_topology t;
+    sp_error why;
+    machine_topology(&t);
+    if (how == POOL_PIN_OFF || (how == POOL_PIN_AUTO && (t.nodes < 2 || p->n_threads > t.cpus)))
+        return 0;
+    if (p->n_threads > t.cpus)
+        return sp_fail(err, SP_EINVAL,
+                       "--pin on: %d threads, but this process may use %d CPUs: use fewer with "
+                       "--threads, or --pin off",
+                       p->n_threads, t.cpus);
+    int code = pin_workers(p, &t, &why);
+    if (code < 0 && how == POOL_PIN_ON)
+        return sp_fail(err, code, "%s", why.message);
+    if (code < 0)
+        log_warn("base", "%s", why.message);
+    return 0;
+}
+
+bool pool_pinned(const pool *p)
+{
+    return p->caller_cpu >= 0;
+}
+
+void pool_caller_enter(pool *p)
+{
+    if (!pool_pinned(p) || p->caller_inside ||
+        pthread_getaffinity_np(pthread_self(), sizeof p->caller_before, &p->caller_before) != 0)
+        return;
+    p->caller_inside = put_on(pthread_self(), p->caller_cpu) == 0;
+}
+
+void pool_caller_leave(pool *p)
+{
+    if (p->caller_inside)
+        (void)pthread_setaffinity_np(pthread_self(), sizeof p->caller_before, &p->caller_before);
+    p->caller_inside = false;
+}
+
+/* ---- start ---- */
+
 /* Workers take no signals: those are for the thread that waits for them. */
 static int start_workers(pool *p)
 {
@@ -266,6 +339,7 @@ int pool_new(int n_threads, pool **out, sp_error *err)
         goto no_memory;
     memset(p, 0, sizeof *p);
     p->n_threads = n_threads;
+    p->caller_cpu = -1;
     p->crowded = n_threads > machine_cores();
     p->workers = sp_calloc((size_t)n_threads, sizeof *p->workers);
     if (!p->workers)

@@ -5,6 +5,7 @@
 #ifndef SP_BASE_POOL_H
 #define SP_BASE_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include "base/error.h"
 
@@ -14,6 +15,18 @@ typedef struct pool pool;
 int pool_new(int n_threads, pool **out, sp_error *err);
 void pool_free(pool *p);
 int pool_threads(const pool *p);
+
+/* Keeping each worker on a CPU of its own, performance cores first (base/machine.h). AUTO: only where there are
+ * several NUMA nodes and CPUs enough, since elsewhere the scheduler does as well and can step aside for
+ * other programs. ON: SP_EINVAL when there are more threads than CPUs, SP_EFULL when the system
+ * refuses; with AUTO a refusal is a line in the log. Once, before the first pool_run. */
+enum pool_pin { POOL_PIN_AUTO, POOL_PIN_ON, POOL_PIN_OFF };
+int pool_pin(pool *p, enum pool_pin how, sp_error *err);
+bool pool_pinned(const pool *p);
+/* The calling thread is worker 0: the first puts it on its CPU when the pool is pinned, the second lets it run
+ * again where it might before. By the same thread; threads that it makes in between start on that CPU. */
+void pool_caller_enter(pool *p);
+void pool_caller_leave(pool *p);
 
 /* worker: 0 .. n_threads-1, for per-worker scratch. [begin, end): the items to do. */
 typedef void (*pool_fn)(void *arg, int worker, size_t begin, size_t end);

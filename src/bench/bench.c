@@ -399,6 +399,7 @@ static int open_limits(engine *e, const struct bench_test *t, limits **out, sp_e
     int code = kernel_pick(&lo.isa, err);
     engine_get_info(e, &info);
     lo.threads = info.threads;
+    lo.pin = info.pinned ? POOL_PIN_ON : POOL_PIN_OFF;
     /* A model that a cache holds is read as fast as the cache allows. */
     double bytes = step_bytes(e, t);
     lo.bytes = bytes < (double)limits_cold_bytes() ? (uint64_t)bytes + 1 : 0;

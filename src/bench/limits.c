@@ -93,6 +93,10 @@ int limits_open(const struct limits_opts *o, limits **out, sp_error *err)
         code = pool_new(o->threads, &l->threads, err);
     }
     if (code == 0)
+        code = pool_pin(l->threads, o->pin, err);
+    if (code == 0)
+        pool_caller_enter(l->threads);
+    if (code == 0)
         code = get_memory(l, o, err);
     if (code < 0) {
         limits_close(l);
@@ -106,6 +110,8 @@ void limits_close(limits *l)
 {
     if (!l)
         return;
+    if (l->threads)
+        pool_caller_leave(l->threads);
     pool_free(l->threads);
     sp_free(l->data);
     sp_free(l);

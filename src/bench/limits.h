@@ -12,6 +12,7 @@
 #define SP_BENCH_LIMITS_H
 
 #include <stdbool.h>
+#include "base/pool.h"
 #include "kernel/probe.h"
 
 typedef struct limits limits;
@@ -20,7 +21,8 @@ enum limits_pages { PAGES_HUGE, PAGES_SMALL }; /* 2 MB where the system gives th
 
 struct limits_opts {
     enum cpu_isa isa;
-    int threads;    /* >= 1 */
+    int threads; /* >= 1 */
+    enum pool_pin pin;
     uint64_t bytes; /* that are read in turn; 0: more than any cache holds */
     enum limits_pages pages;
 };

@@ -27,8 +27,9 @@ static int measure_read(const struct machine_opts *o, int threads, enum limits_p
 {
     double rates[PASSES_MOST];
     limits *l = NULL;
-    int code = limits_open(&(struct limits_opts){.isa = o->isa, .threads = threads, .pages = pages},
-                           &l, err);
+    int code = limits_open(
+        &(struct limits_opts){.isa = o->isa, .threads = threads, .pin = o->pin, .pages = pages}, &l,
+        err);
     if (code < 0)
         return code;
     for (int i = 0; i < o->passes; i++)
@@ -49,7 +50,8 @@ static int measure_peak(const struct machine_opts *o, int threads, struct machin
 {
     limits *l = NULL; /* few bytes: only the loops matter here */
     int code = limits_open(
-        &(struct limits_opts){.isa = o->isa, .threads = threads, .bytes = 1 << 16}, &l, err);
+        &(struct limits_opts){.isa = o->isa, .threads = threads, .pin = o->pin, .bytes = 1 << 16},
+        &l, err);
     if (code < 0)
         return code;
     for (int i = 0; i < o->passes; i++)
@@ -67,7 +69,7 @@ static int measure_near(const struct machine_opts *o, struct machine_report *r, 
     for (size_t i = 0; i <= r->n_caches && code == 0; i++) {
         limits *l = NULL;
         bool cache = i < r->n_caches;
-        struct limits_opts lo = {.isa = o->isa, .threads = 1};
+        struct limits_opts lo = {.isa = o->isa, .threads = 1, .pin = o->pin};
         lo.bytes = cache ? r->caches[i].bytes / 2 : 0;
         code = limits_open(&lo, &l, err);
         for (int k = 0; k < o->passes && code == 0; k++)
@@ -91,6 +93,7 @@ int machine_measure(const struct machine_opts *o, struct machine_report *out, sp
                                    .cores = machine_cores(),
                                    .memory = machine_memory_total(),
                                    .passes = o->passes};
+    machine_topology(&out->cpus);
     machine_cpu_name(out->cpu, sizeof out->cpu);
     out->n_caches = machine_caches(out->caches);
     for (size_t i = 0; i < o->n_threads && code == 0; i++) {
@@ -124,10 +127,31 @@ static void print_peak(buf *out, double rate)
         (void)buf_printf(out, " %12s", "-");
 }
 
+/* How many threads compute by default, and what that follows from. */
+static void print_threads(const struct machine_topology *t, buf *out)
+{
+    (void)buf_printf(out, "threads    %d by default: %d performance core%s", t->threads,
+                     t->performance, t->performance == 1 ? "" : "s");
+    if (t->guest)
+        (void)buf_puts(out, " (each CPU of a virtual machine counts as one)");
+    if (t->quota)
+        (void)buf_printf(out, "; the cgroup grants %d", t->quota);
+    if (t->efficiency)
+        (void)buf_printf(out, "; %d efficiency core%s%s", t->efficiency,
+                         t->efficiency == 1 ? "" : "s", t->performance ? " left out" : "");
+    if (t->siblings)
+        (void)buf_printf(out, "; %d sibling thread%s of these cores left out", t->siblings,
+                         t->siblings == 1 ? "" : "s");
+    if (t->nodes > 1)
+        (void)buf_printf(out, "; %d NUMA nodes", t->nodes);
+    (void)buf_putc(out, '\n');
+}
+
 static void print_facts(const struct machine_report *r, buf *out)
 {
     (void)buf_printf(out, "processor  %s, %d core%s for this process, kernels: %s\n",
                      r->cpu[0] ? r->cpu : "unknown", r->cores, r->cores == 1 ? "" : "s", r->isa);
+    print_threads(&r->cpus, out);
     (void)buf_printf(out, "memory     %.1f GB\ncaches     ", (double)r->memory / 1e9);
     for (size_t i = 0; i < r->n_caches; i++) {
         (void)buf_printf(out, "%sL%d ", i ? ", " : "", r->caches[i].level);
@@ -217,6 +241,14 @@ static json_t *peaks_json(const struct machine_report *r)
     return out;
 }
 
+static json_t *threads_json(const struct machine_topology *t)
+{
+    return json_pack("{s:i,s:i,s:i,s:i,s:i,s:b,s:o}", "default", t->threads, "performance_cores",
+                     t->performance, "efficiency_cores", t->efficiency, "sibling_threads",
+                     t->siblings, "numa_nodes", t->nodes, "virtual_machine", (int)t->guest,
+                     "cgroup_cpus", t->quota ? json_integer(t->quota) : json_null());
+}
+
 json_t *machine_json(const struct machine_report *r)
 {
     json_t *caches = json_array();
@@ -224,8 +256,9 @@ json_t *machine_json(const struct machine_report *r)
         json_array_append_new(caches, json_pack("{s:i,s:I,s:i}", "level", r->caches[i].level,
                                                 "bytes", (json_int_t)r->caches[i].bytes,
                                                 "shared_by", r->caches[i].shared_by));
-    return json_pack("{s:s,s:s%,s:s,s:i,s:I,s:o,s:i,s:o,s:o,s:o}", "bench", "machine", "cpu",
-                     r->cpu, strlen(r->cpu), "isa", r->isa, "cores", r->cores, "memory_bytes",
-                     (json_int_t)r->memory, "caches", caches, "passes", r->passes, "read",
-                     reads_json(r), "peak", peaks_json(r), "one_thread", near_json(r));
+    return json_pack("{s:s,s:s%,s:s,s:i,s:o,s:I,s:o,s:i,s:o,s:o,s:o}", "bench", "machine", "cpu",
+                     r->cpu, strlen(r->cpu), "isa", r->isa, "cores", r->cores, "threads",
+                     threads_json(&r->cpus), "memory_bytes", (json_int_t)r->memory, "caches",
+                     caches, "passes", r->passes, "read", reads_json(r), "peak", peaks_json(r),
+                     "one_thread", near_json(r));
 }

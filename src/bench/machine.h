@@ -29,7 +29,8 @@ struct machine_peak {
 struct machine_report {
     char cpu[96];
     const char *isa;
-    int cores;       /* that this process may use */
+    int cores; /* that this process may use */
+    struct machine_topology cpus;
     uint64_t memory; /* bytes */
     struct machine_cache caches[MACHINE_CACHES_MOST];
     size_t n_caches;
@@ -44,8 +45,9 @@ struct machine_report {
 
 struct machine_opts {
     enum cpu_isa isa;
-    const int *threads;                 /* [n_threads] to measure with */
-    size_t n_threads;                   /* 1 .. MACHINE_ROWS_MOST */
+    const int *threads; /* [n_threads] to measure with */
+    size_t n_threads;   /* 1 .. MACHINE_ROWS_MOST */
+    enum pool_pin pin;
     int passes;                         /* over memory, and over each loop */
     void (*progress)(const char *what); /* may be NULL */
 };

@@ -34,6 +34,7 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
 enum compute_mode cli_compute(const options *o);
 /* The number of threads for a verb that takes one. */
 int cli_threads(const options *o, int *threads, sp_error *err);
+enum pool_pin cli_pin(const options *o);
 /* The only positional argument, one of `choices` (named in the error where there is none). */
 int cli_one_word(const options *o, const char *verb, const char *choices, const char **out,
                  sp_error *err);

@@ -33,8 +33,10 @@ static size_t thread_list(const options *o, int out[MACHINE_ROWS_MOST])
     size_t n = options_ints(o, "threads", asked);
     if (n <= 1 && options_int(o, "threads") == 0)
         return machine_threads(machine_cores(), out);
+    struct machine_topology machine;
+    machine_topology(&machine);
     for (size_t i = 0; i < n && i < MACHINE_ROWS_MOST; i++)
-        out[i] = asked[i] ? (int)asked[i] : machine_cores();
+        out[i] = asked[i] ? (int)asked[i] : machine.threads;
     return n;
 }
 
@@ -46,6 +48,7 @@ static int bench_the_machine(const options *o, sp_error *err)
     buf out;
     int code = r ? kernel_pick(&mo.isa, err) : sp_fail(err, SP_ENOMEM, "out of memory");
     mo.n_threads = thread_list(o, threads);
+    mo.pin = cli_pin(o);
     if (code == 0)
         code = machine_measure(&mo, r, err);
     term_status(NULL);

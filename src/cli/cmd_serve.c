@@ -61,9 +61,10 @@ static int open_served(const options *o, const char *name, bool first, struct se
     struct engine_info info;
     engine_get_info(s->engine, &info);
     log_info("serve",
-             "%s: ready in %.2f s, %s kernels, %s, %d threads, weights %.0f MB, KV cache %.0f MB",
+             "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB",
              s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
-             (double)info.weight_bytes / 1e6, (double)info.kv_bytes / 1e6);
+             info.pinned ? " (pinned)" : "", (double)info.weight_bytes / 1e6,
+             (double)info.kv_bytes / 1e6);
     return 0;
 }
 

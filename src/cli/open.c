@@ -74,6 +74,14 @@ int cli_threads(const options *o, int *threads, sp_error *err)
     return 0;
 }
 
+enum pool_pin cli_pin(const options *o)
+{
+    const char *p = options_str(o, "pin");
+    return !p || strcmp(p, "auto") == 0 ? POOL_PIN_AUTO
+           : strcmp(p, "on") == 0       ? POOL_PIN_ON
+                                        : POOL_PIN_OFF;
+}
+
 int cli_one_word(const options *o, const char *verb, const char *choices, const char **out,
                  sp_error *err)
 {
@@ -102,6 +110,7 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
     if (code == 0) {
         if (options_has(o, "kv-memory"))
             eo->kv_bytes = options_bytes(o, "kv-memory");
+        eo->pin = cli_pin(o);
         eo->progress = show_loading;
         eo->progress_arg = (void *)(uintptr_t)name;
         cli_catch_interrupt(true);

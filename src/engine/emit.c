@@ -4,17 +4,17 @@
 #include "base/clock.h"
 #include "engine/engine_int.h"
 
-static void put_logprob(const engine *e, const struct request *q, int32_t token,
-                        const float *logits, float lse, struct token_logprob *top,
-                        struct engine_event *ev)
+static void put_logprob(engine *e, const struct request *q, int32_t token, const float *logits,
+                        float lse, struct token_logprob *top, struct engine_event *ev)
 {
     if (q->r.logprobs < 0)
         return;
     ev->has_logprob = true;
     ev->logprob = logits[token] - lse;
-    ev->n_top = q->r.logprobs;
+    sp_alloc_guard_begin();
+    ev->n_top = sample_top(&e->sampler, logits, lse, q->r.logprobs, top);
+    sp_alloc_guard_end();
     ev->top = top;
-    sample_top(logits, e->vocab, lse, q->r.logprobs, top);
 }
 
 /* logits NULL: the first token, which nothing foretold. */
@@ -78,10 +78,7 @@ static void count_token(struct request *q, int32_t token)
         q->first = now;
     q->last = now;
     q->n_answer++;
-    if (q->counts.seen)
-        q->counts.seen[token] = 1;
-    if (q->counts.answer && q->counts.answer[token] < UINT16_MAX)
-        q->counts.answer[token]++;
+    token_counts_add(&q->counts, token, true);
 }
 
 static bool out_of_memory(engine *e, struct request *q)

@@ -112,8 +112,12 @@ static int open_model(engine *e, sp_error *err)
     struct model_opts mo = model_opts_default();
     struct model_memory mem;
     int32_t pages = 0;
-    int threads = e->opts.threads > 0 ? e->opts.threads : machine_cores();
+    struct machine_topology machine;
+    machine_topology(&machine);
+    int threads = e->opts.threads > 0 ? e->opts.threads : machine.threads;
     int code = pool_new(threads, &e->pool, err);
+    if (code == 0)
+        code = pool_pin(e->pool, e->opts.pin, err);
     mo.compute = e->opts.compute;
     mo.max_rows = e->opts.step_rows;
     mo.max_context = e->context;
@@ -135,6 +139,7 @@ static int open_model(engine *e, sp_error *err)
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
                                        .threads = threads,
+                                       .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,
                                        .kv_bytes = mem.kv_page * (uint64_t)pages,
                                        .kv_pages = pages};
@@ -149,10 +154,8 @@ static int make_buffers(engine *e, sp_error *err)
     e->seqs = sp_calloc(rows, sizeof *e->seqs);
     e->seq_owner = sp_calloc(rows, sizeof(struct request *));
     e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
-    e->sampler.work = sp_alloc_aligned(64, vocab * sizeof(float));
-    e->sampler.cand = sp_calloc(vocab, sizeof *e->sampler.cand);
-    e->sampler.vocab = e->vocab;
-    if (!e->rows || !e->seqs || !e->seq_owner || !e->logits || !e->sampler.work || !e->sampler.cand)
+    int code = sampler_init(&e->sampler, model_ops(e->model), e->vocab);
+    if (code < 0 || !e->rows || !e->seqs || !e->seq_owner || !e->logits)
         return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
     return 0;
 }
@@ -233,8 +236,7 @@ void engine_close(engine *e)
     sp_free(e->seqs);
     sp_free(e->seq_owner);
     sp_free(e->logits);
-    sp_free(e->sampler.work);
-    sp_free(e->sampler.cand);
+    sampler_done(&e->sampler);
     sp_free(e->ends);
     pthread_cond_destroy(&e->more);
     pthread_mutex_destroy(&e->lock);

@@ -27,7 +27,8 @@ typedef struct engine engine;
 
 struct engine_opts {
     enum compute_mode compute;
-    int threads;         /* 0: all usable cores */
+    int threads;         /* 0: one for each performance core (base/machine.h) */
+    enum pool_pin pin;   /* of the compute threads to CPUs; default POOL_PIN_AUTO */
     int64_t max_context; /* positions a request may use, prompt and answer; 0: the model's own */
     int max_seqs;        /* requests running at once, default 16 */
     int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
@@ -51,6 +52,7 @@ struct engine_info {
     const char *isa;
     const char *compute; /* "f32", "fast" */
     int threads;
+    bool pinned; /* each on a CPU of its own */
     uint64_t weight_bytes, kv_bytes;
     double load_seconds;
     int32_t kv_pages, kv_pages_free;

@@ -40,22 +40,38 @@ void stopper_drop(struct stopper *s, size_t n);
 struct token_counts {
     uint16_t *answer; /* [vocab] how often in the answer; NULL when no penalty asks for it */
     uint8_t *seen;    /* [vocab] anywhere in prompt or answer; NULL without repetition penalty */
+    int32_t *ids;     /* [n] each token that either of them has, once */
+    int64_t n;
 };
+/* Into what there is; `ids` must have room for one more. */
+void token_counts_add(struct token_counts *c, int32_t token, bool answer);
+
 struct candidate {
     float logit;
     int32_t token;
 };
+/* What choosing a token needs; made once, for one thread. */
 struct sampler {
-    float *work;            /* [vocab] logits after bias and penalties */
-    struct candidate *cand; /* [vocab] */
+    const struct kernel_ops *ops;
     int64_t vocab;
+    float *work;                  /* [vocab] logits after bias and penalties */
+    float *weight;                /* [vocab] of the candidates, or of the whole vocabulary */
+    struct candidate *cand;       /* [vocab] */
+    int32_t *pick;                /* [vocab] places in cand */
+    float *block_max, *block_sum; /* [vocab / 64, rounded up] */
 };
-/* The next token. logits [vocab] stay untouched. -1: there is no finite logit. */
+int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab);
+void sampler_done(struct sampler *s);
+/* The next token. logits [vocab] stay untouched. -1: there is no logit above -inf; NaN counts as such. */
 int32_t sample_token(struct sampler *s, const float *logits, const struct sampling *p,
                      const struct token_counts *counts, int64_t position);
-/* The n best tokens by logit, best first, ties to the lower id; logprob = logit - log_sum_exp. */
-void sample_top(const float *logits, int64_t vocab, float log_sum_exp, int n,
-                struct token_logprob *out);
+/* What such a draw is among (temperature > 0): cand[] in order of ids, weight[] beside it; how many. */
+int64_t sample_candidates(struct sampler *s, const float *logits, const struct sampling *p,
+                          const struct token_counts *counts);
+/* The n best tokens by logit, best first, ties to the lower id; logprob = logit - log_sum_exp. How many:
+ * fewer than n where the others' logits are -inf. */
+int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
+               struct token_logprob *out);
 
 /* A request from submit to DONE. */
 struct request {

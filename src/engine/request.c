@@ -89,22 +89,23 @@ static int copy_tokens(struct request *q, const struct engine_request *r)
     return 0;
 }
 
-/* Counts for the penalties that are on. */
+/* Counts for the penalties that are on, with room for all tokens that may come. */
 static int make_counts(const engine *e, struct request *q)
 {
     const struct sampling *s = &q->r.sampling;
-    if (s->repetition_penalty != 1.0f) {
-        q->counts.seen = sp_calloc((size_t)e->vocab, 1);
-        if (!q->counts.seen)
-            return SP_ENOMEM;
-        for (size_t i = 0; i < q->tokens.n; i++)
-            q->counts.seen[q->tokens.ids[i]] = 1;
-    }
-    if (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f) {
-        q->counts.answer = sp_calloc((size_t)e->vocab, sizeof *q->counts.answer);
-        if (!q->counts.answer)
-            return SP_ENOMEM;
-    }
+    struct token_counts *c = &q->counts;
+    bool seen = s->repetition_penalty != 1.0f;
+    bool answer = s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
+    int64_t most = q->n_prompt + q->n_max < e->vocab ? q->n_prompt + q->n_max : e->vocab;
+    if (!seen && !answer)
+        return 0;
+    c->ids = sp_calloc((size_t)most, sizeof *c->ids);
+    c->seen = seen ? sp_calloc((size_t)e->vocab, sizeof *c->seen) : NULL;
+    c->answer = answer ? sp_calloc((size_t)e->vocab, sizeof *c->answer) : NULL;
+    if (!c->ids || (seen && !c->seen) || (answer && !c->answer))
+        return SP_ENOMEM;
+    for (size_t i = 0; i < q->tokens.n; i++)
+        token_counts_add(c, q->tokens.ids[i], false);
     return 0;
 }
 
@@ -174,6 +175,7 @@ void request_free(struct request *q)
     sp_free(q->bias);
     sp_free(q->counts.seen);
     sp_free(q->counts.answer);
+    sp_free(q->counts.ids);
     sp_free(q->pages);
     sp_free(q);
 }

@@ -102,6 +102,7 @@ static void admit(engine *e)
 void *schedule_main(void *arg)
 {
     engine *e = arg;
+    pool_caller_enter(e->pool); /* for this thread's whole life */
     for (;;) {
         pthread_mutex_lock(&e->lock);
         while (!e->stop && !e->queue && !e->running)

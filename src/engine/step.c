@@ -75,7 +75,9 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
         emit_prompt(e, q, pos + 1, logits, lse);
         return false;
     }
+    sp_alloc_guard_begin();
     int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
+    sp_alloc_guard_end();
     if (token >= 0)
         return emit_token(e, q, token, logits, lse);
     sp_error err;

@@ -107,6 +107,9 @@ struct kernel_ops {
 
     /* max, then log(sum(exp(x - max))) + max over n logits, in float32 with a fixed order. */
     float (*log_sum_exp)(const float *x, int64_t n);
+    /* out[i] = exp((x[i] - max) * scale), 0 where that is below exp(-87) (nearly the least normal number) or
+     * x is NaN; the same bits with every instruction set. out may be x. [n] */
+    void (*weights)(const float *x, float max, float scale, int64_t n, float *out);
 };
 
 /* The table for an ISA; falls to no other: NULL when this build does not have it. */

@@ -50,6 +50,15 @@ static inline float exp_f32(float x)
     return p * exp2_int(half) * exp2_int(whole - half);
 }
 
+/* A token's weight: kernel.h. Nothing is denormal, which some processors are slow with. */
+#define WEIGHT_LOWEST -87.0f
+
+static inline float weight_f32(float x, float max, float scale)
+{
+    float v = (x - max) * scale;
+    return v >= WEIGHT_LOWEST ? exp_f32(v) : 0.0f;
+}
+
 static inline float silu_f32(float x)
 {
     return x / (1.0f + exp_f32(-x));

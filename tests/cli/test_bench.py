@@ -3,6 +3,7 @@ import csv
 import html.parser
 import io
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -34,6 +35,9 @@ def test_machine():
         assert 0 < row["median_gb_per_second"] <= row["gb_per_second"] and 0 <= row["huge_share"] <= 1
         assert row["page_bytes"] > 4096 or row["huge_share"] == 0
     assert [p["threads"] for p in facts["peak"]] == [1, 2]
+    threads = facts["threads"]
+    assert 1 <= threads["default"] <= facts["cores"]
+    assert threads["performance_cores"] + threads["efficiency_cores"] + threads["sibling_threads"] >= facts["cores"]
     assert all(p["int8_gops"] > 0 and p["f32_gflops"] > 0 for p in facts["peak"])
     assert [c["level"] for c in facts["caches"]] + [0] == [n["level"] for n in facts["one_thread"]]
     text = sampan("bench", "machine", "--threads", "1").stdout
@@ -121,6 +125,13 @@ def test_wrong_usage(small, args, why):
 def test_one_number_of_threads_elsewhere(small):
     done = sampan("run", "--model", small, "--threads", "1,2", "hi")
     assert done.returncode == 2 and "takes one number" in done.stderr
+
+
+def test_pinning():
+    cpus = len(os.sched_getaffinity(0))
+    assert sampan("bench", "machine", "--threads", str(cpus), "--pin", "on").returncode == 0
+    done = sampan("bench", "machine", "--threads", str(cpus + 1), "--pin", "on")
+    assert done.returncode != 0 and f"{cpus} CPUs" in done.stderr and "--pin off" in done.stderr
 
 
 def test_report_that_cannot_be_written(small, tmp_path):

@@ -90,8 +90,14 @@ static void avx2_add(float *x, const float *y, int64_t n)
 static float avx2_max(const float *x, int64_t n)
 {
     const __m256 lowest = _mm256_set1_ps(-INFINITY);
-    __m256 top = lowest;
-    for (int64_t i = 0; i < n; i += 8) {
+    __m256 top = lowest, more = lowest;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        top = _mm256_max_ps(_mm256_loadu_ps(x + i), top);
+        more = _mm256_max_ps(_mm256_loadu_ps(x + i + 8), more);
+    }
+    top = _mm256_max_ps(more, top);
+    for (; i < n; i += 8) {
         __m256i m = avx2_first(n - i);
         __m256 v = _mm256_maskload_ps(x + i, m);
         top = _mm256_max_ps(_mm256_blendv_ps(lowest, v, _mm256_castsi256_ps(m)), top);
@@ -104,19 +110,40 @@ static float avx2_log_sum_exp(const float *x, int64_t n)
     __m256 lane[8];
     float max = avx2_max(x, n);
     const __m256 shift = _mm256_set1_ps(max);
+    int64_t i = 0;
 #pragma GCC unroll 8
     for (int c = 0; c < 8; c++)
         lane[c] = _mm256_setzero_ps();
-    for (int64_t i = 0; i < n; i += 64) {
+    for (; i + 64 <= n; i += 64) {
 #pragma GCC unroll 8
         for (int c = 0; c < 8; c++) {
-            __m256i m = avx2_first(n - i - 8 * c);
-            __m256 v = _mm256_maskload_ps(x + i + 8 * c, m);
-            v = _mm256_and_ps(avx2_exp(_mm256_sub_ps(v, shift)), _mm256_castsi256_ps(m));
-            lane[c] = _mm256_add_ps(lane[c], v);
+            __m256 v = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * c), shift);
+            lane[c] = _mm256_add_ps(lane[c], avx2_exp(v));
         }
     }
+#pragma GCC unroll 8
+    for (int c = 0; c < 8; c++) {
+        __m256i m = avx2_first(n - i - 8 * c);
+        __m256 v = _mm256_sub_ps(_mm256_maskload_ps(x + i + 8 * c, m), shift);
+        v = _mm256_and_ps(avx2_exp(v), _mm256_castsi256_ps(m));
+        lane[c] = _mm256_add_ps(lane[c], v);
+    }
     return kernel_log(avx2_sum64(lane)) + max;
+}
+
+static void avx2_weights(const float *x, float max, float scale, int64_t n, float *out)
+{
+    const __m256 shift = _mm256_set1_ps(max), times = _mm256_set1_ps(scale);
+    const __m256 lowest = _mm256_set1_ps(WEIGHT_LOWEST);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), shift), times);
+        __m256 keep = _mm256_cmp_ps(v, lowest, _CMP_GE_OQ); /* not NaN */
+        v = avx2_exp(_mm256_and_ps(v, keep));               /* exp(0) for the others */
+        _mm256_storeu_ps(out + i, _mm256_and_ps(v, keep));
+    }
+    for (; i < n; i++)
+        out[i] = weight_f32(x[i], max, scale);
 }
 
 static void avx2_kv_write(const struct kv_layer *kv, int32_t page, int slot, const float *k,
@@ -134,7 +161,8 @@ static void avx2_attention(const struct attention_args *a)
 #define AVX2_OPS                                                                                   \
     .act_quantize = avx2_act_quantize, .matmul_f32 = avx2_matmul_f32, .rmsnorm = avx2_rmsnorm,     \
     .rope = avx2_rope, .silu_mul = avx2_silu_mul, .gelu_mul = avx2_gelu_mul, .add = avx2_add,      \
-    .kv_write = avx2_kv_write, .attention = avx2_attention, .log_sum_exp = avx2_log_sum_exp
+    .kv_write = avx2_kv_write, .attention = avx2_attention, .log_sum_exp = avx2_log_sum_exp,       \
+    .weights = avx2_weights
 
 const struct kernel_ops kernel_ops_avx2 = {AVX2_OPS, .name = "avx2", .matmul = avx2_matmul};
 const struct kernel_ops kernel_ops_avxvnni_vex = {AVX2_OPS, .name = "avxvnni",

@@ -99,6 +99,19 @@ static float avx512_log_sum_exp(const float *x, int64_t n)
     return kernel_log(avx512_sum64(lane)) + max;
 }
 
+static void avx512_weights(const float *x, float max, float scale, int64_t n, float *out)
+{
+    const __m512 shift = _mm512_set1_ps(max), times = _mm512_set1_ps(scale);
+    const __m512 lowest = _mm512_set1_ps(WEIGHT_LOWEST);
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 m = avx512_first(n - i);
+        __m512 v = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), shift), times);
+        __mmask16 keep = _mm512_cmp_ps_mask(v, lowest, _CMP_GE_OQ); /* not NaN */
+        v = avx512_exp(_mm512_maskz_mov_ps(keep, v));               /* exp(0) for the others */
+        _mm512_mask_storeu_ps(out + i, m, _mm512_maskz_mov_ps(keep, v));
+    }
+}
+
 static void avx512_kv_write(const struct kv_layer *kv, int32_t page, int slot, const float *k,
                             const float *v)
 {
@@ -113,8 +126,9 @@ static void avx512_attention(const struct attention_args *a)
 #define AVX512_OPS                                                                                 \
     .name = "avx512", .act_quantize = avx512_act_quantize, .matmul = avx512_matmul,                \
     .matmul_f32 = avx512_matmul_f32, .rmsnorm = avx512_rmsnorm, .rope = avx512_rope,               \
-    .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul, .add = avx512_add,                   \
-    .kv_write = avx512_kv_write, .attention = avx512_attention, .log_sum_exp = avx512_log_sum_exp
+    .weights = avx512_weights, .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul,           \
+    .add = avx512_add, .kv_write = avx512_kv_write, .attention = avx512_attention,                 \
+    .log_sum_exp = avx512_log_sum_exp
 
 const struct kernel_ops kernel_ops_avx512 = {AVX512_OPS};
 const struct kernel_ops kernel_ops_avx512_bf16 = {AVX512_OPS, .act_bf16 = avx512_act_bf16};

@@ -264,6 +264,12 @@ static float ref_log_sum_exp(const float *x, int64_t n)
     return kernel_log(sum_lanes(lane)) + max;
 }
 
+static void ref_weights(const float *x, float max, float scale, int64_t n, float *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = weight_f32(x[i], max, scale);
+}
+
 const struct kernel_ops kernel_ops_ref = {
     .name = "ref",
     .act_quantize = ref_act_quantize,
@@ -277,4 +283,5 @@ const struct kernel_ops kernel_ops_ref = {
     .kv_write = ref_kv_write,
     .attention = ref_attention,
     .log_sum_exp = ref_log_sum_exp,
+    .weights = ref_weights,
 };

@@ -2,9 +2,11 @@
 
 #include <fenv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include "base/clock.h"
+#include "base/machine.h"
 #include "base/pool.h"
 
 #define WORKERS 8
@@ -139,6 +141,142 @@ static void workers_work_at_once(void **state)
     pool_free(p);
 }
 
+/* Workers of different speeds in simulated time: a piece takes `cost` of its worker's ticks, and a worker comes
+ * back for the next one only when no other would have come earlier, so the order in which pieces are taken
+ * is that of real workers with these speeds, whatever this machine does meanwhile. */
+struct race {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int threads, cost[WORKERS];
+    long ends[WORKERS]; /* tick at which the piece that a worker does ends */
+    bool busy[WORKERS]; /* between taking a piece and its end */
+    bool here[WORKERS]; /* has taken its first */
+    size_t taken, pieces;
+    long makespan;
+};
+
+/* Under the lock: another worker may still take a piece earlier than this one's end. */
+static bool must_wait(const struct race *r, int me)
+{
+    for (int i = 0; i < r->threads && r->taken < r->pieces; i++) {
+        bool unknown = !r->here[i] || !r->busy[i]; /* on its way to its first or next piece */
+        bool earlier = r->ends[i] < r->ends[me] || (r->ends[i] == r->ends[me] && i < me);
+        if (i != me && (unknown || earlier))
+            return true;
+    }
+    return false;
+}
+
+static void run_race(void *arg, int worker, size_t begin, size_t end)
+{
+    struct race *r = arg;
+    (void)pthread_mutex_lock(&r->lock);
+    assert_true(end - begin >= 1);
+    r->here[worker] = r->busy[worker] = true;
+    r->taken++;
+    r->ends[worker] += r->cost[worker] * (long)(end - begin);
+    r->makespan = r->ends[worker] > r->makespan ? r->ends[worker] : r->makespan;
+    (void)pthread_cond_broadcast(&r->moved);
+    while (must_wait(r, worker))
+        (void)pthread_cond_wait(&r->moved, &r->lock);
+    r->busy[worker] = false;
+    (void)pthread_cond_broadcast(&r->moved);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+/* With one worker slowed 2x, a job ends no later than the fair share of all plus one piece of the slow one:
+ * an equal division would end at twice the share. */
+static void a_slow_worker_costs_its_share(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= WORKERS; threads += 3) {
+        for (size_t grain = 1; grain <= 4; grain += 3) {
+            const size_t n = 30 * (size_t)threads + 7;
+            struct race r = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                             .moved = PTHREAD_COND_INITIALIZER,
+                             .threads = threads,
+                             .pieces = (n + grain - 1) / grain};
+            double speed = 0;
+            pool *p = NULL;
+            for (int i = 0; i < threads; i++) {
+                r.cost[i] = i == 1 ? 20 : 10;
+                speed += 1.0 / r.cost[i];
+            }
+            assert_int_equal(pool_new(threads, &p, NULL), 0);
+            pool_run(p, n, grain, run_race, &r);
+            pool_free(p);
+            double fair = (double)n / speed, equal = 20.0 * (double)n / threads;
+            assert_int_equal(r.taken, r.pieces);
+            assert_true((double)r.makespan >= fair - 1e-6);
+            assert_true((double)r.makespan <= fair + 20.0 * (double)grain);
+            assert_true((double)r.makespan < equal);
+        }
+    }
+}
+
+struct places {
+    atomic_int arrived;
+    int wanted, only[WORKERS]; /* the CPU that a worker is kept on; -1: not on one */
+};
+
+static void look_where(void *arg, int worker, size_t begin, size_t end)
+{
+    struct places *w = arg;
+    cpu_set_t set;
+    (void)begin;
+    (void)end;
+    w->only[worker] = -1;
+    (void)pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&set) == 1; i++)
+        if (CPU_ISSET((size_t)i, &set))
+            w->only[worker] = i;
+    atomic_fetch_add(&w->arrived, 1);
+    while (atomic_load(&w->arrived) < w->wanted) /* so that every worker takes one piece */
+        clock_sleep(0.0001);
+}
+
+static void pinned_workers_have_a_cpu_each(void **state)
+{
+    (void)state;
+    struct machine_topology t;
+    cpu_set_t before, after;
+    machine_topology(&t);
+    int n = t.cpus < WORKERS ? t.cpus : WORKERS;
+    (void)pthread_getaffinity_np(pthread_self(), sizeof before, &before);
+    for (int how = POOL_PIN_ON; how <= POOL_PIN_OFF; how++) {
+        struct places w = {.wanted = n};
+        pool *p = NULL;
+        assert_int_equal(pool_new(n, &p, NULL), 0);
+        assert_int_equal(pool_pin(p, (enum pool_pin)how, NULL), 0);
+        assert_int_equal(pool_pinned(p), how == POOL_PIN_ON);
+        pool_caller_enter(p);
+        pool_run(p, (size_t)n, 1, look_where, &w);
+        pool_caller_leave(p);
+        (void)pthread_getaffinity_np(pthread_self(), sizeof after, &after);
+        assert_true(CPU_EQUAL(&before, &after));
+        pool_free(p);
+        for (int i = 0; i < n && how == POOL_PIN_ON; i++)
+            assert_int_equal(w.only[i], t.order[i]);
+        for (int i = 0; i < n && how == POOL_PIN_OFF && t.cpus > 1; i++)
+            assert_int_equal(w.only[i], -1);
+    }
+}
+
+static void more_threads_than_cpus_are_not_pinned(void **state)
+{
+    (void)state;
+    struct machine_topology t;
+    sp_error err = {0};
+    pool *p = NULL;
+    machine_topology(&t);
+    assert_int_equal(pool_new(t.cpus + 1, &p, NULL), 0);
+    assert_int_equal(pool_pin(p, POOL_PIN_ON, &err), SP_EINVAL);
+    assert_non_null(strstr(err.message, "--threads"));
+    assert_int_equal(pool_pin(p, POOL_PIN_AUTO, &err), 0);
+    assert_false(pool_pinned(p));
+    pool_free(p);
+}
+
 struct look {
     atomic_int arrived, odd_rounding, open_signals;
 };
@@ -218,11 +356,18 @@ static void survives_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_item_is_done_once),      cmocka_unit_test(many_small_runs),
-        cmocka_unit_test(runs_after_workers_slept),     cmocka_unit_test(starts_and_ends_unused),
-        cmocka_unit_test(workers_work_at_once),         cmocka_unit_test(arithmetic_is_the_default),
-        cmocka_unit_test(bad_sizes_are_refused),        cmocka_unit_test(running_allocates_nothing),
+        cmocka_unit_test(every_item_is_done_once),
+        cmocka_unit_test(many_small_runs),
+        cmocka_unit_test(runs_after_workers_slept),
+        cmocka_unit_test(starts_and_ends_unused),
+        cmocka_unit_test(workers_work_at_once),
+        cmocka_unit_test(arithmetic_is_the_default),
+        cmocka_unit_test(bad_sizes_are_refused),
+        cmocka_unit_test(running_allocates_nothing),
         cmocka_unit_test(survives_failing_allocations),
+        cmocka_unit_test(a_slow_worker_costs_its_share),
+        cmocka_unit_test(pinned_workers_have_a_cpu_each),
+        cmocka_unit_test(more_threads_than_cpus_are_not_pinned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

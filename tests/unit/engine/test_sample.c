@@ -1,19 +1,41 @@
-/* Sampling against figures worked out by hand. */
+/* Sampling against figures worked out by hand, and against transformers' logits processors
+ * (tests/reference/make_sampling_golden.py). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include "base/cpu.h"
 #include "engine/engine_int.h"
 
 #define VOCAB 50
 
-static float work[VOCAB];
-static struct candidate cand[VOCAB];
-static struct sampler sampler = {work, cand, VOCAB};
+static struct sampler sampler;
 static const struct token_counts no_counts;
+
+static enum cpu_isa best_isa(void)
+{
+    enum cpu_isa isa = ISA_REF;
+    assert_int_equal(kernel_pick(&isa, NULL), 0);
+    return isa;
+}
+
+static int make_sampler(void **state)
+{
+    (void)state;
+    return sampler_init(&sampler, kernel_get(best_isa()), VOCAB);
+}
+
+static int end_sampler(void **state)
+{
+    (void)state;
+    sampler_done(&sampler);
+    return 0;
+}
 
 static struct sampling neutral(float temperature)
 {
@@ -123,19 +145,28 @@ static void penalties_are_the_published_formulas(void **state)
     float x[VOCAB];
     uint8_t seen[VOCAB] = {0};
     uint16_t answer[VOCAB] = {0};
-    struct token_counts counts = {answer, seen};
+    int32_t ids[VOCAB];
+    struct token_counts counts;
     struct sampling p = neutral(0);
     (void)state;
     low_logits(x);
     x[1] = 4.0f, x[2] = 3.0f; /* seen: 4 / 1.5 = 2.67 < 3 */
-    seen[1] = 1;
+    counts = (struct token_counts){.seen = seen, .ids = ids};
+    token_counts_add(&counts, 1, false);
+    token_counts_add(&counts, 1, true);
+    assert_int_equal(counts.n, 1);
     p.repetition_penalty = 1.5f;
     assert_int_equal(sample_token(&sampler, x, &p, &counts, 0), 2);
     x[1] = -1.0f, x[2] = -1.4f; /* negative: -1 * 1.5 = -1.5 < -1.4 */
     assert_int_equal(sample_token(&sampler, x, &p, &counts, 0), 2);
     p = neutral(0);
     x[1] = 4.0f, x[2] = 3.0f;
-    answer[1] = 3;
+    counts = (struct token_counts){.answer = answer, .ids = ids};
+    token_counts_add(&counts, 2, false); /* of the prompt: these penalties don't see it */
+    for (int i = 0; i < 3; i++)
+        token_counts_add(&counts, 1, true);
+    assert_int_equal(counts.n, 1);
+    assert_int_equal(answer[1], 3);
     p.frequency_penalty = 0.3f; /* 4 - 0.9 */
     assert_int_equal(sample_token(&sampler, x, &p, &counts, 0), 1);
     p.presence_penalty = 0.2f; /* 4 - 0.9 - 0.2 */
@@ -171,12 +202,194 @@ static void the_best_are_sorted(void **state)
     for (int i = 0; i < VOCAB; i++)
         x[i] = (float)((i * 7) % VOCAB);
     x[5] = x[6] = 100;
-    sample_top(x, VOCAB, 100.7f, 4, top);
+    assert_int_equal(sample_top(&sampler, x, 100.7f, 4, top), 4);
     assert_int_equal(top[0].token, 5);
     assert_int_equal(top[1].token, 6);
     assert_true(fabsf(top[0].logprob + 0.7f) < 1e-4f);
     assert_true(top[2].logprob > top[3].logprob);
 }
+
+static void forbidden_tokens_are_no_alternatives(void **state)
+{
+    float x[VOCAB];
+    struct token_logprob top[4];
+    (void)state;
+    for (int i = 0; i < VOCAB; i++)
+        x[i] = -INFINITY;
+    assert_int_equal(sample_top(&sampler, x, 0, 4, top), 0);
+    x[9] = 1, x[4] = 2;
+    assert_int_equal(sample_top(&sampler, x, 0, 4, top), 2);
+    assert_int_equal(top[0].token, 4);
+    assert_int_equal(top[1].token, 9);
+}
+
+/* NaN is never drawn; temperatures and settings at the ends of their ranges give the likeliest. */
+static void odd_logits_and_extreme_settings(void **state)
+{
+    float x[VOCAB];
+    int count[VOCAB];
+    struct sampling p = neutral(1);
+    (void)state;
+    for (int i = 0; i < VOCAB; i++)
+        x[i] = i % 2 ? NAN : 0.5f * (float)i;
+    for (int k = 0; k < 4; k++) {
+        p = neutral(k == 0 ? 1e-40f : 100);
+        p.top_p = k == 1 ? 1e-9f : 1;
+        p.min_p = k == 2 ? 1 : 0;
+        p.top_k = k == 3 ? 1 : 0;
+        draw_many(x, &p, 50, count);
+        assert_int_equal(count[VOCAB - 2], 50);
+    }
+    p = neutral(100);
+    p.top_k = 30; /* more than there are */
+    draw_many(x, &p, 4000, count);
+    for (int i = 0; i < VOCAB; i++)
+        assert_true(i % 2 ? count[i] == 0 : count[i] > 60);
+    x[8] = INFINITY;
+    draw_many(x, &p, 10, count);
+    assert_int_equal(count[8], 10);
+}
+
+static void choosing_allocates_nothing(void **state)
+{
+    float x[VOCAB];
+    struct token_logprob top[LOGPROBS_MAX];
+    const struct sampling settings[] = {
+        {.top_p = 1, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .repetition_penalty = 1.1f},
+        {.temperature = 1, .top_p = 0.9f, .repetition_penalty = 1},
+        {.temperature = 1, .top_k = 20, .top_p = 0.8f, .min_p = 0.01f, .repetition_penalty = 1}};
+    (void)state;
+    for (int i = 0; i < VOCAB; i++)
+        x[i] = (float)(i * 7 % VOCAB) / 10;
+    sp_alloc_fail_nth(0); /* starts the count */
+    for (size_t i = 0; i < SP_COUNT(settings); i++)
+        assert_true(sample_token(&sampler, x, &settings[i], &no_counts, 0) >= 0);
+    assert_int_equal(sample_top(&sampler, x, 0, LOGPROBS_MAX, top), LOGPROBS_MAX);
+    assert_int_equal(sp_alloc_count(), 0);
+}
+
+/* ---- beside transformers ---- */
+
+/* As make_logits of the script. */
+static float *make_logits(const json_t *c, int64_t vocab)
+{
+    float *x = sp_alloc_aligned(64, (size_t)vocab * sizeof *x);
+    uint64_t seed = (uint64_t)json_integer_value(json_object_get(c, "seed"));
+    json_int_t power = json_integer_value(json_object_get(c, "power"));
+    float spread = (float)json_number_value(json_object_get(c, "spread"));
+    assert_non_null(x);
+    for (int64_t i = 0; i < vocab; i++) {
+        uint64_t z = seed + (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u;
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        float u = (float)((z ^ (z >> 31)) >> 40) * 0x1p-24f;
+        x[i] = u;
+        for (json_int_t k = 1; k < power; k++)
+            x[i] *= u;
+        x[i] = x[i] * spread - 5;
+    }
+    return x;
+}
+
+static float number(const json_t *c, const char *name)
+{
+    assert_true(json_is_number(json_object_get(c, name)));
+    return (float)json_number_value(json_object_get(c, name));
+}
+
+static struct sampling read_settings(const json_t *c, struct logit_bias *bias)
+{
+    struct sampling p = {.temperature = number(c, "temperature"),
+                         .top_k = (int32_t)number(c, "top_k"),
+                         .top_p = number(c, "top_p"),
+                         .min_p = number(c, "min_p"),
+                         .repetition_penalty = number(c, "repetition_penalty"),
+                         .presence_penalty = number(c, "presence_penalty"),
+                         .frequency_penalty = number(c, "frequency_penalty"),
+                         .bias = bias};
+    json_t *pair;
+    size_t i;
+    json_array_foreach(json_object_get(c, "bias"), i, pair)
+    {
+        bias[p.n_bias].token = (int32_t)json_integer_value(json_array_get(pair, 0));
+        bias[p.n_bias++].bias = (float)json_number_value(json_array_get(pair, 1));
+    }
+    return p;
+}
+
+static void count_all(struct token_counts *counts, const json_t *ids, bool answer)
+{
+    json_t *id;
+    size_t i;
+    json_array_foreach(ids, i, id)
+        token_counts_add(counts, (int32_t)json_integer_value(id), answer);
+}
+
+static void check_case(struct sampler *s, const float *x, const json_t *c)
+{
+    struct logit_bias bias[8];
+    int32_t ids[64];
+    struct sampling p = read_settings(c, bias);
+    struct token_counts counts = {.ids = ids};
+    counts.seen = sp_calloc((size_t)s->vocab, 1);
+    counts.answer = sp_calloc((size_t)s->vocab, sizeof *counts.answer);
+    count_all(&counts, json_object_get(c, "prompt"), false);
+    count_all(&counts, json_object_get(c, "answer"), true);
+    int64_t n = sample_candidates(s, x, &p, &counts), sum = 0, squares = 0;
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t t = s->cand[i].token;
+        assert_true(i == 0 || t > s->cand[i - 1].token);
+        sum += t;
+        squares += t * t % 1000003;
+        total += (double)s->weight[i];
+    }
+    assert_int_equal(n, json_integer_value(json_object_get(c, "kept")));
+    assert_int_equal(sum, json_integer_value(json_object_get(c, "sum")));
+    assert_int_equal(squares, json_integer_value(json_object_get(c, "squares")));
+    json_t *pair;
+    size_t k;
+    json_array_foreach(json_object_get(c, "probs"), k, pair)
+    {
+        int64_t i = 0;
+        while (i < n && s->cand[i].token != json_integer_value(json_array_get(pair, 0)))
+            i++;
+        assert_true(i < n);
+        /* x / temperature is rounded to 2^-24 of itself, so faint tokens are told less exactly */
+        double want = json_number_value(json_array_get(pair, 1));
+        assert_true(fabs((double)s->weight[i] / total - want) < 2e-7 * (8 - log(want)) * want);
+    }
+    sp_free(counts.seen);
+    sp_free(counts.answer);
+}
+
+/* Every instruction set of this machine: the same tokens, and weights of the same bits. */
+static void transformers_keeps_the_same(void **state)
+{
+    json_t *cases = json_load_file(TEST_DATA "/engine/sampling.json", 0, NULL), *c;
+    size_t i;
+    (void)state;
+    assert_true(json_array_size(cases) >= 100);
+    json_array_foreach(cases, i, c)
+    {
+        int64_t vocab = json_integer_value(json_object_get(c, "vocab"));
+        float *x = make_logits(c, vocab);
+        struct sampler ref, best;
+        assert_int_equal(sampler_init(&ref, kernel_get(ISA_REF), vocab), 0);
+        assert_int_equal(sampler_init(&best, kernel_get(best_isa()), vocab), 0);
+        check_case(&ref, x, c);
+        check_case(&best, x, c);
+        size_t kept = (size_t)json_integer_value(json_object_get(c, "kept"));
+        assert_memory_equal(ref.weight, best.weight, kept * sizeof *ref.weight);
+        sampler_done(&ref);
+        sampler_done(&best);
+        sp_free(x);
+    }
+    json_decref(cases);
+}
+
+/* ---- stop strings and pages ---- */
 
 static void stops_are_found_across_pieces(void **state)
 {
@@ -239,8 +452,12 @@ int main(void)
         cmocka_unit_test(penalties_are_the_published_formulas),
         cmocka_unit_test(draws_depend_on_seed_and_position_only),
         cmocka_unit_test(the_best_are_sorted),
+        cmocka_unit_test(forbidden_tokens_are_no_alternatives),
+        cmocka_unit_test(odd_logits_and_extreme_settings),
+        cmocka_unit_test(choosing_allocates_nothing),
+        cmocka_unit_test(transformers_keeps_the_same),
         cmocka_unit_test(stops_are_found_across_pieces),
         cmocka_unit_test(pages_come_and_go),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_sampler, end_sampler);
 }

@@ -243,6 +243,38 @@ static void test_log_sum_exp(void **state)
     sp_free(x);
 }
 
+static void test_weights(void **state)
+{
+    (void)state;
+    const struct kernel_ops *k[4];
+    int n_tables = tables(k);
+    uint64_t seed = 17;
+    enum { N = 1003 };
+    float x[N], want[N], got[N];
+    for (int i = 0; i < N; i++)
+        x[i] = (random_float(&seed) - 1) * 60;
+    x[0] = 0;
+    x[5] = x[N - 1] = NAN;
+    x[7] = x[N - 2] = -INFINITY;
+    x[9] = x[N - 3] = -3e38f;
+    k[0]->weights(x, 0, 1.5f, N, want);
+    assert_true(want[0] == 1.0f);
+    for (int i = 0; i < N; i++) {
+        double v = 1.5 * (double)x[i];
+        if (!(v >= -87))
+            assert_true(want[i] == 0.0f);
+        else
+            assert_true(fabs((double)want[i] / exp(v) - 1) < 1e-5);
+    }
+    for (int t = 0; t < n_tables; t++) {
+        k[t]->weights(x, 0, 1.5f, N, got);
+        assert_same_floats(got, want, N, k[t]->name);
+        memcpy(got, x, sizeof got);
+        k[t]->weights(got, 0, 1.5f, N, got); /* in place */
+        assert_same_floats(got, want, N, k[t]->name);
+    }
+}
+
 static void test_kv_write(void **state)
 {
     (void)state;
@@ -306,7 +338,8 @@ int main(void)
         cmocka_unit_test(test_rmsnorm),          cmocka_unit_test(test_rope),
         cmocka_unit_test(test_silu_mul_and_add), cmocka_unit_test(test_gelu_mul),
         cmocka_unit_test(test_special_values),   cmocka_unit_test(test_log_sum_exp),
-        cmocka_unit_test(test_kv_write),         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_weights),          cmocka_unit_test(test_kv_write),
+        cmocka_unit_test(test_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
