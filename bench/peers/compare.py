@@ -22,7 +22,7 @@ from pathlib import Path
 from peers import PEERS, home, paired, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START_PROMPT = "The quick brown fox jumps over the lazy dog, and then it sleeps well."  # 16 tokens in Qwen's vocabulary
+START_PROMPT = "Once upon a time there was a king who lived in a big castle and he"  # 16 tokens in Qwen's vocabulary
 LIMIT = 1800  # seconds a run may take
 
 # name: (what it is, prompt, answer, depth, sequences)

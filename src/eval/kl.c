@@ -109,9 +109,10 @@ int eval_kl(engine *reference, engine *candidate, const struct perplexity_opts *
     size_t first = window_first(o);
     if (k.vocab != checkpoint_config(engine_checkpoint(candidate))->vocab)
         return sp_fail(err, SP_EINVAL, "the two models have different vocabularies");
-    struct perplexity_opts windows = *o;
-    windows.context = (int64_t)window;
-    int code = window_tokens(reference, &windows, &tokens, err);
+    int code = window_tokens(reference, o, &tokens, err);
+    if (code == 0 && first >= window)
+        code = sp_fail(err, SP_EINVAL, "--skip %zu: kl has windows of at most %d tokens", first,
+                       WINDOW_MAX);
     k.rows = sp_malloc(window * (size_t)k.vocab * sizeof(float));
     if (code == 0 && !k.rows)
         code = sp_fail(err, SP_ENOMEM, "no %.0f MB for the reference's logits",
