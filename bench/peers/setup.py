@@ -16,8 +16,8 @@ from pathlib import Path
 
 from peers import LLAMA_PACKAGE, PEERS, home, program
 
-TARGETS = {"llama.cpp": ["llama-bench", "llama-batched-bench", "llama-completion"],
-           "llama.cpp-avx2": ["llama-bench", "llama-batched-bench", "llama-completion"],
+TARGETS = {"llama.cpp": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity"],
+           "llama.cpp-avx2": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity"],
            "ik_llama.cpp": ["llama-bench"]}
 COMMON = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
 AVX2_ONLY = ["-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON",

@@ -97,6 +97,8 @@ static const struct option_spec table[] = {
      "for kl: the model to compare with; the same model in f32 if unset"},
     {"context", OPT_INT, NULL, NULL, 2, 16777216, VERB_EVAL | VERB_SHOW, "N",
      "tokens of context: the window that eval scores in, what show counts memory for"},
+    {"skip", OPT_INT, NULL, NULL, 0, 16777216, VERB_EVAL, "N",
+     "first tokens of each window that are read and not scored; llama-perplexity skips half"},
     {"prompt", OPT_INTS, "512", NULL, 0, 16777216, VERB_BENCH, "N",
      "tokens of prompt to time; 0 leaves it out; lists as in 512,4096 or 512-8192*2"},
     {"gen", OPT_INTS, "128", NULL, 0, 16777216, VERB_BENCH, "N",

@@ -88,6 +88,7 @@ int cmd_eval(const options *o, sp_error *err)
         code = file_read(file, TEXT_MAX, &text, &po.n_text, err);
     po.text = text;
     po.context = options_has(o, "context") ? options_int(o, "context") : 512;
+    po.skip = options_has(o, "skip") ? options_int(o, "skip") : 0;
     po.max_tokens = options_has(o, "max-tokens") ? options_int(o, "max-tokens") : 0;
     po.arg = (void *)(uintptr_t) "eval";
     if (code == 0 && strcmp(what, "perplexity") == 0)

@@ -7,7 +7,8 @@
 struct perplexity_opts {
     const char *text; /* UTF-8 */
     size_t n_text;
-    int64_t context; /* tokens per window; windows do not overlap; each is scored from token 1 on */
+    int64_t context; /* tokens per window; windows do not overlap */
+    int64_t skip;    /* first tokens of each window that are read, not scored: < context; 0 is 1 */
     int64_t max_tokens; /* of the text; 0: all */
     void (*progress)(void *arg, int64_t done, int64_t total);
     void *arg;

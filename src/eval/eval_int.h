@@ -15,4 +15,10 @@ int window_score(engine *e, const int32_t *tokens, size_t n, bool logits, window
 int window_tokens(engine *e, const struct perplexity_opts *o, struct token_list *out,
                   sp_error *err);
 
+/* The first token of a window that is scored. */
+static inline size_t window_first(const struct perplexity_opts *o)
+{
+    return o->skip > 1 ? (size_t)o->skip : 1;
+}
+
 #endif

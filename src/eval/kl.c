@@ -9,7 +9,7 @@
 
 struct kl_run {
     float *rows; /* [WINDOW_MAX, vocab] of the reference */
-    int64_t vocab, same_top;
+    int64_t vocab, skip, same_top;
     double *kl; /* every position's */
     size_t n, cap;
     double nll_reference, nll_candidate;
@@ -20,7 +20,8 @@ static void keep_row(void *arg, const struct engine_event *ev)
 {
     struct kl_run *k = arg;
     memcpy(k->rows + (ev->index - 1) * k->vocab, ev->logits, (size_t)k->vocab * sizeof(float));
-    k->nll_reference -= (double)ev->logprob;
+    if (ev->index >= k->skip)
+        k->nll_reference -= (double)ev->logprob;
 }
 
 struct stats {
@@ -47,8 +48,10 @@ static void compare_row(void *arg, const struct engine_event *ev)
 {
     struct kl_run *k = arg;
     const float *p = k->rows + (ev->index - 1) * k->vocab, *q = ev->logits;
-    struct stats sp = stats_of(p, k->vocab), sq = stats_of(q, k->vocab);
     double kl = 0;
+    if (ev->index < k->skip)
+        return;
+    struct stats sp = stats_of(p, k->vocab), sq = stats_of(q, k->vocab);
     for (int64_t i = 0; i < k->vocab; i++) {
         double lp = (double)p[i] - sp.log_sum, lq = (double)q[i] - sq.log_sum;
         if (lp > -60)
@@ -100,16 +103,20 @@ int eval_kl(engine *reference, engine *candidate, const struct perplexity_opts *
             struct kl_result *out, sp_error *err)
 {
     struct token_list tokens = {0};
-    struct kl_run k = {.vocab = checkpoint_config(engine_checkpoint(reference))->vocab};
+    struct kl_run k = {.vocab = checkpoint_config(engine_checkpoint(reference))->vocab,
+                       .skip = o->skip};
     size_t window = o->context < WINDOW_MAX ? (size_t)o->context : WINDOW_MAX;
+    size_t first = window_first(o);
     if (k.vocab != checkpoint_config(engine_checkpoint(candidate))->vocab)
         return sp_fail(err, SP_EINVAL, "the two models have different vocabularies");
-    int code = window_tokens(reference, o, &tokens, err);
+    struct perplexity_opts windows = *o;
+    windows.context = (int64_t)window;
+    int code = window_tokens(reference, &windows, &tokens, err);
     k.rows = sp_malloc(window * (size_t)k.vocab * sizeof(float));
     if (code == 0 && !k.rows)
         code = sp_fail(err, SP_ENOMEM, "no %.0f MB for the reference's logits",
                        (double)window * (double)k.vocab * 4e-6);
-    for (size_t at = 0; code == 0 && at + 1 < tokens.n; at += window) {
+    for (size_t at = 0; code == 0 && at + first < tokens.n; at += window) {
         size_t n = tokens.n - at < window ? tokens.n - at : window;
         code = window_score(reference, tokens.ids + at, n, true, keep_row, &k, err);
         if (code == 0)

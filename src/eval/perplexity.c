@@ -4,6 +4,7 @@
 #include "eval/eval_int.h"
 
 struct sums {
+    int64_t skip;
     double nll, squares;
     int64_t n;
 };
@@ -12,6 +13,8 @@ static void add_token(void *arg, const struct engine_event *ev)
 {
     struct sums *s = arg;
     double nll = -(double)ev->logprob;
+    if (ev->index < s->skip)
+        return;
     s->nll += nll;
     s->squares += nll * nll;
     s->n++;
@@ -21,11 +24,12 @@ int eval_perplexity(engine *e, const struct perplexity_opts *o, struct perplexit
                     sp_error *err)
 {
     struct token_list tokens = {0};
-    struct sums s = {0};
+    struct sums s = {.skip = o->skip};
+    size_t first = window_first(o);
     double begin = clock_seconds();
     int code = window_tokens(e, o, &tokens, err);
     *out = (struct perplexity_result){0};
-    for (size_t at = 0; code == 0 && at + 1 < tokens.n; at += (size_t)o->context) {
+    for (size_t at = 0; code == 0 && at + first < tokens.n; at += (size_t)o->context) {
         size_t n = tokens.n - at < (size_t)o->context ? tokens.n - at : (size_t)o->context;
         code = window_score(e, tokens.ids + at, n, false, add_token, &s, err);
         out->windows++;

@@ -67,11 +67,15 @@ int window_tokens(engine *e, const struct perplexity_opts *o, struct token_list 
     if (o->context < 2 || o->context > engine_context(e))
         return sp_fail(err, SP_EINVAL, "--context %lld: windows of 2 to %lld tokens are possible",
                        (long long)o->context, (long long)engine_context(e));
+    if (o->skip < 0 || o->skip >= o->context)
+        return sp_fail(err, SP_EINVAL, "--skip %lld: windows of %lld tokens leave nothing to score",
+                       (long long)o->skip, (long long)o->context);
     int code = tokenizer_encode(engine_tokenizer(e), o->text, o->n_text, &eo, out, err);
     if (code == 0 && o->max_tokens > 0 && (int64_t)out->n > o->max_tokens)
         out->n = (size_t)o->max_tokens;
-    if (code == 0 && out->n < 2)
-        code = sp_fail(err, SP_EINVAL,
-                       "the text has %zu tokens: at least 2 are needed to score one", out->n);
+    if (code == 0 && out->n <= window_first(o))
+        code =
+            sp_fail(err, SP_EINVAL, "the text has %zu tokens: at least %zu are needed to score one",
+                    out->n, window_first(o) + 1);
     return code;
 }

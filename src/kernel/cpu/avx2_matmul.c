@@ -2,7 +2,7 @@
  * 16 bits (vpmaddubsw), as many pairs added there as cannot overflow, then widened to 32 bits. */
 #include "kernel/cpu/avx2_act_int.h"
 
-#define HALVES 1
+#define ROWS 2 /* with both halves of a tile: all sums stay in registers */
 
 /* Values of 8 bits, around a zero of 128: taken as signed, which is the zero gone. */
 MM_INLINE bool dot_takes_zero(const struct mm_kind k)
@@ -17,37 +17,71 @@ MM_INLINE int lines_in_16_bits(const struct mm_kind k)
     return dot_takes_zero(k) ? 1 : k.bits == 4 ? 8 : k.bits == 5 ? 4 : 2;
 }
 
-/* Half a group: exact sums of (u - zero) * q for n rows. line: the group's first, at this half. */
-MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struct mm_act *x, int g,
-                        const int n, __m256i (*sum)[ROWS])
+/* Half a line of weights: u, or signed without zero and then their absolute values too. */
+struct factor {
+    __m256i u, size;
+};
+
+MM_INLINE struct factor factor_of(const struct mm_kind k, __m256i u)
+{
+    if (!dot_takes_zero(k))
+        return (struct factor){u, u};
+    u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
+    return (struct factor){u, _mm256_abs_epi8(u)};
+}
+
+MM_INLINE void finish_step(const struct mm_kind k, struct mm_step *s)
+{
+    for (int i = 0; dot_takes_zero(k) && i < 16; i++) {
+        struct factor f = factor_of(k, mm_load(s->line[i / 2] + 32 * (i % 2)));
+        mm_put(s->line[i / 2] + 32 * (i % 2), f.u);
+        mm_put(s->more[i / 2] + 32 * (i % 2), f.size);
+    }
+}
+
+MM_INLINE struct factor load_factor(const struct mm_kind k, struct mm_lines l, int i, int half)
+{
+    if (!l.step)
+        return factor_of(k, mm_half_line(k, l.packed, i, half));
+    i += l.g * (k.group / 4);
+    return (struct factor){mm_load(l.step->line[i] + 32 * half),
+                           mm_load(l.step->more[i] + 32 * half)};
+}
+
+/* Times v, in pairs, 16 bits. */
+MM_INLINE __m256i multiply(const struct mm_kind k, struct factor f, __m256i v)
+{
+    if (dot_takes_zero(k))
+        return _mm256_maddubs_epi16(f.size, _mm256_sign_epi8(v, f.u));
+    return _mm256_maddubs_epi16(f.u, v);
+}
+
+/* Keeps the compiler from adding up a sum's terms as a tree, for which 16 registers are too few. */
+#define IN_ORDER(v) __asm__("" : "+x"(v))
+
+MM_INLINE void dot_rows(const struct mm_kind k, const struct mm_lines weights,
+                        const struct mm_act *x, int g, const int n, __m256i (*sum)[ROWS])
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const int lines = k.group / 4;
     const int chunk = lines_in_16_bits(k) < lines ? lines_in_16_bits(k) : lines;
+    __m256i pairs[2][ROWS];
     MM_UNROLL
-    for (int r = 0; r < n; r++)
-        sum[0][r] = _mm256_setzero_si256();
-    MM_UNROLL
-    for (int i = 0; i < lines; i += chunk) {
-        __m256i pairs[ROWS];
+    for (int i = 0; i < lines; i++) {
+        struct factor w[2] = {load_factor(k, weights, i, 0), load_factor(k, weights, i, 1)};
         MM_UNROLL
-        for (int j = 0; j < chunk; j++) {
-            __m256i u = mm_load(line + 64 * (i + j));
-            if (dot_takes_zero(k))
-                u = _mm256_xor_si256(u, _mm256_set1_epi8((char)-128));
-            MM_UNROLL
-            for (int r = 0; r < n; r++) {
-                const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * (i + j);
-                __m256i v = _mm256_set1_epi32(mm_load32(q));
-                __m256i p = dot_takes_zero(k)
-                                ? _mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(v, u))
-                                : _mm256_maddubs_epi16(u, v);
-                pairs[r] = j == 0 ? p : _mm256_add_epi16(pairs[r], p);
-            }
+        for (int j = 0; j < 2 * n; j++) {
+            const int r = j / 2, half = j % 2;
+            __m256i v = _mm256_set1_epi32(mm_load32(x->q + r * x->ldq + g * k.group + 4 * i));
+            __m256i p = multiply(k, w[half], v), *to = &pairs[half][r];
+            *to = i % chunk == 0 ? p : _mm256_add_epi16(*to, p);
+            IN_ORDER(*to);
+            if (i % chunk < chunk - 1)
+                continue;
+            p = _mm256_madd_epi16(*to, ones);
+            sum[half][r] = i < chunk ? p : _mm256_add_epi32(sum[half][r], p);
+            IN_ORDER(sum[half][r]);
         }
-        MM_UNROLL
-        for (int r = 0; r < n; r++)
-            sum[0][r] = _mm256_add_epi32(sum[0][r], _mm256_madd_epi16(pairs[r], ones));
     }
 }
 

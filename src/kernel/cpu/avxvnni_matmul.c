@@ -2,7 +2,7 @@
  * AVX-VNNI (VEX encoding: processors without AVX-512) and for AVX512VL with AVX512-VNNI (EVEX). */
 #include "kernel/cpu/avx2_act_int.h"
 
-#define HALVES 2 /* both share the loads of activations, and make chains enough to hide vpdpbusd */
+#define ROWS 4
 
 #ifdef __AVX512VNNI__
 #define MATMUL avxvnni_evex_matmul
@@ -18,16 +18,28 @@ MM_INLINE bool dot_takes_zero(const struct mm_kind k)
     return false;
 }
 
+MM_INLINE void finish_step(const struct mm_kind k, struct mm_step *s)
+{
+    (void)k, (void)s;
+}
+
+MM_INLINE __m256i load_factor(const struct mm_kind k, struct mm_lines l, int i, int half)
+{
+    if (!l.step)
+        return mm_half_line(k, l.packed, i, half);
+    return mm_load(l.step->line[i + l.g * (k.group / 4)] + 32 * half);
+}
+
 /* Both halves of a group: exact sums of u * q for n rows. At most 32 * 255 * 127: far from 2^31. */
-MM_INLINE void dot_rows(const struct mm_kind k, const uint8_t *line, const struct mm_act *x, int g,
-                        const int n, __m256i (*sum)[ROWS])
+MM_INLINE void dot_rows(const struct mm_kind k, const struct mm_lines lines, const struct mm_act *x,
+                        int g, const int n, __m256i (*sum)[ROWS])
 {
     MM_UNROLL
     for (int r = 0; r < n; r++)
         sum[0][r] = sum[1][r] = _mm256_setzero_si256();
     MM_UNROLL
     for (int i = 0; i < k.group / 4; i++) {
-        __m256i low = mm_load(line + 64 * i), high = mm_load(line + 64 * i + 32);
+        __m256i low = load_factor(k, lines, i, 0), high = load_factor(k, lines, i, 1);
         MM_UNROLL
         for (int r = 0; r < n; r++) {
             const int8_t *q = x->q + r * x->ldq + g * k.group + 4 * i;

@@ -156,6 +156,14 @@ MM_INLINE void mm_prefetch_once(struct mm_kind k, const uint8_t *p, size_t ahead
         __builtin_prefetch((const void *)((uintptr_t)p + ahead + (size_t)i), 0, 0);
 }
 
+/* A whole super-group, to be read once. */
+MM_INLINE void mm_prefetch_super(struct mm_kind k, const uint8_t *p, size_t ahead)
+{
+    MM_UNROLL
+    for (int i = 0; i < mm_super_bytes(k); i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)p + ahead + (size_t)i), 0, 0);
+}
+
 MM_INLINE int32_t mm_load32(const void *p)
 {
     int32_t v;

@@ -71,6 +71,31 @@ static void kl_to_itself_is_zero_and_to_the_fast_path_small(void **state)
     assert_int_equal(same.tokens, other.tokens);
 }
 
+static void what_is_skipped_is_read_and_not_scored(void **state)
+{
+    struct perplexity_opts o = opts(64);
+    struct perplexity_result all, late;
+    struct kl_result k;
+    (void)state;
+    assert_int_equal(eval_perplexity(exact, &o, &all, NULL), 0);
+    o.skip = 1;
+    assert_int_equal(eval_perplexity(exact, &o, &late, NULL), 0);
+    assert_true(late.tokens == all.tokens && !(late.mean_nll < all.mean_nll));
+    o.skip = 33;
+    assert_int_equal(eval_perplexity(exact, &o, &late, NULL), 0);
+    assert_int_equal(eval_kl(exact, exact, &o, &k, NULL), 0);
+    assert_int_equal(late.tokens,
+                     (int64_t)(sizeof text - 1) / 64 * 31 +
+                         ((sizeof text - 1) % 64 > 33 ? (sizeof text - 1) % 64 - 33 : 0));
+    assert_int_equal(k.tokens, late.tokens);
+    assert_true(fabs(log(k.perplexity_reference) - late.mean_nll) < 1e-9);
+    o.skip = 64;
+    assert_int_equal(eval_perplexity(exact, &o, &late, NULL), SP_EINVAL);
+    o.skip = 33;
+    o.max_tokens = 33;
+    assert_int_equal(eval_perplexity(exact, &o, &late, NULL), SP_EINVAL);
+}
+
 static void bad_windows_and_texts_are_refused(void **state)
 {
     struct perplexity_opts o = opts(1);
@@ -90,6 +115,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(perplexity_of_a_random_model_is_about_its_vocabulary),
         cmocka_unit_test(kl_to_itself_is_zero_and_to_the_fast_path_small),
+        cmocka_unit_test(what_is_skipped_is_read_and_not_scored),
         cmocka_unit_test(bad_windows_and_texts_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
