@@ -54,9 +54,9 @@ static bool is_weight_type(enum dtype t)
     return t == DT_F32 || t == DT_F16 || t == DT_BF16 || t >= DT_Q4_0;
 }
 
-/* A vector as float32, its values put in our order. *out is the arena's. */
+/* A vector as float32, its values put in our order. out->host is the arena's. */
 static int read_vector(const struct binder *b, const struct tensor_view *t, const struct part *p,
-                       float **out)
+                       struct vector *out)
 {
     if (t->n_dims != 1 || t->shape[0] != p->of)
         return wrong_shape(b, t, -1, p->of);
@@ -72,12 +72,12 @@ static int read_vector(const struct binder *b, const struct tensor_view *t, cons
     dtype_to_f32(t->dtype, t->data, p->of, tmp);
     for (int64_t i = 0; p->map && i < p->rows; i++)
         v[i] = tmp[p->map[i]];
-    *out = v;
+    *out = (struct vector){.host = v, .n = p->rows};
     return 0;
 }
 
 static int bind_vector(const struct binder *b, const struct part *p, int64_t layer, bool bias,
-                       float **out)
+                       struct vector *out)
 {
     char name[160];
     const struct tensor_view *t = bind_find(b, p->role, layer, bias, name);
@@ -85,12 +85,12 @@ static int bind_vector(const struct binder *b, const struct part *p, int64_t lay
 }
 
 static int bind_norm(const struct binder *b, enum tensor_role role, int64_t layer, int64_t n,
-                     float **out)
+                     struct vector *out)
 {
     int code = bind_vector(b, &(struct part){role, n, n, NULL}, layer, false, out);
     bool less_by_one = b->m->config.arch->norm_plus_one && !b->gguf;
     for (int64_t i = 0; code == 0 && less_by_one && i < n; i++)
-        (*out)[i] += 1;
+        out->host[i] += 1;
     return code;
 }
 
@@ -227,4 +227,24 @@ void bind_each(model *m, void (*visit)(void *arg, struct linear *l), void *arg)
             bind_each_expert(l->moe, m->config.moe.experts, visit, arg);
     }
     visit(arg, &m->head);
+}
+
+static void visit_present(void (*visit)(void *arg, struct vector *v), void *arg, struct vector *v)
+{
+    if (v->n)
+        visit(arg, v);
+}
+
+void bind_each_vector(model *m, void (*visit)(void *arg, struct vector *v), void *arg)
+{
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        struct layer *l = &m->layers[i];
+        struct vector *all[] = {&l->attn_norm, &l->ffn_norm, &l->attn_post, &l->ffn_post,
+                                &l->q_norm,    &l->k_norm,   &l->q.bias,    &l->k.bias,
+                                &l->v.bias,    &l->o.bias,   &l->gate.bias, &l->up.bias,
+                                &l->down.bias};
+        for (size_t k = 0; k < SP_COUNT(all); k++)
+            visit_present(visit, arg, all[k]);
+    }
+    visit_present(visit, arg, &m->final_norm);
 }

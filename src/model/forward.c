@@ -1,27 +1,13 @@
-/* The ragged forward step. Rows of any mix of sequences go through the layers together; only attention
- * knows sequences, through their page tables. */
+/* The ragged forward step: which operations, in which order. Rows of any mix of sequences go through the layers
+ * together; only attention knows sequences, through their page tables. What computes is a backend. */
 #include <assert.h>
-#include <math.h>
-#include <string.h>
 #include "model/model_int.h"
-
-/* Rows of one attention item: whole tiles of the kernels for groups of 1 to 8 query heads. */
-#define ATTENTION_ROWS 24
-/* Values of a piece of row-wise work: some 10 us, more than handing a piece out costs. */
-#define PIECE_VALUES 16384
 
 struct step {
     model *m;
     const struct model_batch *b;
     kv_pool *kv;
-    const struct layer *layer;
-    struct kv_layer layer_kv;
-    int64_t layer_index, n_items;
-    int64_t rows;             /* that still go on: see keep_wanted() */
-    struct readers next;      /* whose activations the row work prepares; n = 0: nobody's */
-    const float *post_weight; /* norm of s.out before it is added; NULL: none */
-    const float *norm_weight;
-    float *norm_out; /* [rows, hidden] */
+    int64_t rows; /* that still go on: see keep_wanted() */
 };
 
 /* ---- checking and setting up ---- */
@@ -96,285 +82,158 @@ static int check_batch(const model *m, const struct model_batch *b, kv_pool *kv,
     return 0;
 }
 
-/* Adjacent rows of one sequence in blocks, one item for each KV head. */
-static void make_items(struct step *s)
+/* ---- operations ---- */
+
+static void submit(const struct step *s, const struct op *op)
 {
-    const struct scratch *t = &s->m->s;
-    s->n_items = 0;
-    for (int64_t first = 0, rows; first < s->rows; first += rows) {
-        rows = 1;
-        while (first + rows < s->rows && rows < ATTENTION_ROWS &&
-               t->seq[first + rows] == t->seq[first])
-            rows++;
-        for (int h = 0; h < (int)s->m->config.kv_heads; h++)
-            t->items[s->n_items++] = (struct attention_item){first, rows, t->seq[first], h};
-    }
+    s->m->backend->table->submit(s->m->backend, op);
 }
 
-/* ---- row-wise work ---- */
-
-static bool all_finite(const float *x, int64_t n)
+/* The norm that layer `next` begins with, or the last one. */
+static struct tensor entry_norm(const model *m, int64_t next)
 {
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, x + i, sizeof u);
-        bad |= (u & 0x7f800000) == 0x7f800000;
-    }
-    return !bad;
+    return next == m->config.layers ? m->final_norm.at : m->layers[next].attn_norm.at;
 }
 
-static void norm_row(const struct step *s, int64_t r)
+/* What reads the rows behind that norm. */
+static struct readers entry_readers(const model *m, int64_t next)
+{
+    const struct layer *l = &m->layers[next];
+    if (next == m->config.layers)
+        return (struct readers){{&m->head}, 1};
+    return (struct readers){{&l->q, &l->k, &l->v}, 3};
+}
+
+static struct readers ffn_readers(const struct layer *l)
+{
+    const struct moe *e = l->moe;
+    if (!e)
+        return (struct readers){{&l->gate, &l->up}, 2};
+    if (!e->shared_gate.source)
+        return (struct readers){{&e->router}, 1};
+    return (struct readers){{&e->router, &e->shared_router, &e->shared_gate, &e->shared_up}, 4};
+}
+
+static void embed(const struct step *s)
 {
     const model *m = s->m;
-    int64_t n = m->config.hidden;
-    m->ops->rmsnorm(m->s.x + r * n, s->norm_weight, (float)m->config.rms_eps, n,
-                    s->norm_out + r * n);
+    submit(s, &(struct op){.kind = OP_EMBED,
+                           .rows = s->rows,
+                           .next = entry_readers(m, 0),
+                           .embed = {.table = {m->embedding_at, 0},
+                                     .row_bytes = m->embedding_row_bytes,
+                                     .dtype = m->embedding->dtype,
+                                     .x = m->s.x,
+                                     .norm = entry_norm(m, 0),
+                                     .normed = m->s.norm}});
 }
 
-static void multiply(float *x, float by, int64_t n)
+static void store_kv(const struct step *s, const struct layer *l, const struct kv_view *kv)
 {
-    for (int64_t i = 0; i < n; i++)
-        x[i] *= by;
+    const struct scratch *t = &s->m->s;
+    submit(s, &(struct op){.kind = OP_PRODUCTS,
+                           .rows = s->rows,
+                           .products = {.x = t->norm,
+                                        .l = {&l->q, &l->k, &l->v},
+                                        .out = {t->q, t->k, t->v},
+                                        .n = 3}});
+    submit(s, &(struct op){.kind = OP_STORE_KV,
+                           .rows = s->rows,
+                           .store = {.q = t->q,
+                                     .k = t->k,
+                                     .v = t->v,
+                                     .q_norm = l->q_norm.at,
+                                     .k_norm = l->k_norm.at,
+                                     .rope = l->rope,
+                                     .kv = *kv}});
 }
-
-static void embed_rows(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    int64_t n = m->config.hidden;
-    (void)worker;
-    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        const uint8_t *row =
-            m->embedding->data + (size_t)s->b->rows[r].token * m->embedding_row_bytes;
-        float *x = m->s.x + r * n;
-        dtype_to_f32(m->embedding->dtype, row, n, x);
-        if (m->config.embedding_scale != 0)
-            multiply(x, (float)m->config.embedding_scale, n);
-        norm_row(s, r);
-    }
-    products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
-}
-
-/* x += out, or the norm of it, then norm. */
-static void residual_rows(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    int64_t n = m->config.hidden;
-    (void)worker;
-    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        float *out = m->s.out + r * n;
-        if (s->post_weight)
-            m->ops->rmsnorm(out, s->post_weight, (float)m->config.rms_eps, n, out);
-        m->ops->add(m->s.x + r * n, out, n);
-        if (!all_finite(m->s.x + r * n, n)) {
-            int none = -1;
-            atomic_compare_exchange_strong(&m->bad_layer, &none, (int)s->layer_index);
-        }
-        norm_row(s, r);
-    }
-    products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
-}
-
-static void head_norm(const model *m, float *x, int64_t heads, const float *weight)
-{
-    int64_t dim = m->config.head_dim;
-    for (int64_t h = 0; weight && h < heads; h++)
-        m->ops->rmsnorm(x + h * dim, weight, (float)m->config.rms_eps, dim, x + h * dim);
-}
-
-static void rotate(const struct step *s, float *x, int64_t heads, int64_t pos)
-{
-    int64_t dim = s->m->config.head_dim, half = s->m->config.rope_dim / 2;
-    const struct rope_table *t = s->layer->rope;
-    for (int64_t h = 0; t && h < heads; h++)
-        s->m->ops->rope(x + h * dim, t->cos + pos * half, t->sin + pos * half, half);
-}
-
-/* QK-norm, RoPE, and K and V into their page. */
-static void store_rows(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    const struct model_config *c = &m->config;
-    int64_t nq = c->heads * c->head_dim, nkv = c->kv_heads * c->head_dim;
-    (void)worker;
-    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        const struct model_row *row = &s->b->rows[r];
-        float *q = m->s.q + r * nq, *k = m->s.k + r * nkv;
-        head_norm(m, q, c->heads, s->layer->q_norm);
-        head_norm(m, k, c->kv_heads, s->layer->k_norm);
-        rotate(s, q, c->heads, row->pos);
-        rotate(s, k, c->kv_heads, row->pos);
-        float logn = rope_logn(c, row->pos);
-        if (logn != 1)
-            multiply(q, logn, nq);
-        m->ops->kv_write(&s->layer_kv, s->b->seqs[row->seq].pages[row->pos / KV_PAGE],
-                         row->pos % KV_PAGE, k, m->s.v + r * nkv);
-    }
-}
-
-static void attend(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    const struct model_config *c = &m->config;
-    int64_t group = c->heads / c->kv_heads, nq = c->heads * c->head_dim;
-    float scale =
-        c->attention_scale != 0 ? (float)c->attention_scale : 1.0f / sqrtf((float)c->head_dim);
-    for (size_t i = begin; i < end; i++) {
-        const struct attention_item *it = &m->s.items[i];
-        int64_t at = it->first * nq + it->kv_head * group * c->head_dim;
-        struct attention_args a = {
-            .kv = &s->layer_kv,
-            .pages = s->b->seqs[it->seq].pages,
-            .pos = m->s.pos + it->first,
-            .q = m->s.q + at,
-            .ldq = nq,
-            .out = m->s.norm + at,
-            .ldo = nq,
-            .rows = it->rows,
-            .kv_head = it->kv_head,
-            .group = (int)group,
-            .scale = scale,
-            .window = s->layer->window,
-            .scratch = (float *)(void *)(m->s.worker + (size_t)worker * m->s.worker_bytes)};
-        m->ops->attention(&a);
-    }
-}
-
-static void prepare_rows(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    (void)worker;
-    products_prepare(s->m, &s->next, (int64_t)begin, (int64_t)end);
-}
-
-static void gate_rows(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    int64_t n = m->config.ffn;
-    (void)worker;
-    for (int64_t r = (int64_t)begin; r < (int64_t)end; r++)
-        m->gate_mul(m->s.gate + r * n, m->s.up + r * n, n);
-    products_prepare(m, &s->next, (int64_t)begin, (int64_t)end);
-}
-
-/* Runs fn over the rows, `width` values each; next reads what it leaves in `from`. */
-static void row_work(struct step *s, pool_fn fn, int64_t width, const struct readers *next,
-                     const float *from)
-{
-    int64_t grain = PIECE_VALUES / width;
-    s->next = next ? *next : (struct readers){0};
-    if (s->next.n)
-        products_begin(s->m, &s->next, from);
-    pool_run(s->m->opts.pool, (size_t)s->rows, (size_t)(grain < 1 ? 1 : grain), fn, s);
-}
-
-/* ---- the layers ---- */
 
 /* Rows that want no logits have done their part once their K and V of the last layer are stored: the
  * others move up and go on alone. */
 static void keep_wanted(struct step *s)
 {
     const struct scratch *t = &s->m->s;
-    const struct model_config *c = &s->m->config;
-    size_t hidden = (size_t)c->hidden, nq = (size_t)(c->heads * c->head_dim), n = 0;
-    for (size_t r = 0; r < (size_t)s->rows; r++) {
-        if (!s->b->rows[r].want_logits)
-            continue;
-        if (n < r) {
-            memcpy(t->x + n * hidden, t->x + r * hidden, hidden * sizeof(float));
-            memcpy(t->q + n * nq, t->q + r * nq, nq * sizeof(float));
-            t->pos[n] = t->pos[r];
-            t->seq[n] = t->seq[r];
-        }
-        n++;
-    }
-    s->rows = (int64_t)n;
-    make_items(s);
+    int64_t n = 0;
+    submit(s,
+           &(struct op){.kind = OP_KEEP_WANTED, .rows = s->rows, .keep = {.x = t->x, .q = t->q}});
+    for (int64_t r = 0; r < s->rows; r++)
+        n += s->b->rows[r].want_logits;
+    s->rows = n;
 }
 
-static void store_kv(struct step *s)
+static void attention_block(const struct step *s, const struct layer *l, const struct kv_view *kv)
 {
-    model *m = s->m;
-    const struct layer *l = s->layer;
-    const struct model_config *c = &m->config;
-    int64_t nq = c->heads * c->head_dim, nkv = c->kv_heads * c->head_dim;
-    const struct product qkv[] = {product_of(&l->q, m->s.q), product_of(&l->k, m->s.k),
-                                  product_of(&l->v, m->s.v)};
-    products_run(m, qkv, 3, s->rows);
-    row_work(s, store_rows, nq + nkv, NULL, NULL);
+    const struct scratch *t = &s->m->s;
+    submit(s,
+           &(struct op){.kind = OP_ATTENTION,
+                        .rows = s->rows,
+                        .next = {{&l->o}, 1},
+                        .attention = {.q = t->q, .out = t->norm, .kv = *kv, .window = l->window}});
+    submit(s, &(struct op){.kind = OP_PRODUCTS,
+                           .rows = s->rows,
+                           .products = {.x = t->norm, .l = {&l->o}, .out = {t->out}, .n = 1}});
 }
 
-static void attention_block(struct step *s)
+static void ffn_block(const struct step *s, const struct layer *l)
 {
-    model *m = s->m;
-    const struct model_config *c = &m->config;
-    const struct product o[] = {product_of(&s->layer->o, m->s.out)};
-    pool_run(m->opts.pool, (size_t)s->n_items, 1, attend, s);
-    row_work(s, prepare_rows, c->heads * c->head_dim, &(struct readers){{&s->layer->o}, 1},
-             m->s.norm);
-    products_run(m, o, 1, s->rows);
-}
-
-static void ffn_block(struct step *s)
-{
-    model *m = s->m;
-    const struct layer *l = s->layer;
-    const struct model_config *c = &m->config;
+    const struct scratch *t = &s->m->s;
     if (l->moe) {
-        moe_block(m, l->moe, s->rows);
+        submit(s,
+               &(struct op){
+                   .kind = OP_EXPERTS,
+                   .rows = s->rows,
+                   .experts = {
+                       .moe = l->moe, .x = t->norm, .out = t->out, .gate = t->gate, .up = t->up}});
         return;
     }
-    const struct product in[] = {product_of(&l->gate, m->s.gate), product_of(&l->up, m->s.up)};
-    const struct product down[] = {product_of(&l->down, m->s.out)};
-    products_run(m, in, 2, s->rows);
-    row_work(s, gate_rows, c->ffn, &(struct readers){{&l->down}, 1}, m->s.gate);
-    products_run(m, down, 1, s->rows);
+    submit(s, &(struct op){
+                  .kind = OP_PRODUCTS,
+                  .rows = s->rows,
+                  .products = {
+                      .x = t->norm, .l = {&l->gate, &l->up}, .out = {t->gate, t->up}, .n = 2}});
+    submit(s, &(struct op){.kind = OP_GATE,
+                           .rows = s->rows,
+                           .next = {{&l->down}, 1},
+                           .gate = {.gate = t->gate, .up = t->up, .cols = s->m->config.ffn}});
+    submit(s, &(struct op){.kind = OP_PRODUCTS,
+                           .rows = s->rows,
+                           .products = {.x = t->gate, .l = {&l->down}, .out = {t->out}, .n = 1}});
 }
 
-/* The residual, or at first the embedding, goes into the norm that layer `next` begins with. */
-static void enter_layer(struct step *s, pool_fn fn, int64_t next)
+/* What a block gives goes into x, and x through the norm before the next block. */
+static void residual(const struct step *s, int64_t layer, struct tensor post, struct tensor norm,
+                     struct readers next)
 {
-    model *m = s->m;
-    if (next == m->config.layers) {
-        s->norm_weight = m->final_norm;
-        s->norm_out = m->s.wanted;
-        row_work(s, fn, m->config.hidden, NULL, NULL);
-        return;
-    }
-    const struct layer *l = &m->layers[next];
-    s->norm_weight = l->attn_norm;
-    s->norm_out = m->s.norm;
-    row_work(s, fn, m->config.hidden, &(struct readers){{&l->q, &l->k, &l->v}, 3}, m->s.norm);
+    const struct scratch *t = &s->m->s;
+    submit(s, &(struct op){.kind = OP_RESIDUAL,
+                           .rows = s->rows,
+                           .next = next,
+                           .residual = {.x = t->x,
+                                        .out = t->out,
+                                        .normed = t->norm,
+                                        .post = post,
+                                        .norm = norm,
+                                        .layer = layer}});
 }
+
+/* ---- the layers ---- */
 
 static void run_layers(struct step *s)
 {
-    model *m = s->m;
-    enter_layer(s, embed_rows, 0);
+    const model *m = s->m;
+    embed(s);
     for (int64_t i = 0; i < m->config.layers; i++) {
         const struct layer *l = &m->layers[i];
-        s->layer = l;
-        s->layer_index = i;
-        s->layer_kv = kv_pool_layer(s->kv, &m->config, i);
-        store_kv(s);
+        const struct kv_view kv = kv_pool_layer(s->kv, &m->config, i);
+        store_kv(s, l, &kv);
         if (i == m->config.layers - 1)
             keep_wanted(s);
         if (s->rows == 0)
             return;
-        attention_block(s);
-        s->norm_weight = l->ffn_norm;
-        s->post_weight = l->attn_post;
-        struct readers into =
-            l->moe ? moe_readers(l->moe) : (struct readers){{&l->gate, &l->up}, 2};
-        row_work(s, residual_rows, m->config.hidden, &into, m->s.norm);
-        ffn_block(s);
-        s->post_weight = l->ffn_post;
-        enter_layer(s, residual_rows, i + 1);
+        attention_block(s, l, &kv);
+        residual(s, i, l->attn_post.at, l->ffn_norm.at, ffn_readers(l));
+        ffn_block(s, l);
+        residual(s, i, l->ffn_post.at, entry_norm(m, i + 1), entry_readers(m, i + 1));
     }
 }
 
@@ -386,32 +245,25 @@ int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *
     if (code < 0)
         return code;
     sp_alloc_guard_begin();
-    atomic_store(&m->bad_layer, -1);
-    for (int64_t r = 0; r < b->n_rows; r++) {
-        m->s.pos[r] = b->rows[r].pos;
-        m->s.seq[r] = b->rows[r].seq;
-    }
-    make_items(&s);
+    m->backend->table->begin(m->backend, b);
     run_layers(&s);
+    code = m->backend->table->sync(m->backend, err);
     sp_alloc_guard_end();
-    int bad = atomic_load(&m->bad_layer);
-    if (bad >= 0)
-        return sp_fail(err, SP_EINTERNAL,
-                       "a hidden state of layer %d is not finite: the file may be damaged: check "
-                       "its checksum",
-                       bad);
-    m->n_wanted = s.rows;
-    return 0;
+    if (code == 0)
+        m->n_wanted = s.rows;
+    return code;
 }
 
 void model_logits(model *m, int64_t first, int64_t n, float *out)
 {
-    const struct readers readers = {{&m->head}, 1};
-    const struct product head[] = {product_of(&m->head, out)};
+    const struct op op = {.kind = OP_LOGITS,
+                          .rows = n,
+                          .logits = {.head = &m->head, .x = m->s.norm, .first = first, .out = out}};
     assert(first >= 0 && n >= 0 && n <= MODEL_LOGIT_ROWS && first + n <= m->n_wanted);
     sp_alloc_guard_begin();
-    products_begin(m, &readers, m->s.wanted + first * m->config.hidden);
-    products_prepare(m, &readers, 0, n);
-    products_run(m, head, 1, n);
+    m->backend->table->submit(m->backend, &op);
+    int code = m->backend->table->sync(m->backend, NULL);
     sp_alloc_guard_end();
+    assert(code == 0); /* no hidden state is made here */
+    (void)code;
 }

@@ -1,5 +1,4 @@
 /* The memory of keys and values: pages of 64 positions, every page with all layers. */
-#include <sys/mman.h>
 #include "model/model_int.h"
 
 static size_t value_bytes(enum kv_type t)
@@ -36,12 +35,10 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
     kv->page_bytes = kv_page_bytes(c, m->opts.compute);
     kv->pages = n_pages;
     kv->writer = sp_calloc((size_t)n_pages, sizeof *kv->writer);
-    /* Fresh anonymous pages are zero and take memory only once they are written. */
+    kv->backend = m->backend;
     if (kv->writer && !__builtin_mul_overflow(kv->page_bytes, (size_t)n_pages, &kv->bytes))
-        kv->memory = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!kv->memory || kv->memory == MAP_FAILED) {
-        kv->memory = NULL;
+        (void)m->backend->table->alloc(m->backend, kv->bytes, &kv->buffer, NULL);
+    if (!kv->buffer) {
         kv_pool_free(kv);
         return sp_fail(err, SP_ENOMEM,
                        "no %.0f MB of memory for a KV cache of %d pages: use a shorter context or "
@@ -56,8 +53,8 @@ void kv_pool_free(kv_pool *kv)
 {
     if (!kv)
         return;
-    if (kv->memory)
-        munmap(kv->memory, kv->bytes);
+    if (kv->buffer)
+        kv->backend->table->free(kv->backend, kv->buffer);
     sp_free(kv->writer);
     sp_free(kv);
 }
@@ -67,12 +64,12 @@ int32_t kv_pool_pages(const kv_pool *kv)
     return kv->pages;
 }
 
-struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer)
+struct kv_view kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer)
 {
-    return (struct kv_layer){.base = kv->memory + (size_t)layer * kv->layer_bytes,
-                             .page_stride = kv->page_bytes,
-                             .head_stride = kv->head_bytes,
-                             .type = kv->type,
-                             .kv_heads = (int)c->kv_heads,
-                             .head_dim = (int)c->head_dim};
+    return (struct kv_view){.layout = {.page_stride = kv->page_bytes,
+                                       .head_stride = kv->head_bytes,
+                                       .type = kv->type,
+                                       .kv_heads = (int)c->kv_heads,
+                                       .head_dim = (int)c->head_dim},
+                            .at = {kv->buffer, (size_t)layer * kv->layer_bytes}};
 }

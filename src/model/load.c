@@ -1,4 +1,5 @@
 /* From an open checkpoint to packed weights and everything a step needs. */
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include "model/model_int.h"
 
@@ -151,7 +152,6 @@ static int new_bound(const checkpoint *c, const struct model_opts *opts, model *
     m->ckpt = c;
     m->config = *checkpoint_config(c);
     m->opts = *opts;
-    atomic_init(&m->bad_layer, -1);
     int code = bind_model(m, err);
     if (code < 0) {
         model_free(m);
@@ -176,7 +176,7 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
     if (code == 0) {
         bind_each(m, count_linear, &p);
         out->weights = p.bytes;
-        out->scratch = scratch_layout(m, NULL) + rope_table_bytes(m) +
+        out->scratch = device_step_bytes(m) + rope_table_bytes(m) +
                        (size_t)(MODEL_LOGIT_ROWS * m->config.vocab) * sizeof(float);
         out->kv_page = kv_page_bytes(&m->config, o.compute);
     }
@@ -194,7 +194,6 @@ static int pick_kernels(model *m, sp_error *err)
     m->ops = kernel_get(isa);
     if (!m->ops)
         return sp_fail(err, SP_EUNSUPPORTED, "this build has no kernels for %s", cpu_isa_name(isa));
-    m->gate_mul = m->config.arch->activation == ACT_GELU_TANH ? m->ops->gelu_mul : m->ops->silu_mul;
     return 0;
 }
 
@@ -206,15 +205,10 @@ int model_load(const checkpoint *c, const struct model_opts *opts, model **out, 
         code = pick_kernels(m, err);
     if (code == 0)
         code = rope_tables(m, err);
-    if (code == 0) {
-        m->scratch_memory = sp_alloc_aligned(64, scratch_layout(m, NULL));
-        if (!m->scratch_memory)
-            code = sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
-        else
-            scratch_layout(m, m->scratch_memory);
-    }
     if (code == 0)
         code = pack_weights(m, err);
+    if (code == 0)
+        code = device_open(m, err);
     if (code < 0) {
         model_free(m);
         return code;
@@ -227,10 +221,10 @@ void model_free(model *m)
 {
     if (!m)
         return;
+    device_close(m);
     if (m->weights)
         munmap(m->weights, m->weight_bytes);
     rope_tables_free(m);
-    sp_free(m->scratch_memory);
     arena_free(m->arena);
     sp_free(m);
 }

@@ -61,7 +61,7 @@ const char *model_isa(const model *m);
 const struct kernel_ops *model_ops(const model *m);
 
 /* The KV pool: n_pages pages of KV_PAGE positions for all layers (f16; f32 under COMPUTE_F32). Memory is
- * touched as pages are used. Who holds which page is the engine's business. */
+ * touched as pages are used; it is freed before the model. Who holds which page is the engine's business. */
 int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err);
 void kv_pool_free(kv_pool *kv);
 int32_t kv_pool_pages(const kv_pool *kv);

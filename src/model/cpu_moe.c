@@ -4,29 +4,21 @@
  * Rows are gathered by expert, so that each matrix is read once for all rows that want it. A row's own arithmetic
  * does not depend on its company: the router works in float32 in any mode, and a row's experts are added in rising
  * order. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
-#include "model/model_int.h"
+#include "model/cpu_int.h"
 
 #define PIECE_ROWS 8 /* rows handed out at a time */
 
 struct block {
-    model *m;
+    struct cpu_backend *cpu;
     const struct moe *e;
-    int64_t rows, slots, width; /* width: of s.gate in this stage */
+    float *x, *out;             /* [rows, hidden] */
+    float *gate, *up;           /* [rows or slots, width] */
+    int64_t rows, slots, width; /* width: in this stage */
     struct readers next;
 };
-
-struct readers moe_readers(const struct moe *e)
-{
-    struct readers r = {{&e->router}, 1};
-    if (e->shared_gate.source) {
-        r.l[r.n++] = &e->shared_router;
-        r.l[r.n++] = &e->shared_gate;
-        r.l[r.n++] = &e->shared_up;
-    }
-    return r;
-}
 
 /* Where it stays the largest, the first of equals wins. */
 static int32_t take_best(float *p, int64_t n)
@@ -67,18 +59,18 @@ static void choose(const struct moe_config *c, float *logits, int32_t *expert)
 static void choose_rows(void *arg, int worker, size_t begin, size_t end)
 {
     const struct block *b = arg;
-    const struct moe_config *c = &b->m->config.moe;
+    const struct moe_config *c = &b->cpu->o.config->moe;
     (void)worker;
     for (size_t r = begin; r < end; r++)
-        choose(c, b->m->moe_s.router + r * (size_t)c->experts,
-               b->m->moe_s.expert + r * (size_t)c->used);
+        choose(c, b->cpu->moe.router + r * (size_t)c->experts,
+               b->cpu->moe.expert + r * (size_t)c->used);
 }
 
 /* Gives every row of every expert its slot: a counting sort, stable in rows. */
 static void assign_slots(struct block *b)
 {
-    const struct moe_config *c = &b->m->config.moe;
-    struct moe_scratch *s = &b->m->moe_s;
+    const struct moe_config *c = &b->cpu->o.config->moe;
+    struct moe_scratch *s = &b->cpu->moe;
     memset(s->first, 0, (size_t)(c->experts + 1) * sizeof *s->first);
     for (int64_t i = 0; i < b->slots; i++)
         s->first[s->expert[i] + 1]++;
@@ -96,12 +88,11 @@ static void assign_slots(struct block *b)
 static void gather_slots(void *arg, int worker, size_t begin, size_t end)
 {
     const struct block *b = arg;
-    size_t n = (size_t)b->m->config.hidden;
+    size_t n = (size_t)b->cpu->o.config->hidden;
     (void)worker;
     for (size_t i = begin; i < end; i++)
-        memcpy(b->m->moe_s.x + i * n, b->m->s.norm + (size_t)b->m->moe_s.row[i] * n,
-               n * sizeof(float));
-    products_prepare(b->m, &b->next, (int64_t)begin, (int64_t)end);
+        memcpy(b->cpu->moe.x + i * n, b->x + (size_t)b->cpu->moe.row[i] * n, n * sizeof(float));
+    products_prepare(b->cpu, &b->next, (int64_t)begin, (int64_t)end);
 }
 
 static void gate_slots(void *arg, int worker, size_t begin, size_t end)
@@ -109,35 +100,35 @@ static void gate_slots(void *arg, int worker, size_t begin, size_t end)
     const struct block *b = arg;
     (void)worker;
     for (int64_t i = (int64_t)begin; i < (int64_t)end; i++)
-        b->m->gate_mul(b->m->s.gate + i * b->width, b->m->s.up + i * b->width, b->width);
-    products_prepare(b->m, &b->next, (int64_t)begin, (int64_t)end);
+        b->cpu->gate_mul(b->gate + i * b->width, b->up + i * b->width, b->width);
+    products_prepare(b->cpu, &b->next, (int64_t)begin, (int64_t)end);
 }
 
 static void slot_work(struct block *b, pool_fn fn, int64_t n, const struct linear *reader,
                       const float *from)
 {
     b->next = (struct readers){{reader}, 1};
-    products_begin(b->m, &b->next, from);
-    pool_run(b->m->opts.pool, (size_t)n, PIECE_ROWS, fn, b);
+    products_begin(b->cpu, &b->next, from);
+    pool_run(b->cpu->o.pool, (size_t)n, PIECE_ROWS, fn, b);
 }
 
 /* s.out = the shared expert's answer, not yet weighted; the routers' logits beside it. */
 static void run_shared(struct block *b)
 {
-    model *m = b->m;
+    struct cpu_backend *cpu = b->cpu;
     const struct moe *e = b->e;
-    int64_t ffn = m->config.moe.shared;
-    struct product in[] = {
-        product_of(&e->router, m->moe_s.router), product_of(&e->shared_router, m->moe_s.shared),
-        product_of(&e->shared_gate, m->s.gate), product_of(&e->shared_up, m->s.up)};
-    const struct product down = product_of(&e->shared_down, m->s.out);
+    int64_t ffn = cpu->o.config->moe.shared;
+    struct product in[] = {product_of(&e->router, cpu->moe.router),
+                           product_of(&e->shared_router, cpu->moe.shared),
+                           product_of(&e->shared_gate, b->gate), product_of(&e->shared_up, b->up)};
+    const struct product down = product_of(&e->shared_down, b->out);
     in[0].exact = in[1].exact = true;
-    products_run(m, in, ffn ? 4 : 1, b->rows);
+    products_run(cpu, in, ffn ? 4 : 1, b->rows);
     if (ffn == 0)
         return;
     b->width = ffn;
-    slot_work(b, gate_slots, b->rows, &e->shared_down, m->s.gate);
-    products_run(m, &down, 1, b->rows);
+    slot_work(b, gate_slots, b->rows, &e->shared_down, b->gate);
+    products_run(cpu, &down, 1, b->rows);
 }
 
 /* The slots of one expert; out is that of all. */
@@ -152,34 +143,34 @@ static struct product slots_of(const struct linear *l, float *out, int64_t first
 /* The products of all experts that somebody wants. */
 static void run_experts(struct block *b)
 {
-    model *m = b->m;
-    const struct moe_config *c = &m->config.moe;
-    struct moe_scratch *s = &m->moe_s;
+    struct cpu_backend *cpu = b->cpu;
+    const struct moe_config *c = &cpu->o.config->moe;
+    struct moe_scratch *s = &cpu->moe;
     int n = 0;
     for (int64_t i = 0; i < c->experts; i++) {
         int64_t first = s->first[i], rows = s->first[i + 1] - first;
         if (rows == 0)
             continue;
-        s->gate_up[2 * n] = slots_of(&b->e->gate[i], m->s.gate, first, rows);
-        s->gate_up[2 * n + 1] = slots_of(&b->e->up[i], m->s.up, first, rows);
+        s->gate_up[2 * n] = slots_of(&b->e->gate[i], b->gate, first, rows);
+        s->gate_up[2 * n + 1] = slots_of(&b->e->up[i], b->up, first, rows);
         s->down[n++] = slots_of(&b->e->down[i], s->out, first, rows);
     }
-    products_run(m, s->gate_up, 2 * n, b->slots);
+    products_run(cpu, s->gate_up, 2 * n, b->slots);
     b->width = c->ffn;
-    slot_work(b, gate_slots, b->slots, &b->e->down[0], m->s.gate);
-    products_run(m, s->down, n, b->slots);
+    slot_work(b, gate_slots, b->slots, &b->e->down[0], b->gate);
+    products_run(cpu, s->down, n, b->slots);
 }
 
 /* out = sigmoid(shared router) * shared + sum of weight * expert. */
 static void combine_rows(void *arg, int worker, size_t begin, size_t end)
 {
     const struct block *b = arg;
-    const struct moe_config *c = &b->m->config.moe;
-    const struct moe_scratch *s = &b->m->moe_s;
-    int64_t n = b->m->config.hidden;
+    const struct moe_config *c = &b->cpu->o.config->moe;
+    const struct moe_scratch *s = &b->cpu->moe;
+    int64_t n = b->cpu->o.config->hidden;
     (void)worker;
     for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
-        float *out = b->m->s.out + r * n;
+        float *out = b->out + r * n;
         float shared = c->shared ? 1 / (1 + expf(-s->shared[r])) : 0;
         for (int64_t i = 0; i < n; i++)
             out[i] = c->shared ? out[i] * shared : 0;
@@ -192,15 +183,24 @@ static void combine_rows(void *arg, int worker, size_t begin, size_t end)
     }
 }
 
-void moe_block(model *m, const struct moe *e, int64_t rows)
+void cpu_experts(struct cpu_backend *cpu)
 {
-    struct block b = {.m = m, .e = e, .rows = rows, .slots = rows * m->config.moe.used};
+    const struct op *op = cpu->op;
+    struct block b = {.cpu = cpu,
+                      .e = op->experts.moe,
+                      .x = cpu_floats(op->experts.x),
+                      .out = cpu_floats(op->experts.out),
+                      .gate = cpu_floats(op->experts.gate),
+                      .up = cpu_floats(op->experts.up),
+                      .rows = op->rows,
+                      .slots = op->rows * cpu->o.config->moe.used};
+    assert(cpu->act.f32 == b.x);
     run_shared(&b);
-    pool_run(m->opts.pool, (size_t)rows, PIECE_ROWS, choose_rows, &b);
+    pool_run(cpu->o.pool, (size_t)b.rows, PIECE_ROWS, choose_rows, &b);
     assign_slots(&b);
-    b.next = (struct readers){{&e->gate[0], &e->up[0]}, 2};
-    products_begin(m, &b.next, m->moe_s.x);
-    pool_run(m->opts.pool, (size_t)b.slots, PIECE_ROWS, gather_slots, &b);
+    b.next = (struct readers){{&b.e->gate[0], &b.e->up[0]}, 2};
+    products_begin(cpu, &b.next, cpu->moe.x);
+    pool_run(cpu->o.pool, (size_t)b.slots, PIECE_ROWS, gather_slots, &b);
     run_experts(&b);
-    pool_run(m->opts.pool, (size_t)rows, PIECE_ROWS, combine_rows, &b);
+    pool_run(cpu->o.pool, (size_t)b.rows, PIECE_ROWS, combine_rows, &b);
 }
