@@ -38,32 +38,40 @@ MM_INLINE int step_lines(int64_t total, int64_t s, int per_step)
     return left < per_step ? (int)left : per_step;
 }
 
-static void expand_f16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+/* Half a line of pairs of F16 or BF16: two columns of eight rows, for F16 in another order of rows, which
+ * in_order() undoes: it is cheaper once at the end. */
+MM_INLINE void unpair(enum pack_class cls, const uint8_t *p, __m256 *first, __m256 *second)
 {
-    const __m256i low = _mm256_set1_epi32(0xffff);
-    const uint8_t *p = tile + 64 * 16 * s;
-    int lines = step_lines((w->cols + 1) / 2, s, 16);
-    for (int i = 0; i < 2 * lines; i++) {
-        float *to = dst + (i / 2) * 2 * PACK_ROWS + (i % 2) * 8;
-        __m256i pair = mm_load(p + 32 * i);
-        /* eight firsts, then eight seconds */
-        __m256i v = _mm256_packus_epi32(_mm256_and_si256(pair, low), _mm256_srli_epi32(pair, 16));
-        v = _mm256_permute4x64_epi64(v, 0xd8);
-        _mm256_store_ps(to, _mm256_cvtph_ps(_mm256_castsi256_si128(v)));
-        _mm256_store_ps(to + PACK_ROWS, _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1)));
+    if (cls == PACK_BF16) {
+        const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+        __m256i pair = mm_load(p);
+        *first = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16));
+        *second = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
+        return;
     }
+    __m256 a = mm_load_f16(p), b = mm_load_f16(p + 16);
+    *first = _mm256_shuffle_ps(a, b, 0x88);
+    *second = _mm256_shuffle_ps(a, b, 0xdd);
 }
 
-static void expand_bf16(const struct packed *w, const uint8_t *tile, int64_t s, float *dst)
+MM_INLINE __m256 in_order(enum pack_class cls, __m256 v)
 {
-    const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+    if (cls == PACK_BF16)
+        return v;
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+}
+
+MM_INLINE void expand_pairs(enum pack_class cls, const struct packed *w, const uint8_t *tile,
+                            int64_t s, float *dst)
+{
     const uint8_t *p = tile + 64 * 16 * s;
     int lines = step_lines((w->cols + 1) / 2, s, 16);
     for (int i = 0; i < 2 * lines; i++) {
         float *to = dst + (i / 2) * 2 * PACK_ROWS + (i % 2) * 8;
-        __m256i pair = mm_load(p + 32 * i);
-        mm_put(to, _mm256_slli_epi32(pair, 16));
-        mm_put(to + PACK_ROWS, _mm256_and_si256(pair, high));
+        __m256 first, second;
+        unpair(cls, p + 32 * i, &first, &second);
+        _mm256_store_ps(to, in_order(cls, first));
+        _mm256_store_ps(to + PACK_ROWS, in_order(cls, second));
     }
 }
 
@@ -119,9 +127,9 @@ static const float *expand(const struct packed *w, const uint8_t *tile, int64_t 
     if (w->group > 1)
         expand_any_quant(mm_kind_of(w), tile, s, dst);
     else if (w->cls == PACK_F16)
-        expand_f16(w, tile, s, dst);
+        expand_pairs(PACK_F16, w, tile, s, dst);
     else
-        expand_bf16(w, tile, s, dst);
+        expand_pairs(PACK_BF16, w, tile, s, dst);
     return dst;
 }
 
@@ -185,6 +193,47 @@ MM_INLINE void f32_tiles(const struct mm_args *m, int64_t row, int64_t rows, int
     mm_store_block(m, row, rows, t, tiles, accs);
 }
 
+/* One row and FEW_TILES tiles of F16 or BF16 from t on, without a buffer: eight chains of sums hide the
+ * latency of each. */
+MM_INLINE void pairs_row(enum pack_class cls, const struct mm_args *m, int64_t row, int64_t t)
+{
+    const uint8_t *p = m->w->data + (size_t)t * m->w->tile_bytes;
+    const float *x = m->a->f32 + row * m->a->ldf;
+    const int64_t lines = (m->w->cols + 1) / 2;
+    __m256 acc[2 * FEW_TILES];
+    MM_UNROLL
+    for (int j = 0; j < 2 * FEW_TILES; j++)
+        acc[j] = _mm256_setzero_ps();
+    for (int64_t i = 0; i < lines; i++, p += 64) {
+        /* the column after an odd last one is zero in the weights, and does not exist in x */
+        const __m256 one = _mm256_set1_ps(x[2 * i]);
+        const __m256 two = _mm256_set1_ps(2 * i + 1 < m->w->cols ? x[2 * i + 1] : 0);
+        MM_UNROLL
+        for (int j = 0; j < 2 * FEW_TILES; j++) {
+            const uint8_t *at = p + (size_t)(j / 2) * m->w->tile_bytes + 32 * (j % 2);
+            __m256 first, second;
+            unpair(cls, at, &first, &second);
+            acc[j] = _mm256_fmadd_ps(second, two, _mm256_fmadd_ps(first, one, acc[j]));
+            if (j % 2 == 0)
+                mm_prefetch_bytes(at, MM_ONCE_AHEAD / FEW_TILES, 64);
+        }
+    }
+    MM_UNROLL
+    for (int j = 0; j < 2 * FEW_TILES; j++)
+        _mm256_store_ps(m->scratch + 8 * j, in_order(cls, acc[j]));
+    mm_store_block(m, row, 1, t, FEW_TILES, m->scratch);
+}
+
+static void few_tiles(const struct mm_args *m, int64_t row, int64_t rows, int64_t t)
+{
+    if (rows == 1 && m->w->cls == PACK_F16)
+        pairs_row(PACK_F16, m, row, t);
+    else if (rows == 1 && m->w->cls == PACK_BF16)
+        pairs_row(PACK_BF16, m, row, t);
+    else
+        f32_tiles(m, row, rows, t, FEW_TILES);
+}
+
 void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_t rows, float *out,
                      int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
 {
@@ -193,7 +242,7 @@ void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_
         int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
         int64_t t = tile_begin;
         for (; n < 4 && t + FEW_TILES <= tile_end; t += FEW_TILES)
-            f32_tiles(&m, row, n, t, FEW_TILES);
+            few_tiles(&m, row, n, t);
         for (; t < tile_end; t++)
             f32_tiles(&m, row, n, t, 1);
     }
