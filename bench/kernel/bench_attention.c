@@ -89,8 +89,7 @@ static int job_open(struct job *j, const struct setup *s, sp_error *err)
         j->q[i] = (float)(int)(i * 2654435761u % 1000) * 1e-3f - 0.5f;
     for (size_t i = 0; i < n; i++)
         j->pages[i] = (int32_t)i;
-    j->kv = (struct kv_layer){NULL,    LAYERS * KV_HEADS * head, head,
-                              s->type, KV_HEADS,                 s->head_dim};
+    j->kv = (struct kv_layer){NULL, LAYERS * KV_HEADS * head, head, s->type, KV_HEADS, s->head_dim};
     return 0;
 }
 
@@ -178,10 +177,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < PROBES && rc == 0; i++)
         limits_measure(l);
     if (rc == 0) {
-        printf("%s, group %d, head_dim %d, %lld keys: float32 peak %.0f GFLOPS, read %.1f GB/s\n\n"
-               "| rows | us | GFLOPS | of peak | GB/s | of bandwidth |\n|--:|--:|--:|--:|--:|--:|\n",
-               s.ops->name, s.group, s.head_dim, (long long)s.keys, 1e-9 * limits_best(l)->f32,
-               1e-9 * limits_best(l)->read);
+        printf(
+            "%s, group %d, head_dim %d, %lld keys: float32 peak %.0f GFLOPS, read %.1f GB/s\n\n"
+            "| rows | us | GFLOPS | of peak | GB/s | of bandwidth |\n|--:|--:|--:|--:|--:|--:|\n",
+            s.ops->name, s.group, s.head_dim, (long long)s.keys, 1e-9 * limits_best(l)->f32,
+            1e-9 * limits_best(l)->read);
         measure(&j, 1, limits_best(l));
         measure(&j, MAX_ROWS, limits_best(l));
     } else {

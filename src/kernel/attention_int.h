@@ -28,7 +28,10 @@ struct attention_parts {
                    int lo, int hi, float *acc);
 };
 
-/* The whole of kernel_ops.attention. */
+/* The whole of kernel_ops.attention, attention_span and attention_join. */
 void attention_run(const struct attention_args *a, const struct attention_parts *parts);
+void attention_run_span(const struct attention_args *a, int64_t span,
+                        const struct attention_parts *parts);
+void attention_join(const struct attention_args *a);
 
 #endif

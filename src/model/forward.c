@@ -1,12 +1,9 @@
 /* The ragged forward step. Rows of any mix of sequences go through the layers together; only attention
  * knows sequences, through their page tables. */
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 #include "model/model_int.h"
 
-/* Rows of one attention item: whole tiles of the kernels for groups of 1 to 8 query heads. */
-#define ATTENTION_ROWS 24
 /* Values of a piece of row-wise work: some 10 us, more than handing a piece out costs. */
 #define PIECE_VALUES 16384
 
@@ -16,7 +13,7 @@ struct step {
     kv_pool *kv;
     const struct layer *layer;
     struct kv_layer layer_kv;
-    int64_t layer_index, n_items;
+    int64_t layer_index;
     int64_t rows;             /* that still go on: see keep_wanted() */
     struct readers next;      /* whose activations the row work prepares; n = 0: nobody's */
     const float *post_weight; /* norm of s.out before it is added; NULL: none */
@@ -94,21 +91,6 @@ static int check_batch(const model *m, const struct model_batch *b, kv_pool *kv,
             return code;
     }
     return 0;
-}
-
-/* Adjacent rows of one sequence in blocks, one item for each KV head. */
-static void make_items(struct step *s)
-{
-    const struct scratch *t = &s->m->s;
-    s->n_items = 0;
-    for (int64_t first = 0, rows; first < s->rows; first += rows) {
-        rows = 1;
-        while (first + rows < s->rows && rows < ATTENTION_ROWS &&
-               t->seq[first + rows] == t->seq[first])
-            rows++;
-        for (int h = 0; h < (int)s->m->config.kv_heads; h++)
-            t->items[s->n_items++] = (struct attention_item){first, rows, t->seq[first], h};
-    }
 }
 
 /* ---- row-wise work ---- */
@@ -215,35 +197,6 @@ static void store_rows(void *arg, int worker, size_t begin, size_t end)
     }
 }
 
-static void attend(void *arg, int worker, size_t begin, size_t end)
-{
-    const struct step *s = arg;
-    model *m = s->m;
-    const struct model_config *c = &m->config;
-    int64_t group = c->heads / c->kv_heads, nq = c->heads * c->head_dim;
-    float scale =
-        c->attention_scale != 0 ? (float)c->attention_scale : 1.0f / sqrtf((float)c->head_dim);
-    for (size_t i = begin; i < end; i++) {
-        const struct attention_item *it = &m->s.items[i];
-        int64_t at = it->first * nq + it->kv_head * group * c->head_dim;
-        struct attention_args a = {
-            .kv = &s->layer_kv,
-            .pages = s->b->seqs[it->seq].pages,
-            .pos = m->s.pos + it->first,
-            .q = m->s.q + at,
-            .ldq = nq,
-            .out = m->s.norm + at,
-            .ldo = nq,
-            .rows = it->rows,
-            .kv_head = it->kv_head,
-            .group = (int)group,
-            .scale = scale,
-            .window = s->layer->window,
-            .scratch = (float *)(void *)(m->s.worker + (size_t)worker * m->s.worker_bytes)};
-        m->ops->attention(&a);
-    }
-}
-
 static void prepare_rows(void *arg, int worker, size_t begin, size_t end)
 {
     const struct step *s = arg;
@@ -294,7 +247,7 @@ static void keep_wanted(struct step *s)
         n++;
     }
     s->rows = (int64_t)n;
-    make_items(s);
+    attention_share(s->m, s->rows);
 }
 
 static void store_kv(struct step *s)
@@ -314,7 +267,7 @@ static void attention_block(struct step *s)
     model *m = s->m;
     const struct model_config *c = &m->config;
     const struct product o[] = {product_of(&s->layer->o, m->s.out)};
-    pool_run(m->opts.pool, (size_t)s->n_items, 1, attend, s);
+    attention_layer(&(struct attention_layer){m, s->b->seqs, s->layer_kv, s->layer->window});
     row_work(s, prepare_rows, c->heads * c->head_dim, &(struct readers){{&s->layer->o}, 1},
              m->s.norm);
     products_run(m, o, 1, s->rows);
@@ -391,7 +344,7 @@ int model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *
         m->s.pos[r] = b->rows[r].pos;
         m->s.seq[r] = b->rows[r].seq;
     }
-    make_items(&s);
+    attention_share(m, s.rows);
     run_layers(&s);
     sp_alloc_guard_end();
     int bad = atomic_load(&m->bad_layer);

@@ -37,6 +37,29 @@ struct layer {
     const struct rope_table *rope; /* NULL: none */
 };
 
+/* Adjacent rows of one sequence, one KV head. */
+struct attention_item {
+    int64_t first, rows;
+    int32_t seq, kv_head;
+    int32_t spans;   /* that several workers share; 0: one does it all */
+    atomic_int left; /* of them not yet done in this layer */
+    float *parts;    /* what they give */
+};
+
+/* What a worker takes of attention at a time. */
+struct attention_piece {
+    int32_t item, span;
+};
+
+/* How the attention of a step is shared out: attention.c. */
+struct attention_plan {
+    struct attention_item *items;
+    struct attention_piece *pieces;
+    float *parts;
+    size_t n_items, n_pieces, n_parts; /* used */
+    size_t most_pieces, most_parts;    /* there is room for */
+};
+
 /* Buffers of a step, for max_rows rows. */
 struct scratch {
     float *x;               /* [rows, hidden] residual */
@@ -50,7 +73,7 @@ struct scratch {
     uint8_t *worker;        /* per worker: worker_bytes */
     size_t worker_bytes;
     int32_t *pos, *seq; /* [rows] */
-    struct attention_item *items;
+    struct attention_plan attention;
 };
 
 /* Buffers of a block of experts. A slot is one row in one of the experts it goes to; slots lie in order of the
@@ -63,13 +86,6 @@ struct moe_scratch {
     int32_t *row;           /* [slots]: where a slot comes from */
     int32_t *first;         /* [experts + 1]: an expert's first slot */
     struct product *gate_up, *down; /* [2 experts], [experts] */
-};
-
-/* One piece of attention: adjacent rows of one sequence, one KV head. */
-struct attention_item {
-    int64_t first, rows;
-    int32_t seq;
-    int kv_head;
 };
 
 struct model {
@@ -131,6 +147,20 @@ size_t scratch_layout(model *m, uint8_t *memory);
 size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute);
 /* One layer of the pool as the kernels see it. */
 struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer);
+
+/* attention.c: shares out the attention of rows [0, rows), whose positions and sequences are in s.pos and s.seq. */
+void attention_share(model *m, int64_t rows);
+/* One layer of it, from s.q to s.norm. */
+struct attention_layer {
+    model *m;
+    const struct model_seq *seqs;
+    struct kv_layer kv;
+    int64_t window;
+};
+void attention_layer(struct attention_layer *l);
+/* Room for the plan: pieces, and floats of parts. */
+size_t attention_pieces_most(const model *m);
+size_t attention_parts_most(const model *m);
 
 #define MOST_READERS 4 /* matrices that read the same activations */
 

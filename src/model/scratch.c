@@ -49,6 +49,16 @@ static void place_moe(struct placer *p, const model *m, int64_t rows, struct moe
     s->down = place(p, c->experts, sizeof *s->down);
 }
 
+static void place_attention(struct placer *p, const model *m, int64_t items,
+                            struct attention_plan *a)
+{
+    a->most_parts = attention_parts_most(m);
+    a->most_pieces = attention_pieces_most(m);
+    a->items = place(p, items, sizeof *a->items);
+    a->pieces = place(p, (int64_t)a->most_pieces, sizeof *a->pieces);
+    a->parts = place(p, (int64_t)a->most_parts, sizeof *a->parts);
+}
+
 size_t scratch_layout(model *m, uint8_t *memory)
 {
     const struct model_config *c = &m->config;
@@ -75,7 +85,7 @@ size_t scratch_layout(model *m, uint8_t *memory)
     s->act.bf16 = place(&p, most * wide, 2);
     s->pos = place(&p, rows, 4);
     s->seq = place(&p, rows, 4);
-    s->items = place(&p, rows * c->kv_heads, sizeof *s->items);
+    place_attention(&p, m, rows * c->kv_heads, &s->attention);
     if (c->moe.experts)
         place_moe(&p, m, rows, &m->moe_s);
     size_t attention =
