@@ -115,6 +115,8 @@ static int open_model(engine *e, sp_error *err)
     int threads = e->opts.threads > 0 ? e->opts.threads : machine_cores();
     int code = pool_new(threads, &e->pool, err);
     mo.compute = e->opts.compute;
+    mo.kv_type = e->opts.kv_type;
+    mo.kv_given = e->opts.kv_given;
     mo.max_rows = e->opts.step_rows;
     mo.max_context = e->context;
     mo.pool = e->pool;
@@ -134,6 +136,7 @@ static int open_model(engine *e, sp_error *err)
         e->pages_free = pages;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
+                                       .kv_type = kv_type_name(kv_pool_type(e->kv)),
                                        .threads = threads,
                                        .weight_bytes = mem.weights,
                                        .kv_bytes = mem.kv_page * (uint64_t)pages,

@@ -51,7 +51,7 @@ static struct range keys_of_row(const struct attention_args *a, int64_t row, int
 static struct attention_block block_view(const struct attention_args *a, int64_t block)
 {
     const struct kv_layer *kv = a->kv;
-    size_t size = kv->type == KV_F16 ? 2 : 4;
+    size_t size = kv_value_bytes(kv->type);
     const uint8_t *base =
         kv->base + (size_t)a->pages[block] * kv->page_stride + (size_t)a->kv_head * kv->head_stride;
     return (struct attention_block){

@@ -22,6 +22,11 @@ const struct kernel_ops *kernel_get(enum cpu_isa isa)
     }
 }
 
+const char *kv_type_name(enum kv_type t)
+{
+    return t == KV_F16 ? "f16" : t == KV_BF16 ? "bf16" : "f32";
+}
+
 size_t matmul_scratch(const struct packed *w)
 {
     return MATMUL_SCRATCH_BASE + 64 * (size_t)w->cols;

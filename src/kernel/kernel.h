@@ -36,7 +36,14 @@ struct activations {
 #define KV_PAGE 64   /* positions in a page, and keys in an attention block */
 #define KV_SPAN 1024 /* keys of a span: attention begins afresh at each multiple of it */
 
-enum kv_type { KV_F16, KV_F32 };
+enum kv_type { KV_F16, KV_BF16, KV_F32 };
+
+static inline size_t kv_value_bytes(enum kv_type t)
+{
+    return t == KV_F32 ? 4 : 2;
+}
+
+const char *kv_type_name(enum kv_type t); /* "f16", "bf16", "f32" */
 
 /* One layer's view of the KV pool. Page p, KV head h starts at base + p * page_stride + h * head_stride:
  * first K as [head_dim][KV_PAGE] (transposed: 64 keys of one dimension side by side), then V as
@@ -103,7 +110,8 @@ struct kernel_ops {
     void (*gelu_mul)(float *gate, const float *up, int64_t n);
     void (*add)(float *x, const float *y, int64_t n); /* x += y */
 
-    /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the type). */
+    /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the
+     * nearest of the type, to even between two). */
     void (*kv_write)(const struct kv_layer *kv, int32_t page, int slot, const float *k,
                      const float *v);
     /* softmax(q k^T * scale) v; a score is one fma chain over head_dim. Keys are cut into spans at the

@@ -144,7 +144,7 @@ float rope_logn(const struct model_config *c, int64_t pos);
 /* scratch.c: bytes of all step buffers; with memory given, places them. */
 size_t scratch_layout(model *m, uint8_t *memory);
 
-size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute);
+size_t kv_page_bytes(const struct model_config *c, const struct model_opts *o);
 /* One layer of the pool as the kernels see it. */
 struct kv_layer kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer);
 

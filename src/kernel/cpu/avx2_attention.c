@@ -9,8 +9,12 @@
 
 X86_INLINE __m256 load8(const uint8_t *base, size_t i, enum kv_type type)
 {
-    return type == KV_F16 ? _mm256_cvtph_ps(_mm_loadu_si128((const void *)(base + 2 * i)))
-                          : _mm256_loadu_ps((const void *)(base + 4 * i));
+    if (type == KV_F32)
+        return _mm256_loadu_ps((const void *)(base + 4 * i));
+    __m128i half = _mm_loadu_si128((const void *)(base + 2 * i));
+    if (type == KV_F16)
+        return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* Keys [first, first + 32) of n vectors. */
@@ -64,6 +68,8 @@ static void scores(const struct attention_block *b, const float *const *q, int n
 {
     if (b->type == KV_F16)
         scores_typed(b, q, n, KV_F16, scale, s);
+    else if (b->type == KV_BF16)
+        scores_typed(b, q, n, KV_BF16, scale, s);
     else
         scores_typed(b, q, n, KV_F32, scale, s);
 }
@@ -178,6 +184,8 @@ static void values(const struct attention_block *b, const float *p, const float 
     struct values_part a = {b, p, fade, lo, hi, 0, acc};
     if (b->type == KV_F16)
         values_typed(&a, n, KV_F16);
+    else if (b->type == KV_BF16)
+        values_typed(&a, n, KV_BF16);
     else
         values_typed(&a, n, KV_F32);
 }

@@ -13,8 +13,12 @@
 
 X86_INLINE __m512 load16(const uint8_t *base, size_t i, enum kv_type type)
 {
-    return type == KV_F16 ? _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(base + 2 * i)))
-                          : _mm512_loadu_ps((const void *)(base + 4 * i));
+    if (type == KV_F32)
+        return _mm512_loadu_ps((const void *)(base + 4 * i));
+    __m256i half = _mm256_loadu_si256((const void *)(base + 2 * i));
+    if (type == KV_F16)
+        return _mm512_cvtph_ps(half);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
 X86_INLINE void scores_of(const struct attention_block *b, const float *const *q, int n,
@@ -73,6 +77,8 @@ static void scores(const struct attention_block *b, const float *const *q, int n
 {
     if (b->type == KV_F16)
         scores_typed(b, q, n, KV_F16, scale, s);
+    else if (b->type == KV_BF16)
+        scores_typed(b, q, n, KV_BF16, scale, s);
     else
         scores_typed(b, q, n, KV_F32, scale, s);
 }
@@ -195,6 +201,8 @@ static void values(const struct attention_block *b, const float *p, const float 
     struct values_part a = {b, p, fade, lo, hi, 0, acc};
     if (b->type == KV_F16)
         values_typed(&a, n, KV_F16);
+    else if (b->type == KV_BF16)
+        values_typed(&a, n, KV_BF16);
     else
         values_typed(&a, n, KV_F32);
 }

@@ -150,11 +150,6 @@ static void ref_add(float *x, const float *y, int64_t n)
         x[i] += y[i];
 }
 
-static size_t element_size(const struct kv_layer *kv)
-{
-    return kv->type == KV_F16 ? 2 : 4;
-}
-
 static uint8_t *kv_block(const struct kv_layer *kv, int32_t page, int head)
 {
     return kv->base + (size_t)page * kv->page_stride + (size_t)head * kv->head_stride;
@@ -162,24 +157,24 @@ static uint8_t *kv_block(const struct kv_layer *kv, int32_t page, int head)
 
 static void store_value(const struct kv_layer *kv, uint8_t *block, size_t i, float v)
 {
-    if (kv->type == KV_F16) {
-        uint16_t h = f32_to_f16(v);
-        memcpy(block + 2 * i, &h, sizeof h);
-    } else {
+    if (kv->type == KV_F32) {
         memcpy(block + 4 * i, &v, sizeof v);
+        return;
     }
+    uint16_t h = kv->type == KV_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+    memcpy(block + 2 * i, &h, sizeof h);
 }
 
 static float load_value(const struct kv_layer *kv, const uint8_t *block, size_t i)
 {
-    if (kv->type == KV_F16) {
-        uint16_t h;
-        memcpy(&h, block + 2 * i, sizeof h);
-        return f16_to_f32(h);
-    }
+    uint16_t h;
     float v;
-    memcpy(&v, block + 4 * i, sizeof v);
-    return v;
+    if (kv->type == KV_F32) {
+        memcpy(&v, block + 4 * i, sizeof v);
+        return v;
+    }
+    memcpy(&h, block + 2 * i, sizeof h);
+    return kv->type == KV_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
 static void ref_kv_write(const struct kv_layer *kv, int32_t page, int slot, const float *k,
@@ -188,7 +183,7 @@ static void ref_kv_write(const struct kv_layer *kv, int32_t page, int slot, cons
     size_t hd = (size_t)kv->head_dim;
     for (int h = 0; h < kv->kv_heads; h++, k += hd, v += hd) {
         uint8_t *keys = kv_block(kv, page, h);
-        uint8_t *values = keys + hd * KV_PAGE * element_size(kv);
+        uint8_t *values = keys + hd * KV_PAGE * kv_value_bytes(kv->type);
         for (size_t d = 0; d < hd; d++) {
             store_value(kv, keys, d * KV_PAGE + (size_t)slot, k[d]);
             store_value(kv, values, (size_t)slot * hd + d, v[d]);
@@ -210,7 +205,7 @@ static void attend_block(const struct attention_args *a, const float *q, int64_t
     const struct kv_layer *kv = a->kv;
     size_t hd = (size_t)kv->head_dim;
     const uint8_t *keys = kv_block(kv, a->pages[block], a->kv_head);
-    const uint8_t *values = keys + hd * KV_PAGE * element_size(kv);
+    const uint8_t *values = keys + hd * KV_PAGE * kv_value_bytes(kv->type);
     float p[KV_PAGE] = {0}, max = s->max;
     for (int i = lo; i < hi; i++) {
         float score = 0;

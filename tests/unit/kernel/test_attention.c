@@ -40,14 +40,16 @@ static float *new_floats(size_t n)
 
 static float rounded(float x, enum kv_type type)
 {
-    return type == KV_F16 ? f16_to_f32(f32_to_f16(x)) : x;
+    return type == KV_F16    ? f16_to_f32(f32_to_f16(x))
+           : type == KV_BF16 ? bf16_to_f32(f32_to_bf16(x))
+                             : x;
 }
 
 /* Unused bytes of the pool are all ones: NaN in either type. */
 static void setup(struct fixture *f, struct shape s, uint64_t seed)
 {
     size_t width = (size_t)(s.kv_heads * s.head_dim), q_width = width * (size_t)s.group;
-    size_t head = (size_t)s.head_dim * KV_PAGE * 2 * (s.type == KV_F16 ? 2 : 4);
+    size_t head = (size_t)s.head_dim * KV_PAGE * 2 * kv_value_bytes(s.type);
     int n_pages = (s.keys + KV_PAGE - 1) / KV_PAGE;
     assert_true(n_pages <= MAX_PAGES);
     *f = (struct fixture){.shape = s};
@@ -147,11 +149,12 @@ static void naive(const struct fixture *f, int64_t row, int pos, double *out)
 }
 
 static const struct shape shapes[] = {
-    {2, 7, 64, KV_F16, 0, 300},  {2, 7, 64, KV_F32, 0, 200},    {3, 3, 64, KV_F16, 0, 130},
-    {2, 4, 128, KV_F16, 0, 129}, {1, 8, 128, KV_F32, 100, 400}, {4, 1, 80, KV_F16, 0, 192},
-    {1, 5, 96, KV_F16, 64, 300}, {1, 2, 96, KV_F32, 1, 70},     {1, 6, 8, KV_F16, 0, 65},
-    {1, 3, 20, KV_F16, 33, 300}, {1, 1, 20, KV_F32, 0, 64},     {1, 50, 16, KV_F16, 0, 90},
-    {2, 16, 40, KV_F16, 0, 70},  {1, 4, 256, KV_F16, 50, 200},
+    {2, 7, 64, KV_F16, 0, 300},   {2, 7, 64, KV_F32, 0, 200},    {3, 3, 64, KV_F16, 0, 130},
+    {2, 4, 128, KV_F16, 0, 129},  {1, 8, 128, KV_F32, 100, 400}, {4, 1, 80, KV_F16, 0, 192},
+    {1, 5, 96, KV_F16, 64, 300},  {1, 2, 96, KV_F32, 1, 70},     {1, 6, 8, KV_F16, 0, 65},
+    {1, 3, 20, KV_F16, 33, 300},  {1, 1, 20, KV_F32, 0, 64},     {1, 50, 16, KV_F16, 0, 90},
+    {2, 16, 40, KV_F16, 0, 70},   {1, 4, 256, KV_F16, 50, 200},  {2, 7, 64, KV_BF16, 0, 300},
+    {1, 5, 20, KV_BF16, 33, 150}, {1, 8, 128, KV_BF16, 0, 129},
 };
 
 /* Around the ends of spans; windows that begin in one span and end in another. */
@@ -160,7 +163,7 @@ static const struct shape long_shapes[] = {
     {2, 7, 64, KV_F16, 0, KV_SPAN},
     {2, 7, 64, KV_F16, 0, KV_SPAN + 1},
     {1, 3, 64, KV_F32, 0, 2 * KV_SPAN},
-    {1, 2, 32, KV_F16, 0, 5000},
+    {1, 2, 32, KV_BF16, 0, 5000},
     {1, 5, 20, KV_F16, 700, 2 * KV_SPAN + 300},
     {1, 1, 64, KV_F32, KV_SPAN, 3 * KV_SPAN},
     {1, 50, 8, KV_F16, 1, KV_SPAN + 1},

@@ -7,7 +7,6 @@
 #define PAGES (CONTEXT / KV_PAGE)
 #define CHUNK 256
 
-static const char *const names[] = {"qwen2-tied", "qwen2-window", "gemma3"};
 static const int lengths[] = {KV_SPAN - 1, KV_SPAN, KV_SPAN + 1, 2 * KV_SPAN, 5000};
 
 /* A model and two sequences in it. */
@@ -26,16 +25,24 @@ static int32_t token_at(const struct long_run *l, int seq, int pos)
     return (int32_t)((pos * 7919 + pos * pos % 1009 + seq * 31) % l->vocab);
 }
 
-static void long_open(struct long_run *l, const char *name, enum compute_mode compute, int threads)
+struct kind {
+    const char *name;
+    enum compute_mode compute;
+    enum kv_type type;
+};
+
+static void long_open(struct long_run *l, const struct kind *k, int threads)
 {
     char path[512];
     sp_error err = {0};
-    snprintf(path, sizeof path, "%s/%s", MODELS, name);
+    snprintf(path, sizeof path, "%s/%s", MODELS, k->name);
     *l = (struct long_run){0};
     expect_ok(checkpoint_open(path, &l->ckpt, &err), &err);
     expect_ok(pool_new(threads, &l->pool, &err), &err);
     struct model_opts o = model_opts_default();
-    o.compute = compute;
+    o.compute = k->compute;
+    o.kv_type = k->type;
+    o.kv_given = true;
     o.max_rows = CHUNK;
     o.max_context = CONTEXT;
     o.pool = l->pool;
@@ -103,11 +110,11 @@ static void expect_same(const char *name, int threads, const float *want, const 
                          (double)want[(int64_t)i * vocab + t]);
 }
 
-static void check_model(const char *name, enum compute_mode compute)
+static void check_model(const struct kind *k)
 {
     static const int threads[] = {1, 2, 3, 7};
     struct long_run l;
-    long_open(&l, name, compute, 1);
+    long_open(&l, k, 1);
     int64_t vocab = l.vocab;
     size_t n = SP_COUNT(lengths) * (size_t)vocab;
     float *want = sp_calloc(n, sizeof *want), *got = sp_calloc(n, sizeof *got);
@@ -118,16 +125,16 @@ static void check_model(const char *name, enum compute_mode compute)
         assert_true(isfinite(want[i]));
     long_close(&l);
     for (size_t i = 0; i < SP_COUNT(threads); i++) {
-        long_open(&l, name, compute, threads[i]);
+        long_open(&l, k, threads[i]);
         memset(got, 0, n * sizeof *got);
         decode(&l, got);
-        expect_same(name, threads[i], want, got, vocab);
+        expect_same(k->name, threads[i], want, got, vocab);
         long_close(&l);
     }
-    long_open(&l, name, compute, 2);
+    long_open(&l, k, 2);
     memset(got, 0, n * sizeof *got);
     prefill(&l, 37, got);
-    expect_same(name, 2, want, got, vocab);
+    expect_same(k->name, 2, want, got, vocab);
     long_close(&l);
     sp_free(want);
     sp_free(got);
@@ -136,9 +143,12 @@ static void check_model(const char *name, enum compute_mode compute)
 static void test_long_contexts(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SP_COUNT(names); i++)
-        check_model(names[i], COMPUTE_FAST);
-    check_model(names[0], COMPUTE_F32);
+    static const struct kind kinds[] = {{"qwen2-tied", COMPUTE_FAST, KV_F16},
+                                        {"qwen2-tied", COMPUTE_F32, KV_F32},
+                                        {"qwen2-window", COMPUTE_FAST, KV_BF16},
+                                        {"gemma3", COMPUTE_FAST, KV_F16}};
+    for (size_t i = 0; i < SP_COUNT(kinds); i++)
+        check_model(&kinds[i]);
 }
 
 /* One row in a long context has a piece for each span, a chunk has none to share; the plan never needs
@@ -146,9 +156,10 @@ static void test_long_contexts(void **state)
 static void test_what_is_shared(void **state)
 {
     (void)state;
+    const struct kind kind = {"qwen2-tied", COMPUTE_FAST, KV_F16};
     struct long_run l;
     float out[4096];
-    long_open(&l, "qwen2-tied", COMPUTE_FAST, 3);
+    long_open(&l, &kind, 3);
     assert_true(l.vocab <= 4096);
     const struct attention_plan *p = &l.m->s.attention;
     size_t heads = (size_t)l.m->config.kv_heads;
@@ -166,7 +177,7 @@ static void test_what_is_shared(void **state)
         assert_true(p->n_parts <= p->most_parts && p->n_pieces <= p->most_pieces);
     }
     long_close(&l);
-    long_open(&l, "qwen2-tied", COMPUTE_FAST, 1);
+    long_open(&l, &kind, 1);
     assert_int_equal(l.m->s.attention.most_parts, 0);
     long_close(&l);
 }
