@@ -80,22 +80,34 @@ X86_INLINE __m256 lanes_between(int lo, int hi, int c)
     return _mm256_castsi256_ps(_mm256_andnot_si256(avx2_first(lo - 8 * c), avx2_first(hi - 8 * c)));
 }
 
-static float softmax(float *s, int lo, int hi, float *max, float *sum)
+/* `whole`: [lo, hi) is all of the block, known when this is compiled. A maximum that stays fades nothing: most do. */
+X86_INLINE float softmax_of(float *s, int lo, int hi, bool whole, float *max, float *sum)
 {
     __m256 v[8], top = _mm256_set1_ps(*max);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; c++) {
         v[c] = _mm256_loadu_ps(s + 8 * c);
-        top = _mm256_blendv_ps(top, _mm256_max_ps(top, v[c]), lanes_between(lo, hi, c));
+        __m256 greater = _mm256_max_ps(top, v[c]);
+        top = whole ? greater : _mm256_blendv_ps(top, greater, lanes_between(lo, hi, c));
     }
-    float new_max = avx2_max8(top), fade = exp_f32(*max - new_max);
+    float new_max = avx2_max8(top), fade = *max == new_max ? 1.0f : exp_f32(*max - new_max);
     const __m256 shift = _mm256_set1_ps(new_max);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; c++) {
-        v[c] = _mm256_and_ps(avx2_exp(_mm256_sub_ps(v[c], shift)), lanes_between(lo, hi, c));
+        v[c] = avx2_exp(_mm256_sub_ps(v[c], shift));
+        if (!whole)
+            v[c] = _mm256_and_ps(v[c], lanes_between(lo, hi, c));
         _mm256_storeu_ps(s + 8 * c, v[c]);
     }
     *max = new_max;
     *sum = fmaf(*sum, fade, avx2_sum64(v));
     return fade;
+}
+
+static float softmax(float *s, int lo, int hi, float *max, float *sum)
+{
+    return lo == 0 && hi == KV_PAGE ? softmax_of(s, 0, KV_PAGE, true, max, sum)
+                                    : softmax_of(s, lo, hi, false, max, sum);
 }
 
 /* Part of a values() call: some vectors, some dimensions from d on, keys [lo, hi). */
