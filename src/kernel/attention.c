@@ -48,15 +48,23 @@ static struct range keys_of_row(const struct attention_args *a, int64_t row, int
     return (struct range){(int)lo, (int)hi};
 }
 
-static struct attention_block block_view(const struct attention_args *a, int64_t block)
+static const uint8_t *block_at(const struct attention_args *a, int64_t block)
+{
+    const struct kv_layer *kv = a->kv;
+    return kv->base + (size_t)a->pages[block] * kv->page_stride +
+           (size_t)a->kv_head * kv->head_stride;
+}
+
+static struct attention_block block_view(const struct attention_args *a, int64_t block,
+                                         int64_t next)
 {
     const struct kv_layer *kv = a->kv;
     size_t size = kv_value_bytes(kv->type);
-    const uint8_t *base =
-        kv->base + (size_t)a->pages[block] * kv->page_stride + (size_t)a->kv_head * kv->head_stride;
+    const uint8_t *base = block_at(a, block);
     return (struct attention_block){
         .keys = base,
         .values = base + (size_t)kv->head_dim * KV_PAGE * size,
+        .next = block_at(a, next),
         .type = kv->type,
         .head_dim = kv->head_dim,
     };
@@ -65,10 +73,10 @@ static struct attention_block block_view(const struct attention_args *a, int64_t
 /* Adds one block to every row of the tile that sees keys of it. Values are read for all rows together where
  * all see the whole block, else row by row within its own keys: a slot that a row must not see is
  * never read for it, whatever it holds. */
-static void tile_block(struct tile *t, int64_t block)
+static void tile_block(struct tile *t, int64_t block, int64_t next)
 {
     const struct attention_args *a = t->a;
-    struct attention_block view = block_view(a, block);
+    struct attention_block view = block_view(a, block, next);
     const float *q[ATTENTION_VECTORS];
     for (int v = 0; v < t->vectors;) {
         int n = 0;
@@ -103,22 +111,22 @@ static void tile_block(struct tile *t, int64_t block)
 static void tile_span(struct tile *t, int64_t span)
 {
     const struct attention_args *a = t->a;
-    int64_t begin = INT64_MAX, last = -1;
+    int64_t begin = INT64_MAX, end = -1;
     for (int r = 0; r < t->rows; r++) {
         if (!sees_span(a, t->row + r, span))
             continue;
-        int64_t first = first_key(a, t->row + r) / KV_PAGE, end = a->pos[t->row + r] / KV_PAGE;
+        int64_t first = first_key(a, t->row + r) / KV_PAGE, last = a->pos[t->row + r] / KV_PAGE;
         begin = first < begin ? first : begin;
-        last = end > last ? end : last;
+        end = last > end ? last : end;
     }
     begin = begin > span * SPAN_BLOCKS ? begin : span * SPAN_BLOCKS;
-    last = last < (span + 1) * SPAN_BLOCKS ? last : (span + 1) * SPAN_BLOCKS - 1;
+    int64_t last = end < (span + 1) * SPAN_BLOCKS ? end : (span + 1) * SPAN_BLOCKS - 1;
     memset(t->span.acc, 0, (size_t)t->vectors * (size_t)a->kv->head_dim * sizeof(float));
     memset(t->span.sum, 0, (size_t)t->vectors * sizeof(float));
     for (int v = 0; v < t->vectors; v++)
         t->span.max[v] = -INFINITY;
     for (int64_t block = begin; block <= last; block++)
-        tile_block(t, block);
+        tile_block(t, block, block < end ? block + 1 : block);
 }
 
 /* Adds a span's part of vector v to what the spans before it gave; `first`: there are none. */

@@ -10,6 +10,7 @@
 struct attention_block {
     const uint8_t *keys;   /* [head_dim][KV_PAGE] */
     const uint8_t *values; /* [KV_PAGE][head_dim] */
+    const uint8_t *next;   /* the keys, then values, that are read next: to be fetched meanwhile */
     enum kv_type type;
     int head_dim;
 };

@@ -33,10 +33,12 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
     kv->page_bytes = kv_page_bytes(c, &m->opts);
     kv->pages = n_pages;
     kv->writer = sp_calloc((size_t)n_pages, sizeof *kv->writer);
-    /* Fresh anonymous pages are zero and take memory only once they are written. */
+    /* Fresh anonymous pages are zero and take memory only once they are written, the lowest first. */
     if (kv->writer && !__builtin_mul_overflow(kv->page_bytes, (size_t)n_pages, &kv->bytes))
         kv->memory = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (kv->memory && kv->memory != MAP_FAILED)
+        (void)madvise(kv->memory, kv->bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
     if (!kv->memory || kv->memory == MAP_FAILED) {
         kv->memory = NULL;
         kv_pool_free(kv);
