@@ -17,14 +17,6 @@ X86_INLINE __m256 load8(const uint8_t *base, size_t i, enum kv_type type)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
-/* Fetches element `at` of the block to come, once a cache line; c counts registers along one. Pages lie
- * apart, so the processor does not foresee it. */
-X86_INLINE void fetch_ahead(const struct attention_block *b, size_t at, int c, enum kv_type type)
-{
-    if ((size_t)(8 * c) * kv_value_bytes(type) % 64 == 0)
-        _mm_prefetch((const char *)b->next + at * kv_value_bytes(type), _MM_HINT_T0);
-}
-
 /* Keys [first, first + 32) of n vectors. */
 X86_INLINE void scores_half(const struct attention_block *b, const float *const *q, int n,
                             int first, enum kv_type type, float scale, float *s)
@@ -43,7 +35,7 @@ X86_INLINE void scores_half(const struct attention_block *b, const float *const 
 #pragma GCC unroll 8
         for (int c = 0; c < 4; c++) {
             size_t at = (size_t)(d * KV_PAGE + first + 8 * c);
-            fetch_ahead(b, at, c, type);
+            x86_fetch_ahead(b, at, 8 * c, type);
             __m256 k = load8(b->keys, at, type);
 #pragma GCC unroll 8
             for (int j = 0; j < n; j++)
@@ -148,7 +140,7 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
 #pragma GCC unroll 8
         for (int c = 0; c < width; c++) {
             size_t at = (size_t)i * hd + (size_t)(a->d + 8 * c);
-            fetch_ahead(a->b, hd * KV_PAGE + at, c, type);
+            x86_fetch_ahead(a->b, hd * KV_PAGE + at, 8 * c, type);
             __m256 v = load8(a->b->values, at, type);
 #pragma GCC unroll 8
             for (int j = 0; j < n; j++)

@@ -35,8 +35,11 @@ X86_INLINE void scores_of(const struct attention_block *b, const float *const *q
         __m512 k[4];
 
 #pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            k[c] = load16(b->keys, (size_t)d * KV_PAGE + 16 * (size_t)c, type);
+        for (int c = 0; c < 4; c++) {
+            size_t at = (size_t)(d * KV_PAGE + 16 * c);
+            x86_fetch_ahead(b, at, 16 * c, type);
+            k[c] = load16(b->keys, at, type);
+        }
 
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
@@ -131,8 +134,11 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
         __m512 v[4];
 
 #pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            v[c] = load16(a->b->values, (size_t)i * hd + (size_t)a->d + 16 * (size_t)c, type);
+        for (int c = 0; c < width; c++) {
+            size_t at = (size_t)i * hd + (size_t)(a->d + 16 * c);
+            x86_fetch_ahead(a->b, hd * KV_PAGE + at, 16 * c, type);
+            v[c] = load16(a->b->values, at, type);
+        }
 
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
