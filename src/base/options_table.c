@@ -29,6 +29,8 @@ static const struct option_spec table[] = {
      "requests waiting; more are refused"},
     {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
+    {"kv-type", OPT_CHOICE, "auto", "auto|f16|bf16|f32", NO_RANGE, VERB_MODEL | VERB_SHOW, NULL,
+     "how keys and values are kept; auto is f16, and f32 with --compute f32"},
     {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
      "read control tokens in messages as such"},
 

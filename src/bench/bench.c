@@ -438,6 +438,7 @@ int bench_run(engine *e, const char *name, const struct bench_test *t, const str
                                  .threads = info.threads,
                                  .isa = info.isa,
                                  .compute = info.compute,
+                                 .kv_type = info.kv_type,
                                  .weight_bytes = info.weight_bytes,
                                  .reps = o->reps};
     (void)snprintf(out->model, sizeof out->model, "%s", name);

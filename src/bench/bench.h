@@ -37,7 +37,7 @@ struct bench_result {
     char name[48];
     struct bench_test test;
     int threads;
-    const char *isa, *compute;
+    const char *isa, *compute, *kv_type;
     uint64_t weight_bytes;
     int reps;
     double tokens_per_second, deviation, median; /* over repetitions */

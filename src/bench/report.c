@@ -31,11 +31,11 @@ json_t *report_json(const struct bench_result *r)
     json_t *samples = json_array();
     for (int i = 0; i < r->reps; i++)
         json_array_append_new(samples, json_real(r->samples[i]));
-    json_t *j =
-        json_pack("{s:s,s:s,s:I,s:I,s:I,s:i,s:i,s:s,s:s,s:I}", "test", r->name, "model", r->model,
-                  "prompt", (json_int_t)r->test.prompt, "gen", (json_int_t)r->test.gen, "depth",
-                  (json_int_t)r->test.depth, "batch", r->test.batch, "threads", r->threads, "isa",
-                  r->isa, "compute", r->compute, "weight_bytes", (json_int_t)r->weight_bytes);
+    json_t *j = json_pack(
+        "{s:s,s:s,s:I,s:I,s:I,s:i,s:i,s:s,s:s,s:s,s:I}", "test", r->name, "model", r->model,
+        "prompt", (json_int_t)r->test.prompt, "gen", (json_int_t)r->test.gen, "depth",
+        (json_int_t)r->test.depth, "batch", r->test.batch, "threads", r->threads, "isa", r->isa,
+        "compute", r->compute, "kv_type", r->kv_type, "weight_bytes", (json_int_t)r->weight_bytes);
     json_t *measured = json_pack(
         "{s:f,s:f,s:f,s:i,s:o,s:o,s:f,s:f,s:f,s:s,s:f}", "tokens_per_second", r->tokens_per_second,
         "deviation", r->deviation, "median", r->median, "reps", r->reps, "samples", samples,
@@ -59,9 +59,10 @@ void bench_print_head(enum bench_format f, int model_width, buf *out)
         (void)buf_puts(out, "| model | test | threads | tokens/s | GB/s | GOPS | of the limit |\n"
                             "|---|---|--:|--:|--:|--:|--:|\n");
     else if (f == BENCH_CSV)
-        (void)buf_puts(out, "model,test,prompt,gen,depth,batch,threads,isa,compute,weight_bytes,"
-                            "reps,tokens_per_second,deviation,median,gb_per_second,gops,"
-                            "limit_gb_per_second,limit_gops,bound,share\n");
+        (void)buf_puts(out,
+                       "model,test,prompt,gen,depth,batch,threads,isa,compute,kv_type,weight_bytes,"
+                       "reps,tokens_per_second,deviation,median,gb_per_second,gops,"
+                       "limit_gb_per_second,limit_gops,bound,share\n");
 }
 
 /* A field of CSV (RFC 4180). */
@@ -76,9 +77,9 @@ static void put_quoted(buf *out, const char *text)
 static void print_csv(const struct bench_result *r, buf *out)
 {
     put_quoted(out, r->model);
-    (void)buf_printf(out, ",%s,%lld,%lld,%lld,%d,%d,%s,%s,%llu,%d,%.6g,%.6g,%.6g,", r->name,
+    (void)buf_printf(out, ",%s,%lld,%lld,%lld,%d,%d,%s,%s,%s,%llu,%d,%.6g,%.6g,%.6g,", r->name,
                      (long long)r->test.prompt, (long long)r->test.gen, (long long)r->test.depth,
-                     r->test.batch, r->threads, r->isa, r->compute,
+                     r->test.batch, r->threads, r->isa, r->compute, r->kv_type,
                      (unsigned long long)r->weight_bytes, r->reps, r->tokens_per_second,
                      r->deviation, r->median);
     if (r->test.gen)

@@ -26,12 +26,15 @@ int cmd_config(const options *o, sp_error *err);
 /* open.c: the store and engines as the options ask for them. */
 int cli_hub(const options *o, hub **out, sp_error *err);
 /* name: a model of the store or a path; NULL takes --model, else the only or the starter model. */
-int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
-               sp_error *err);
+int cli_engine(const options *o, const char *name, engine **out, sp_error *err);
+/* Same in float32 throughout, whatever --compute and --kv-type say. */
+int cli_engine_exact(const options *o, const char *name, engine **out, sp_error *err);
 /* Same with everything but the KV cache and what is shown while loading as *eo says. */
 int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
                     sp_error *err);
 enum compute_mode cli_compute(const options *o);
+/* --kv-type; false: auto. */
+bool cli_kv_type(const options *o, enum kv_type *out);
 /* The number of threads for a verb that takes one. */
 int cli_threads(const options *o, int *threads, sp_error *err);
 enum pool_pin cli_pin(const options *o);

@@ -76,7 +76,7 @@ static int do_model(struct chat *c, const char *arg, sp_error *err)
     char *name = sp_strdup(arg);
     if (!name)
         return sp_fail(err, SP_ENOMEM, "out of memory");
-    int code = cli_engine(c->options, arg, cli_compute(c->options), &next, err);
+    int code = cli_engine(c->options, arg, &next, err);
     if (code == 0 && !engine_chat(next)) {
         code =
             sp_fail(err, SP_EINVAL, "%s has no chat template: use `sampan run --raw` with it", arg);
@@ -356,7 +356,7 @@ int cmd_chat(const options *o, sp_error *err)
     buf_init(&c.last_stats, 4096);
     int code = cli_model_name(o, &c.model, err);
     if (code == 0)
-        code = cli_engine(o, c.model, cli_compute(o), &c.engine, err);
+        code = cli_engine(o, c.model, &c.engine, err);
     if (code == 0 && !engine_chat(c.engine))
         code = sp_fail(err, SP_EINVAL, "%s has no chat template: use `sampan run --raw` with it",
                        c.model);

@@ -19,7 +19,7 @@ static int perplexity(const options *o, const struct perplexity_opts *po, sp_err
 {
     engine *e = NULL;
     struct perplexity_result r;
-    int code = cli_engine(o, NULL, cli_compute(o), &e, err);
+    int code = cli_engine(o, NULL, &e, err);
     if (code == 0)
         code = eval_perplexity(e, po, &r, err);
     term_status(NULL);
@@ -62,9 +62,9 @@ static int kl(const options *o, const struct perplexity_opts *po, sp_error *err)
 {
     engine *reference = NULL, *candidate = NULL;
     struct kl_result r;
-    int code = cli_engine(o, options_str(o, "reference"), COMPUTE_F32, &reference, err);
+    int code = cli_engine_exact(o, options_str(o, "reference"), &reference, err);
     if (code == 0)
-        code = cli_engine(o, NULL, cli_compute(o), &candidate, err);
+        code = cli_engine(o, NULL, &candidate, err);
     if (code == 0)
         code = eval_kl(reference, candidate, po, &r, err);
     term_status(NULL);

@@ -128,7 +128,7 @@ int cmd_run(const options *o, sp_error *err)
     buf_init(&prompt, PROMPT_MAX);
     int code = read_prompt(o, &prompt, err);
     if (code == 0)
-        code = cli_engine(o, NULL, cli_compute(o), &e, err);
+        code = cli_engine(o, NULL, &e, err);
     if (code == 0)
         code = encode(e, o, &prompt, &ids, err);
     if (code == 0)

@@ -46,7 +46,7 @@ static int open_served(const options *o, const char *name, bool first, struct se
 {
     const char *const *aliases;
     size_t n = options_list(o, "alias", &aliases);
-    int code = cli_engine(o, name, cli_compute(o), &s->engine, err);
+    int code = cli_engine(o, name, &s->engine, err);
     if (code < 0)
         return code;
     const char *path = checkpoint_path(engine_checkpoint(s->engine));
@@ -61,10 +61,11 @@ static int open_served(const options *o, const char *name, bool first, struct se
     struct engine_info info;
     engine_get_info(s->engine, &info);
     log_info("serve",
-             "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB",
+             "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB of "
+             "%s",
              s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
              info.pinned ? " (pinned)" : "", (double)info.weight_bytes / 1e6,
-             (double)info.kv_bytes / 1e6);
+             (double)info.kv_bytes / 1e6, info.kv_type);
     return 0;
 }
 

@@ -148,6 +148,7 @@ int cmd_show(const options *o, sp_error *err)
         f.chat_template = checkpoint_chat_template_where(c);
         struct model_opts mo = model_opts_default();
         mo.max_context = f.context;
+        mo.kv_given = cli_kv_type(o, &mo.kv_type);
         code = model_memory_plan(c, &mo, &f.memory, err);
         f.need = f.memory.weights + f.memory.scratch +
                  (uint64_t)((f.context + KV_PAGE - 1) / KV_PAGE) * f.memory.kv_page;

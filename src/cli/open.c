@@ -14,6 +14,18 @@ enum compute_mode cli_compute(const options *o)
     return c && strcmp(c, "f32") == 0 ? COMPUTE_F32 : COMPUTE_FAST;
 }
 
+bool cli_kv_type(const options *o, enum kv_type *out)
+{
+    const char *asked = options_str(o, "kv-type");
+    for (int t = KV_F16; asked && t <= KV_F32; t++) {
+        if (strcmp(asked, kv_type_name((enum kv_type)t)) != 0)
+            continue;
+        *out = (enum kv_type)t;
+        return true;
+    }
+    return false;
+}
+
 /* The store's only model, or the starter among several. */
 static int stored_choice(hub *h, char **name, sp_error *err)
 {
@@ -111,6 +123,8 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
         if (options_has(o, "kv-memory"))
             eo->kv_bytes = options_bytes(o, "kv-memory");
         eo->pin = cli_pin(o);
+        if (!eo->kv_given)
+            eo->kv_given = cli_kv_type(o, &eo->kv_type);
         eo->progress = show_loading;
         eo->progress_arg = (void *)(uintptr_t)name;
         cli_catch_interrupt(true);
@@ -123,15 +137,14 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
     return code;
 }
 
-int cli_engine(const options *o, const char *name, enum compute_mode compute, engine **out,
-               sp_error *err)
+/* What eo says of precision counts; the rest comes from the options. */
+static int open_engine(const options *o, const char *name, struct engine_opts eo, engine **out,
+                       sp_error *err)
 {
     char *own = NULL;
-    struct engine_opts eo = engine_opts_default();
     int code = name ? 0 : cli_model_name(o, &own, err);
     if (code == 0)
         code = cli_threads(o, &eo.threads, err);
-    eo.compute = compute;
     eo.max_context = options_int(o, "max-context");
     eo.max_seqs = (int)options_int(o, "max-seqs");
     eo.max_queue = (int)options_int(o, "max-queue");
@@ -139,6 +152,22 @@ int cli_engine(const options *o, const char *name, enum compute_mode compute, en
         code = cli_engine_with(o, name ? name : own, &eo, out, err);
     sp_free(own);
     return code;
+}
+
+int cli_engine(const options *o, const char *name, engine **out, sp_error *err)
+{
+    struct engine_opts eo = engine_opts_default();
+    eo.compute = cli_compute(o);
+    return open_engine(o, name, eo, out, err);
+}
+
+int cli_engine_exact(const options *o, const char *name, engine **out, sp_error *err)
+{
+    struct engine_opts eo = engine_opts_default();
+    eo.compute = COMPUTE_F32;
+    eo.kv_type = KV_F32;
+    eo.kv_given = true;
+    return open_engine(o, name, eo, out, err);
 }
 
 int cli_sampling(const options *o, struct sampling *s, sp_error *err)

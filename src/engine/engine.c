@@ -119,6 +119,8 @@ static int open_model(engine *e, sp_error *err)
     if (code == 0)
         code = pool_pin(e->pool, e->opts.pin, err);
     mo.compute = e->opts.compute;
+    mo.kv_type = e->opts.kv_type;
+    mo.kv_given = e->opts.kv_given;
     mo.max_rows = e->opts.step_rows;
     mo.max_context = e->context;
     mo.pool = e->pool;
@@ -138,6 +140,7 @@ static int open_model(engine *e, sp_error *err)
         e->pages_free = pages;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
+                                       .kv_type = kv_type_name(kv_pool_type(e->kv)),
                                        .threads = threads,
                                        .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,

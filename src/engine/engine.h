@@ -27,6 +27,8 @@ typedef struct engine engine;
 
 struct engine_opts {
     enum compute_mode compute;
+    enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
+    bool kv_given;
     int threads;         /* 0: one for each performance core (base/machine.h) */
     enum pool_pin pin;   /* of the compute threads to CPUs; default POOL_PIN_AUTO */
     int64_t max_context; /* positions a request may use, prompt and answer; 0: the model's own */
@@ -51,6 +53,7 @@ int64_t engine_context(const engine *e);         /* positions a request may use 
 struct engine_info {
     const char *isa;
     const char *compute; /* "f32", "fast" */
+    const char *kv_type; /* "f16", "bf16", "f32" */
     int threads;
     bool pinned; /* each on a CPU of its own */
     uint64_t weight_bytes, kv_bytes;

@@ -10,6 +10,7 @@
 struct attention_block {
     const uint8_t *keys;   /* [head_dim][KV_PAGE] */
     const uint8_t *values; /* [KV_PAGE][head_dim] */
+    const uint8_t *next;   /* the keys, then values, that are read next: to be fetched meanwhile */
     enum kv_type type;
     int head_dim;
 };
@@ -28,7 +29,10 @@ struct attention_parts {
                    int lo, int hi, float *acc);
 };
 
-/* The whole of kernel_ops.attention. */
+/* The whole of kernel_ops.attention, attention_span and attention_join. */
 void attention_run(const struct attention_args *a, const struct attention_parts *parts);
+void attention_run_span(const struct attention_args *a, int64_t span,
+                        const struct attention_parts *parts);
+void attention_join(const struct attention_args *a);
 
 #endif

@@ -22,6 +22,11 @@ const struct kernel_ops *kernel_get(enum cpu_isa isa)
     }
 }
 
+const char *kv_type_name(enum kv_type t)
+{
+    return t == KV_F16 ? "f16" : t == KV_BF16 ? "bf16" : "f32";
+}
+
 size_t matmul_scratch(const struct packed *w)
 {
     return MATMUL_SCRATCH_BASE + 64 * (size_t)w->cols;
@@ -30,7 +35,12 @@ size_t matmul_scratch(const struct packed *w)
 size_t attention_scratch(int group, int head_dim)
 {
     size_t vectors = (size_t)(group > ATTENTION_VECTORS ? group : ATTENTION_VECTORS);
-    return vectors * (KV_PAGE + (size_t)head_dim + 16);
+    return vectors * (KV_PAGE + 2 * (size_t)head_dim + 16);
+}
+
+int attention_rows(int group)
+{
+    return group < ATTENTION_VECTORS ? ATTENTION_VECTORS / group : 1;
 }
 
 /* log(m 2^e) = log m + e ln 2, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172,

@@ -33,9 +33,17 @@ struct activations {
     uint16_t *bf16; /* [rows, round_up(cols, 2)], zero in the padding; NULL: not made */
 };
 
-#define KV_PAGE 64 /* positions in a page, and keys in an attention block */
+#define KV_PAGE 64   /* positions in a page, and keys in an attention block */
+#define KV_SPAN 1024 /* keys of a span: attention begins afresh at each multiple of it */
 
-enum kv_type { KV_F16, KV_F32 };
+enum kv_type { KV_F16, KV_BF16, KV_F32 };
+
+static inline size_t kv_value_bytes(enum kv_type t)
+{
+    return t == KV_F32 ? 4 : 2;
+}
+
+const char *kv_type_name(enum kv_type t); /* "f16", "bf16", "f32" */
 
 /* One layer's view of the KV pool. Page p, KV head h starts at base + p * page_stride + h * head_stride:
  * first K as [head_dim][KV_PAGE] (transposed: 64 keys of one dimension side by side), then V as
@@ -61,6 +69,10 @@ struct attention_args {
     float scale;        /* 1 / sqrt(head_dim), mostly */
     int64_t window;     /* keys seen, itself included; 0: all */
     float *scratch;     /* attention_scratch() floats, one per worker */
+    /* For attention_span and attention_join: what each span from first_span on gives, rows * group *
+     * (head_dim + 2) floats each: values, then greatest scores, then sums of weights. */
+    float *parts;
+    int64_t first_span;
 };
 
 struct kernel_ops {
@@ -98,12 +110,20 @@ struct kernel_ops {
     void (*gelu_mul)(float *gate, const float *up, int64_t n);
     void (*add)(float *x, const float *y, int64_t n); /* x += y */
 
-    /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the type). */
+    /* Stores k and v of one row, [kv_heads * head_dim] each, at a page's slot (rounded to the
+     * nearest of the type, to even between two). */
     void (*kv_write)(const struct kv_layer *kv, int32_t page, int slot, const float *k,
                      const float *v);
-    /* softmax(q k^T * scale) v, online over blocks of 64 keys from position 0 on, in order; a score is
-     * one fma chain over head_dim. */
+    /* softmax(q k^T * scale) v; a score is one fma chain over head_dim. Keys are cut into spans at the
+     * multiples of KV_SPAN. Within a span, online over blocks of 64 keys, in order; then the spans that
+     * a row sees are joined in order, from the first one as it is:
+     *     top = max(max, part.max), f = exp(max - top), g = exp(part.max - top), max = top,
+     *     sum = sum * f + part.sum * g, acc = acc * f + part.acc * g (each product and sum rounded). */
     void (*attention)(const struct attention_args *a);
+    /* The same in pieces that several workers can do: one span, to its place in a->parts, and when
+     * all that a row sees are done, their join to a->out. */
+    void (*attention_span)(const struct attention_args *a, int64_t span);
+    void (*attention_join)(const struct attention_args *a);
 
     /* max, then log(sum(exp(x - max))) + max over n logits, in float32 with a fixed order. */
     float (*log_sum_exp)(const float *x, int64_t n);
@@ -119,5 +139,7 @@ int kernel_pick(enum cpu_isa *out, sp_error *err);
 
 size_t matmul_scratch(const struct packed *w);     /* bytes per worker */
 size_t attention_scratch(int group, int head_dim); /* floats per worker */
+/* Rows that go through the keys together: a call with more does as many at a time. */
+int attention_rows(int group);
 
 #endif

@@ -30,7 +30,7 @@ extern const struct kernel_ops kernel_ops_avx512, kernel_ops_avx512_bf16;
 #define MATMUL_SCRATCH_BASE 65536
 
 /* Query vectors (rows x group) that attention takes through a block at a time, where the group is not
- * larger; attention_scratch() has KV_PAGE + head_dim + 16 floats for each. */
+ * larger; attention_scratch() has KV_PAGE + 2 head_dim + 16 floats for each. */
 #define ATTENTION_VECTORS 48
 
 /* Natural logarithm in a fixed order, correctly rounded in nearly all cases; -inf for 0, NaN below. */

@@ -162,7 +162,7 @@ struct cpu_backend_opts {
     const struct kernel_ops *ops;
     pool *pool;
     enum compute_mode compute;
-    int64_t max_rows;            /* of a step */
+    int64_t max_rows, max_context; /* of a step, of a sequence */
     const struct packed *widest; /* the matrix with most columns */
 };
 int cpu_backend_new(const struct cpu_backend_opts *o, backend **out, sp_error *err);

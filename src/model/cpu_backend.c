@@ -30,6 +30,7 @@ static int cpu_alloc(backend *b, size_t bytes, buffer **out, sp_error *err)
                        "no %.0f MB of memory for a model's buffers: use a shorter context or "
                        "smaller steps",
                        (double)bytes / 1e6);
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
     int code = new_buffer((buffer){memory, bytes, true}, out, err);
     if (code < 0)
         munmap(memory, bytes);
@@ -66,7 +67,7 @@ static void cpu_begin(backend *b, const struct model_batch *batch)
         cpu->pos[r] = batch->rows[r].pos;
         cpu->seq[r] = batch->rows[r].seq;
     }
-    cpu_make_items(cpu, batch->n_rows);
+    cpu_share_attention(cpu, batch->n_rows);
 }
 
 static void cpu_submit(backend *b, const struct op *op)

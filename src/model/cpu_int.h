@@ -13,11 +13,27 @@ struct buffer {
     bool owned; /* an anonymous mapping of ours; else the host's */
 };
 
-/* One piece of attention: adjacent rows of one sequence, one KV head. */
+/* Adjacent rows of one sequence, one KV head. */
 struct attention_item {
     int64_t first, rows;
-    int32_t seq;
-    int kv_head;
+    int32_t seq, kv_head;
+    int32_t spans;   /* that several workers share; 0: one does it all */
+    atomic_int left; /* of them not yet done in this layer */
+    float *parts;    /* what they give */
+};
+
+/* What a worker takes of attention at a time. */
+struct attention_piece {
+    int32_t item, span;
+};
+
+/* How the attention of a step is shared out. */
+struct attention_plan {
+    struct attention_item *items;
+    struct attention_piece *pieces;
+    float *parts;
+    size_t n_items, n_pieces, n_parts; /* used */
+    size_t most_pieces, most_parts;    /* there is room for */
 };
 
 /* Buffers of a block of experts. A slot is one row in one of the experts it goes to; slots lie in order of the
@@ -42,8 +58,8 @@ struct cpu_backend {
     uint8_t *worker; /* per worker: worker_bytes */
     size_t worker_bytes;
     int32_t *pos, *seq; /* [rows] of the step */
-    struct attention_item *items;
-    int64_t n_items;
+    struct attention_plan attention;
+    struct kv_layer layer_kv;        /* of the attention that runs now */
     const struct model_batch *batch; /* from begin to sync */
     const struct op *op;             /* that runs now */
     atomic_int bad_layer;            /* first layer with a value that is not finite; -1: none */
@@ -93,8 +109,11 @@ void cpu_row_work(struct cpu_backend *cpu, pool_fn fn, int64_t width, const floa
 /* Nothing but the forms for op's next readers. */
 void cpu_prepare_rows(void *arg, int worker, size_t begin, size_t end);
 
-/* cpu_attention.c */
-void cpu_make_items(struct cpu_backend *cpu, int64_t rows);
+/* cpu_attention.c: shares out the attention of rows [0, rows), whose positions and sequences are in pos and seq. */
+void cpu_share_attention(struct cpu_backend *cpu, int64_t rows);
+/* Room for the plan: pieces, and floats of parts. */
+size_t cpu_attention_pieces(const struct cpu_backend *cpu);
+size_t cpu_attention_parts(const struct cpu_backend *cpu);
 void cpu_attention(struct cpu_backend *cpu);
 void cpu_keep_wanted(struct cpu_backend *cpu);
 

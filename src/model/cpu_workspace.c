@@ -31,6 +31,16 @@ static void place_moe(struct placer *p, struct cpu_backend *cpu)
     s->down = place(p, c->experts, sizeof *s->down);
 }
 
+static void place_attention(struct placer *p, struct cpu_backend *cpu)
+{
+    struct attention_plan *a = &cpu->attention;
+    a->most_parts = cpu_attention_parts(cpu);
+    a->most_pieces = cpu_attention_pieces(cpu);
+    a->items = place(p, cpu->o.max_rows * cpu->o.config->kv_heads, sizeof *a->items);
+    a->pieces = place(p, (int64_t)a->most_pieces, sizeof *a->pieces);
+    a->parts = place(p, (int64_t)a->most_parts, sizeof *a->parts);
+}
+
 size_t cpu_workspace(struct cpu_backend *cpu, uint8_t *memory)
 {
     const struct model_config *c = cpu->o.config;
@@ -45,7 +55,7 @@ size_t cpu_workspace(struct cpu_backend *cpu, uint8_t *memory)
     act->bf16 = place(&p, most * wide, 2);
     cpu->pos = place(&p, rows, 4);
     cpu->seq = place(&p, rows, 4);
-    cpu->items = place(&p, rows * c->kv_heads, sizeof *cpu->items);
+    place_attention(&p, cpu);
     if (c->moe.experts)
         place_moe(&p, cpu);
     size_t matmul = matmul_scratch(cpu->o.widest);

@@ -55,7 +55,8 @@ static struct cpu_backend_opts backend_opts(model *m)
                                  .ops = m->ops,
                                  .pool = m->opts.pool,
                                  .compute = m->opts.compute,
-                                 .max_rows = m->opts.max_rows};
+                                 .max_rows = m->opts.max_rows,
+                                 .max_context = m->opts.max_context};
     bind_each(m, find_widest, (void *)&o.widest);
     return o;
 }

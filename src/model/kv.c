@@ -1,24 +1,21 @@
 /* The memory of keys and values: pages of 64 positions, every page with all layers. */
 #include "model/model_int.h"
 
-static size_t value_bytes(enum kv_type t)
+static enum kv_type type_for(const struct model_opts *o)
 {
-    return t == KV_F32 ? 4 : 2;
-}
-
-static enum kv_type type_for(enum compute_mode compute)
-{
-    return compute == COMPUTE_F32 ? KV_F32 : KV_F16;
+    if (o->kv_given)
+        return o->kv_type;
+    return o->compute == COMPUTE_F32 ? KV_F32 : KV_F16;
 }
 
 static size_t head_bytes(const struct model_config *c, enum kv_type t)
 {
-    return 2 * (size_t)c->head_dim * KV_PAGE * value_bytes(t);
+    return 2 * (size_t)c->head_dim * KV_PAGE * kv_value_bytes(t);
 }
 
-size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute)
+size_t kv_page_bytes(const struct model_config *c, const struct model_opts *o)
 {
-    return (size_t)c->layers * (size_t)c->kv_heads * head_bytes(c, type_for(compute));
+    return (size_t)c->layers * (size_t)c->kv_heads * head_bytes(c, type_for(o));
 }
 
 int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
@@ -29,10 +26,10 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
     kv_pool *kv = sp_calloc(1, sizeof *kv);
     if (!kv)
         return sp_fail(err, SP_ENOMEM, "out of memory for a KV cache");
-    kv->type = type_for(m->opts.compute);
+    kv->type = type_for(&m->opts);
     kv->head_bytes = head_bytes(c, kv->type);
     kv->layer_bytes = kv->head_bytes * (size_t)c->kv_heads;
-    kv->page_bytes = kv_page_bytes(c, m->opts.compute);
+    kv->page_bytes = kv_page_bytes(c, &m->opts);
     kv->pages = n_pages;
     kv->writer = sp_calloc((size_t)n_pages, sizeof *kv->writer);
     kv->backend = m->backend;
@@ -43,7 +40,7 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err)
         return sp_fail(err, SP_ENOMEM,
                        "no %.0f MB of memory for a KV cache of %d pages: use a shorter context or "
                        "fewer sequences",
-                       (double)kv_page_bytes(c, m->opts.compute) * n_pages / 1e6, n_pages);
+                       (double)kv_page_bytes(c, &m->opts) * n_pages / 1e6, n_pages);
     }
     *out = kv;
     return 0;
@@ -57,6 +54,11 @@ void kv_pool_free(kv_pool *kv)
         kv->backend->table->free(kv->backend, kv->buffer);
     sp_free(kv->writer);
     sp_free(kv);
+}
+
+enum kv_type kv_pool_type(const kv_pool *kv)
+{
+    return kv->type;
 }
 
 int32_t kv_pool_pages(const kv_pool *kv)

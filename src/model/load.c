@@ -178,7 +178,7 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
         out->weights = p.bytes;
         out->scratch = device_step_bytes(m) + rope_table_bytes(m) +
                        (size_t)(MODEL_LOGIT_ROWS * m->config.vocab) * sizeof(float);
-        out->kv_page = kv_page_bytes(&m->config, o.compute);
+        out->kv_page = kv_page_bytes(&m->config, &o);
     }
     model_free(m);
     pool_free(one);

@@ -34,6 +34,9 @@ struct model_opts {
     pool *pool;          /* not owned; must outlive the model */
     enum cpu_isa isa;    /* default: the best of the machine and the build, or SAMPAN_ISA's */
     bool isa_given;      /* isa counts: no other is taken */
+    enum kv_type
+        kv_type; /* of keys and values, if kv_given; else f32 under COMPUTE_F32, else f16 */
+    bool kv_given;
     /* Called by the loading thread with bytes packed so far and in all, at last with both the same; may
      * be NULL. A non-zero answer stops the load with SP_ECANCELLED. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);
@@ -60,11 +63,13 @@ enum compute_mode model_compute(const model *m);
 const char *model_isa(const model *m);
 const struct kernel_ops *model_ops(const model *m);
 
-/* The KV pool: n_pages pages of KV_PAGE positions for all layers (f16; f32 under COMPUTE_F32). Memory is
- * touched as pages are used; it is freed before the model. Who holds which page is the engine's business. */
+/* The KV pool: n_pages pages of KV_PAGE positions for all layers of the type that the model's options
+ * say. Memory is touched as pages are used; it is freed before the model. Who holds which page is the
+ * engine's business. */
 int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err);
 void kv_pool_free(kv_pool *kv);
 int32_t kv_pool_pages(const kv_pool *kv);
+enum kv_type kv_pool_type(const kv_pool *kv);
 
 struct model_seq {
     const int32_t *pages; /* page table: room for every position of its rows */

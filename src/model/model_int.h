@@ -85,7 +85,7 @@ void device_close(model *m);
 /* Bytes that a step takes there. */
 size_t device_step_bytes(model *m);
 
-size_t kv_page_bytes(const struct model_config *c, enum compute_mode compute);
+size_t kv_page_bytes(const struct model_config *c, const struct model_opts *o);
 struct kv_view kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer);
 
 #endif

@@ -29,6 +29,10 @@ def test_show(starter):
     facts = json.loads(sampan("show", "--json", starter, "--context", "8192").stdout)
     assert facts["parameters"] == 630167424 and facts["memory"]["context"] == 8192
     assert facts["memory"]["total"] > facts["memory"]["weights"]
+    pages = {kv: json.loads(sampan("show", "--json", starter, "--kv-type", kv).stdout)["memory"]["kv_page"]
+             for kv in ("auto", "f16", "bf16", "f32")}
+    page = 24 * 2 * 64 * 2 * 64 * 2  # layers, KV heads, head_dim, K and V, positions, bytes
+    assert pages == {"auto": page, "f16": page, "bf16": page, "f32": 2 * page}
 
 
 def test_run_answers_in_chinese(starter):
@@ -71,6 +75,9 @@ def test_eval_and_bench(starter):
     kl = json.loads(sampan("eval", "kl", "--model", starter, "--file", text, "--context", "128", "--max-tokens", "128",
                            "--json").stdout)
     assert kl["mean"] <= 0.002 and kl["top1"] > 0.9
+    means = [json.loads(sampan("eval", "kl", "--model", starter, "--file", text, "--context", "64", "--max-tokens", "64",
+                               "--compute", "f32", "--kv-type", kv, "--json").stdout)["mean"] for kv in ("f32", "f16", "bf16")]
+    assert abs(means[0]) < 1e-9 < means[1] < means[2] < 0.002
     lines = sampan("bench", "model", "--model", starter, "--prompt", "64", "--gen", "8", "--threads", "2", "--reps", "1",
                    "--json").stdout.splitlines()
     tests = [json.loads(line) for line in lines]

@@ -157,12 +157,17 @@ static void avx2_attention(const struct attention_args *a)
     attention_run(a, &avx2_attention_parts);
 }
 
+static void avx2_attention_span(const struct attention_args *a, int64_t span)
+{
+    attention_run_span(a, span, &avx2_attention_parts);
+}
+
 /* All but the name and the product of quantized weights. */
 #define AVX2_OPS                                                                                   \
     .act_quantize = avx2_act_quantize, .matmul_f32 = avx2_matmul_f32, .rmsnorm = avx2_rmsnorm,     \
     .rope = avx2_rope, .silu_mul = avx2_silu_mul, .gelu_mul = avx2_gelu_mul, .add = avx2_add,      \
-    .kv_write = avx2_kv_write, .attention = avx2_attention, .log_sum_exp = avx2_log_sum_exp,       \
-    .weights = avx2_weights
+    .kv_write = avx2_kv_write, .attention = avx2_attention, .attention_span = avx2_attention_span, \
+    .attention_join = attention_join, .log_sum_exp = avx2_log_sum_exp, .weights = avx2_weights
 
 const struct kernel_ops kernel_ops_avx2 = {AVX2_OPS, .name = "avx2", .matmul = avx2_matmul};
 const struct kernel_ops kernel_ops_avxvnni_vex = {AVX2_OPS, .name = "avxvnni",

@@ -9,8 +9,12 @@
 
 X86_INLINE __m256 load8(const uint8_t *base, size_t i, enum kv_type type)
 {
-    return type == KV_F16 ? _mm256_cvtph_ps(_mm_loadu_si128((const void *)(base + 2 * i)))
-                          : _mm256_loadu_ps((const void *)(base + 4 * i));
+    if (type == KV_F32)
+        return _mm256_loadu_ps((const void *)(base + 4 * i));
+    __m128i half = _mm_loadu_si128((const void *)(base + 2 * i));
+    if (type == KV_F16)
+        return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* Keys [first, first + 32) of n vectors. */
@@ -30,7 +34,9 @@ X86_INLINE void scores_half(const struct attention_block *b, const float *const 
             x[j] = _mm256_broadcast_ss(&q[j][d]);
 #pragma GCC unroll 8
         for (int c = 0; c < 4; c++) {
-            __m256 k = load8(b->keys, (size_t)(d * KV_PAGE + first + 8 * c), type);
+            size_t at = (size_t)(d * KV_PAGE + first + 8 * c);
+            x86_fetch_ahead(b, at, 8 * c, type);
+            __m256 k = load8(b->keys, at, type);
 #pragma GCC unroll 8
             for (int j = 0; j < n; j++)
                 acc[j][c] = _mm256_fmadd_ps(x[j], k, acc[j][c]);
@@ -64,6 +70,8 @@ static void scores(const struct attention_block *b, const float *const *q, int n
 {
     if (b->type == KV_F16)
         scores_typed(b, q, n, KV_F16, scale, s);
+    else if (b->type == KV_BF16)
+        scores_typed(b, q, n, KV_BF16, scale, s);
     else
         scores_typed(b, q, n, KV_F32, scale, s);
 }
@@ -74,22 +82,34 @@ X86_INLINE __m256 lanes_between(int lo, int hi, int c)
     return _mm256_castsi256_ps(_mm256_andnot_si256(avx2_first(lo - 8 * c), avx2_first(hi - 8 * c)));
 }
 
-static float softmax(float *s, int lo, int hi, float *max, float *sum)
+/* `whole`: [lo, hi) is all of the block, known when this is compiled. A maximum that stays fades nothing: most do. */
+X86_INLINE float softmax_of(float *s, int lo, int hi, bool whole, float *max, float *sum)
 {
     __m256 v[8], top = _mm256_set1_ps(*max);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; c++) {
         v[c] = _mm256_loadu_ps(s + 8 * c);
-        top = _mm256_blendv_ps(top, _mm256_max_ps(top, v[c]), lanes_between(lo, hi, c));
+        __m256 greater = _mm256_max_ps(top, v[c]);
+        top = whole ? greater : _mm256_blendv_ps(top, greater, lanes_between(lo, hi, c));
     }
-    float new_max = avx2_max8(top), fade = exp_f32(*max - new_max);
+    float new_max = avx2_max8(top), fade = *max == new_max ? 1.0f : exp_f32(*max - new_max);
     const __m256 shift = _mm256_set1_ps(new_max);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; c++) {
-        v[c] = _mm256_and_ps(avx2_exp(_mm256_sub_ps(v[c], shift)), lanes_between(lo, hi, c));
+        v[c] = avx2_exp(_mm256_sub_ps(v[c], shift));
+        if (!whole)
+            v[c] = _mm256_and_ps(v[c], lanes_between(lo, hi, c));
         _mm256_storeu_ps(s + 8 * c, v[c]);
     }
     *max = new_max;
     *sum = fmaf(*sum, fade, avx2_sum64(v));
     return fade;
+}
+
+static float softmax(float *s, int lo, int hi, float *max, float *sum)
+{
+    return lo == 0 && hi == KV_PAGE ? softmax_of(s, 0, KV_PAGE, true, max, sum)
+                                    : softmax_of(s, lo, hi, false, max, sum);
 }
 
 /* Part of a values() call: some vectors, some dimensions from d on, keys [lo, hi). */
@@ -119,7 +139,9 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
             x[j] = _mm256_broadcast_ss(a->p + KV_PAGE * j + i);
 #pragma GCC unroll 8
         for (int c = 0; c < width; c++) {
-            __m256 v = load8(a->b->values, (size_t)i * hd + (size_t)(a->d + 8 * c), type);
+            size_t at = (size_t)i * hd + (size_t)(a->d + 8 * c);
+            x86_fetch_ahead(a->b, hd * KV_PAGE + at, 8 * c, type);
+            __m256 v = load8(a->b->values, at, type);
 #pragma GCC unroll 8
             for (int j = 0; j < n; j++)
                 acc[j][c] = _mm256_fmadd_ps(x[j], v, acc[j][c]);
@@ -178,6 +200,8 @@ static void values(const struct attention_block *b, const float *p, const float 
     struct values_part a = {b, p, fade, lo, hi, 0, acc};
     if (b->type == KV_F16)
         values_typed(&a, n, KV_F16);
+    else if (b->type == KV_BF16)
+        values_typed(&a, n, KV_BF16);
     else
         values_typed(&a, n, KV_F32);
 }

@@ -13,8 +13,12 @@
 
 X86_INLINE __m512 load16(const uint8_t *base, size_t i, enum kv_type type)
 {
-    return type == KV_F16 ? _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(base + 2 * i)))
-                          : _mm512_loadu_ps((const void *)(base + 4 * i));
+    if (type == KV_F32)
+        return _mm512_loadu_ps((const void *)(base + 4 * i));
+    __m256i half = _mm256_loadu_si256((const void *)(base + 2 * i));
+    if (type == KV_F16)
+        return _mm512_cvtph_ps(half);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
 X86_INLINE void scores_of(const struct attention_block *b, const float *const *q, int n,
@@ -31,8 +35,11 @@ X86_INLINE void scores_of(const struct attention_block *b, const float *const *q
         __m512 k[4];
 
 #pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            k[c] = load16(b->keys, (size_t)d * KV_PAGE + 16 * (size_t)c, type);
+        for (int c = 0; c < 4; c++) {
+            size_t at = (size_t)(d * KV_PAGE + 16 * c);
+            x86_fetch_ahead(b, at, 16 * c, type);
+            k[c] = load16(b->keys, at, type);
+        }
 
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
@@ -73,6 +80,8 @@ static void scores(const struct attention_block *b, const float *const *q, int n
 {
     if (b->type == KV_F16)
         scores_typed(b, q, n, KV_F16, scale, s);
+    else if (b->type == KV_BF16)
+        scores_typed(b, q, n, KV_BF16, scale, s);
     else
         scores_typed(b, q, n, KV_F32, scale, s);
 }
@@ -125,8 +134,11 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
         __m512 v[4];
 
 #pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            v[c] = load16(a->b->values, (size_t)i * hd + (size_t)a->d + 16 * (size_t)c, type);
+        for (int c = 0; c < width; c++) {
+            size_t at = (size_t)i * hd + (size_t)(a->d + 16 * c);
+            x86_fetch_ahead(a->b, hd * KV_PAGE + at, 16 * c, type);
+            v[c] = load16(a->b->values, at, type);
+        }
 
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
@@ -195,6 +207,8 @@ static void values(const struct attention_block *b, const float *p, const float 
     struct values_part a = {b, p, fade, lo, hi, 0, acc};
     if (b->type == KV_F16)
         values_typed(&a, n, KV_F16);
+    else if (b->type == KV_BF16)
+        values_typed(&a, n, KV_BF16);
     else
         values_typed(&a, n, KV_F32);
 }

@@ -150,11 +150,6 @@ static void ref_add(float *x, const float *y, int64_t n)
         x[i] += y[i];
 }
 
-static size_t element_size(const struct kv_layer *kv)
-{
-    return kv->type == KV_F16 ? 2 : 4;
-}
-
 static uint8_t *kv_block(const struct kv_layer *kv, int32_t page, int head)
 {
     return kv->base + (size_t)page * kv->page_stride + (size_t)head * kv->head_stride;
@@ -162,24 +157,24 @@ static uint8_t *kv_block(const struct kv_layer *kv, int32_t page, int head)
 
 static void store_value(const struct kv_layer *kv, uint8_t *block, size_t i, float v)
 {
-    if (kv->type == KV_F16) {
-        uint16_t h = f32_to_f16(v);
-        memcpy(block + 2 * i, &h, sizeof h);
-    } else {
+    if (kv->type == KV_F32) {
         memcpy(block + 4 * i, &v, sizeof v);
+        return;
     }
+    uint16_t h = kv->type == KV_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+    memcpy(block + 2 * i, &h, sizeof h);
 }
 
 static float load_value(const struct kv_layer *kv, const uint8_t *block, size_t i)
 {
-    if (kv->type == KV_F16) {
-        uint16_t h;
-        memcpy(&h, block + 2 * i, sizeof h);
-        return f16_to_f32(h);
-    }
+    uint16_t h;
     float v;
-    memcpy(&v, block + 4 * i, sizeof v);
-    return v;
+    if (kv->type == KV_F32) {
+        memcpy(&v, block + 4 * i, sizeof v);
+        return v;
+    }
+    memcpy(&h, block + 2 * i, sizeof h);
+    return kv->type == KV_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
 static void ref_kv_write(const struct kv_layer *kv, int32_t page, int slot, const float *k,
@@ -188,7 +183,7 @@ static void ref_kv_write(const struct kv_layer *kv, int32_t page, int slot, cons
     size_t hd = (size_t)kv->head_dim;
     for (int h = 0; h < kv->kv_heads; h++, k += hd, v += hd) {
         uint8_t *keys = kv_block(kv, page, h);
-        uint8_t *values = keys + hd * KV_PAGE * element_size(kv);
+        uint8_t *values = keys + hd * KV_PAGE * kv_value_bytes(kv->type);
         for (size_t d = 0; d < hd; d++) {
             store_value(kv, keys, d * KV_PAGE + (size_t)slot, k[d]);
             store_value(kv, values, (size_t)slot * hd + d, v[d]);
@@ -210,7 +205,7 @@ static void attend_block(const struct attention_args *a, const float *q, int64_t
     const struct kv_layer *kv = a->kv;
     size_t hd = (size_t)kv->head_dim;
     const uint8_t *keys = kv_block(kv, a->pages[block], a->kv_head);
-    const uint8_t *values = keys + hd * KV_PAGE * element_size(kv);
+    const uint8_t *values = keys + hd * KV_PAGE * kv_value_bytes(kv->type);
     float p[KV_PAGE] = {0}, max = s->max;
     for (int i = lo; i < hi; i++) {
         float score = 0;
@@ -232,26 +227,96 @@ static void attend_block(const struct attention_args *a, const float *q, int64_t
     s->sum = fmaf(s->sum, fade, sum_lanes(p));
 }
 
-static void ref_attention(const struct attention_args *a)
+/* The keys that a row sees. */
+struct key_range {
+    int64_t first, last;
+};
+
+static struct key_range keys_of(const struct attention_args *a, int64_t row)
+{
+    int64_t pos = a->pos[row];
+    return (struct key_range){a->window > 0 && pos >= a->window ? pos - a->window + 1 : 0, pos};
+}
+
+/* Those of `keys` that lie in one span, from nothing on. q, acc: [head_dim] */
+static struct softmax_state attend_span(const struct attention_args *a, const float *q,
+                                        struct key_range keys, int64_t span, float *acc)
+{
+    struct softmax_state s = {-INFINITY, 0, acc};
+    memset(acc, 0, (size_t)a->kv->head_dim * sizeof *acc);
+    for (int64_t b = span * (KV_SPAN / KV_PAGE); b < (span + 1) * (KV_SPAN / KV_PAGE); b++) {
+        int64_t lo = keys.first - b * KV_PAGE, hi = keys.last + 1 - b * KV_PAGE;
+        if (lo < KV_PAGE && hi > 0)
+            attend_block(a, q, b, lo > 0 ? (int)lo : 0, hi < KV_PAGE ? (int)hi : KV_PAGE, &s);
+    }
+    return s;
+}
+
+static void join_span(struct softmax_state *s, const struct softmax_state *part, int hd)
+{
+    float top = part->max > s->max ? part->max : s->max;
+    float f = exp_f32(s->max - top), g = exp_f32(part->max - top);
+    for (int d = 0; d < hd; d++)
+        s->acc[d] = s->acc[d] * f + part->acc[d] * g;
+    s->sum = s->sum * f + part->sum * g;
+    s->max = top;
+}
+
+/* The part that parts hold of a span for vector v = row * group + query head. */
+static struct softmax_state part_of(const struct attention_args *a, int64_t span, int64_t v)
+{
+    int64_t n = a->rows * a->group, hd = a->kv->head_dim;
+    float *acc = a->parts + (span - a->first_span) * n * (hd + 2);
+    return (struct softmax_state){acc[n * hd + v], acc[n * hd + n + v], acc + v * hd};
+}
+
+static void ref_attention_span(const struct attention_args *a, int64_t span)
+{
+    int64_t n = a->rows * a->group, hd = a->kv->head_dim;
+    float *acc = a->parts + (span - a->first_span) * n * (hd + 2);
+    for (int64_t v = 0; v < n; v++) {
+        int64_t r = v / a->group;
+        const float *q = a->q + r * a->ldq + v % a->group * hd;
+        struct softmax_state s = attend_span(a, q, keys_of(a, r), span, acc + v * hd);
+        acc[n * hd + v] = s.max;
+        acc[n * hd + n + v] = s.sum;
+    }
+}
+
+/* With parts: the spans are done and lie there. */
+static void attend_vector(const struct attention_args *a, int64_t v, bool parts)
 {
     int hd = a->kv->head_dim;
-    for (int64_t r = 0; r < a->rows; r++) {
-        int64_t pos = a->pos[r];
-        int64_t first = a->window > 0 && pos >= a->window ? pos - a->window + 1 : 0;
-        for (int j = 0; j < a->group; j++) {
-            struct softmax_state s = {-INFINITY, 0, a->scratch};
-            memset(s.acc, 0, (size_t)hd * sizeof(float));
-            for (int64_t b = first / KV_PAGE; b <= pos / KV_PAGE; b++) {
-                int64_t lo = first - b * KV_PAGE, hi = pos + 1 - b * KV_PAGE;
-                attend_block(a, a->q + r * a->ldq + (int64_t)j * hd, b, lo > 0 ? (int)lo : 0,
-                             hi < KV_PAGE ? (int)hi : KV_PAGE, &s);
-            }
-            float *out = a->out + r * a->ldo + (int64_t)j * hd;
-            float inverse = 1.0f / s.sum;
-            for (int d = 0; d < hd; d++)
-                out[d] = s.acc[d] * inverse;
+    int64_t r = v / a->group, j = v % a->group;
+    const float *q = a->q + r * a->ldq + j * hd;
+    struct key_range keys = keys_of(a, r);
+    struct softmax_state all = {0, 0, a->scratch};
+    for (int64_t span = keys.first / KV_SPAN; span <= keys.last / KV_SPAN; span++) {
+        struct softmax_state s =
+            parts ? part_of(a, span, v) : attend_span(a, q, keys, span, a->scratch + hd);
+        if (span > keys.first / KV_SPAN) {
+            join_span(&all, &s, hd);
+            continue;
         }
+        memcpy(all.acc, s.acc, (size_t)hd * sizeof *all.acc);
+        all.max = s.max;
+        all.sum = s.sum;
     }
+    float *out = a->out + r * a->ldo + j * hd, inverse = 1.0f / all.sum;
+    for (int d = 0; d < hd; d++)
+        out[d] = all.acc[d] * inverse;
+}
+
+static void ref_attention(const struct attention_args *a)
+{
+    for (int64_t v = 0; v < a->rows * a->group; v++)
+        attend_vector(a, v, false);
+}
+
+static void ref_attention_join(const struct attention_args *a)
+{
+    for (int64_t v = 0; v < a->rows * a->group; v++)
+        attend_vector(a, v, true);
 }
 
 static float ref_log_sum_exp(const float *x, int64_t n)
@@ -282,6 +347,8 @@ const struct kernel_ops kernel_ops_ref = {
     .add = ref_add,
     .kv_write = ref_kv_write,
     .attention = ref_attention,
+    .attention_span = ref_attention_span,
+    .attention_join = ref_attention_join,
     .log_sum_exp = ref_log_sum_exp,
     .weights = ref_weights,
 };

@@ -19,7 +19,12 @@ X86_INLINE float x86_load(const uint8_t *base, size_t i, enum kv_type type)
         return f;
     }
     memcpy(&h, base + 2 * i, sizeof h);
-    return _cvtsh_ss(h);
+    return type == KV_F16 ? _cvtsh_ss(h) : bf16_to_f32(h);
+}
+
+X86_INLINE uint16_t x86_half(float v, enum kv_type type)
+{
+    return type == KV_F16 ? (uint16_t)_cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT) : f32_to_bf16(v);
 }
 
 /* kernel_ops.kv_write with F16C. */
@@ -37,8 +42,8 @@ X86_INLINE void x86_kv_write(const struct kv_layer *kv, int32_t page, int slot, 
         } else {
             uint16_t *keys = (uint16_t *)(void *)base, *values = keys + hd * KV_PAGE;
             for (size_t d = 0; d < hd; d++) {
-                keys[d * KV_PAGE + at] = _cvtss_sh(k[d], _MM_FROUND_TO_NEAREST_INT);
-                values[at * hd + d] = _cvtss_sh(v[d], _MM_FROUND_TO_NEAREST_INT);
+                keys[d * KV_PAGE + at] = x86_half(k[d], kv->type);
+                values[at * hd + d] = x86_half(v[d], kv->type);
             }
         }
     }

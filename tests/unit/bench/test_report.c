@@ -16,6 +16,7 @@ static struct bench_result result(const char *name, struct bench_test t, double 
                              .threads = 2,
                              .isa = "avx2",
                              .compute = "fast",
+                             .kv_type = "bf16",
                              .weight_bytes = 400000000,
                              .reps = 2,
                              .tokens_per_second = speed,
@@ -63,9 +64,9 @@ static void lines(void **state)
     assert_non_null(strstr(b.data, "125% of 30.0 GB/s (limit wrong)"));
     buf_clear(&b);
     bench_print(BENCH_CSV, 0, &results[0], &b);
-    assert_string_equal(b.data,
-                        "\"a<b>\"\"&.gguf\",pp512,512,0,0,1,2,avx2,fast,400000000,2,361.25,2.5,"
-                        "361.25,,200,30,400,operations,0.5\n");
+    assert_string_equal(
+        b.data, "\"a<b>\"\"&.gguf\",pp512,512,0,0,1,2,avx2,fast,bf16,400000000,2,361.25,2.5,"
+                "361.25,,200,30,400,operations,0.5\n");
     buf_free(&b);
 }
 

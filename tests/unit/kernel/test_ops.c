@@ -275,6 +275,11 @@ static void test_weights(void **state)
     }
 }
 
+static uint16_t f32_to_half(float x, int type)
+{
+    return type == KV_F16 ? f32_to_f16(x) : f32_to_bf16(x);
+}
+
 static void test_kv_write(void **state)
 {
     (void)state;
@@ -284,7 +289,7 @@ static void test_kv_write(void **state)
     const int dims[] = {8, 64, 80, 96, 128};
     for (size_t d = 0; d < SP_COUNT(dims); d++) {
         for (int type = KV_F16; type <= KV_F32; type++) {
-            size_t head = (size_t)dims[d] * KV_PAGE * 2 * (type == KV_F16 ? 2 : 4);
+            size_t head = (size_t)dims[d] * KV_PAGE * 2 * kv_value_bytes((enum kv_type)type);
             struct kv_layer kv = {NULL, 3 * head, head, (enum kv_type)type, 3, dims[d]};
             float key[3 * 128], value[3 * 128];
             uint8_t *pool[3];
@@ -292,6 +297,8 @@ static void test_kv_write(void **state)
             random_floats(&seed, value, 3 * 128);
             key[1] = 1e-6f; /* subnormal and infinite in f16 */
             value[2] = 7e4f;
+            key[3] = 1.0f + 0x1p-8f; /* between two of bf16: to even */
+            key[4] = 1.0f + 0x3p-8f;
             for (int t = 0; t < n_tables; t++) {
                 pool[t] = sp_calloc(2, 3 * head);
                 assert_non_null(pool[t]);
@@ -300,6 +307,12 @@ static void test_kv_write(void **state)
                 k[t]->kv_write(&kv, 1, 0, value, key);
                 k[t]->kv_write(&kv, 0, 17, value, key);
                 assert_memory_equal(pool[t], pool[0], 6 * head);
+            }
+            const uint16_t *halves = (const uint16_t *)(const void *)(pool[0] + 3 * head);
+            if (type != KV_F32) {
+                assert_int_equal(halves[3 * KV_PAGE + 63], type == KV_F16 ? 0x3c04 : 0x3f80);
+                assert_int_equal(halves[4 * KV_PAGE + 63], type == KV_F16 ? 0x3c0c : 0x3f82);
+                assert_int_equal(halves[KV_PAGE * dims[d] + 2], f32_to_half(key[2], type));
             }
             for (int h = 0; h < 3 && type == KV_F32; h++) {
                 const float *block =

@@ -278,12 +278,24 @@ static void test_plan_is_what_is_taken(void **state)
     struct fixture *f = *state;
     struct model_opts o = opts_for(f);
     sp_error err = {0};
-    for (int f32 = 0; f32 < 2; f32++) {
+    static const struct {
+        enum compute_mode compute;
+        bool given;
+        enum kv_type asked, type;
+        size_t bytes;
+    } cases[] = {{COMPUTE_FAST, false, KV_F32, KV_F16, 2},
+                 {COMPUTE_F32, false, KV_F16, KV_F32, 4},
+                 {COMPUTE_FAST, true, KV_BF16, KV_BF16, 2},
+                 {COMPUTE_FAST, true, KV_F32, KV_F32, 4},
+                 {COMPUTE_F32, true, KV_F16, KV_F16, 2}};
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
         struct model_memory mem;
         checkpoint *c = NULL;
         model *m = NULL;
         kv_pool *kv = NULL;
-        o.compute = f32 ? COMPUTE_F32 : COMPUTE_FAST;
+        o.compute = cases[i].compute;
+        o.kv_given = cases[i].given;
+        o.kv_type = cases[i].asked;
         expect_ok(checkpoint_open(MODELS "/qwen2-gguf/model.gguf", &c, &err), &err);
         expect_ok(model_memory_plan(c, &o, &mem, &err), &err);
         expect_ok(model_load(c, &o, &m, &err), &err);
@@ -291,7 +303,8 @@ static void test_plan_is_what_is_taken(void **state)
         assert_int_equal(mem.weights, m->weight_bytes);
         assert_int_equal(mem.kv_page * 3, kv->bytes);
         /* 2 layers, 2 KV heads of 16, K and V of 64 positions */
-        assert_int_equal(mem.kv_page, 2 * 2 * 16 * 2 * 64 * (f32 ? 4 : 2));
+        assert_int_equal(mem.kv_page, 2 * 2 * 16 * 2 * 64 * cases[i].bytes);
+        assert_int_equal(kv_pool_type(kv), cases[i].type);
         assert_true(mem.scratch >= 32 * 200 * sizeof(float) + 64 * 16 * sizeof(float));
         assert_int_equal(model_compute(m), o.compute);
         assert_string_equal(model_isa(m), model_ops(m)->name);
