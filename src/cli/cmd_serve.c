@@ -60,12 +60,13 @@ static int open_served(const options *o, const char *name, bool first, struct se
         add_name(s, aliases[i]);
     struct engine_info info;
     engine_get_info(s->engine, &info);
-    log_info("serve",
-             "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB of "
-             "%s",
-             s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
-             info.pinned ? " (pinned)" : "", (double)info.weight_bytes / 1e6,
-             (double)info.kv_bytes / 1e6, info.kv_type);
+    log_info(
+        "serve",
+        "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB of "
+        "%s",
+        s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
+        info.pinned ? " (pinned)" : "", (double)info.weight_bytes / 1e6,
+        (double)info.kv_bytes / 1e6, info.kv_type);
     return 0;
 }
 

@@ -163,7 +163,7 @@ struct cpu_backend_opts {
     pool *pool;
     enum compute_mode compute;
     int64_t max_rows, max_context; /* of a step, of a sequence */
-    const struct packed *widest; /* the matrix with most columns */
+    const struct packed *widest;   /* the matrix with most columns */
 };
 int cpu_backend_new(const struct cpu_backend_opts *o, backend **out, sp_error *err);
 /* Memory that it takes for itself (ops not looked at). */
