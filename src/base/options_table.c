@@ -25,6 +25,10 @@ static const struct option_spec table[] = {
      "requests waiting; more are refused"},
     {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
+    {"packed-cache", OPT_STRING, "on", NULL, NO_RANGE,
+     VERB_MODEL | VERB_LIST | VERB_SHOW | VERB_RM | VERB_STORE, "on|off|DIR",
+     "keep a model's packed weights on disk for the next start: in the store or the user's cache, or "
+     "in a folder of yours"},
     {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
      "read control tokens in messages as such"},
 

@@ -13,7 +13,8 @@ struct engine_opts engine_opts_default(void)
                                 .max_context = 4096,
                                 .max_seqs = 16,
                                 .max_queue = 256,
-                                .step_rows = 256};
+                                .step_rows = 256,
+                                .packed = model_opts_default().packed};
 }
 
 /* ---- memory ---- */
@@ -120,12 +121,14 @@ static int open_model(engine *e, sp_error *err)
     mo.pool = e->pool;
     mo.progress = e->opts.progress;
     mo.progress_arg = e->opts.progress_arg;
+    mo.packed = e->opts.packed;
     if (code == 0)
         code = model_memory_plan(e->ckpt, &mo, &mem, err);
     if (code == 0)
         code = plan_memory(e, &mem, &pages, err);
     if (code == 0)
         code = model_load(e->ckpt, &mo, &e->model, err);
+    e->opts.packed = (struct packed_opts){{NULL, NULL}, 0}; /* the caller's paths */
     if (code == 0)
         code = kv_pool_new(e->model, pages, &e->kv, err);
     if (code == 0 && pages_init(&e->pages, pages) < 0)
