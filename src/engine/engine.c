@@ -145,6 +145,33 @@ static int open_model(engine *e, sp_error *err)
     return code;
 }
 
+/* The tokenizer and the template, in a thread beside the loading of weights. */
+struct text_task {
+    engine *e;
+    sp_error err;
+    int code;
+};
+
+static void *text_main(void *arg)
+{
+    struct text_task *t = arg;
+    t->code = open_text(t->e, &t->err);
+    return NULL;
+}
+
+static int open_both(engine *e, sp_error *err)
+{
+    struct text_task text = {.e = e};
+    pthread_t thread;
+    bool beside = pthread_create(&thread, NULL, text_main, &text) == 0;
+    if (!beside)
+        (void)text_main(&text);
+    int code = beside || text.code == 0 ? open_model(e, err) : 0;
+    if (beside)
+        pthread_join(thread, NULL);
+    return text.code < 0 ? sp_fail(err, text.code, "%s", text.err.message) : code;
+}
+
 static int make_buffers(engine *e, sp_error *err)
 {
     size_t rows = (size_t)e->opts.step_rows, vocab = (size_t)e->vocab;
@@ -197,10 +224,8 @@ int engine_open(const char *path, const struct engine_opts *opts, engine **out, 
         e->vocab = c->vocab;
         e->context = opts->max_context == 0 || opts->max_context > c->context ? c->context
                                                                               : opts->max_context;
-        code = open_text(e, err);
+        code = open_both(e, err);
     }
-    if (code == 0)
-        code = open_model(e, err);
     if (code == 0)
         code = make_buffers(e, err);
     if (code == 0)
