@@ -69,7 +69,9 @@ int file_map_open(const char *path, file_map *out, sp_error *err)
         if (p == MAP_FAILED)
             rc = file_fail(err, "can't map", path);
         else
-            *out = (file_map){.data = p, .size = (size_t)st.st_size};
+            *out = (file_map){.data = p,
+                              .size = (size_t)st.st_size,
+                              .id = {st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_uid}};
     }
     (void)close(fd);
     return rc;
@@ -195,6 +197,14 @@ static void sync_folder(const char *path)
     sp_free(dir);
 }
 
+int file_publish(int fd, const char *name, const char *path, sp_error *err)
+{
+    if (fsync(fd) != 0 || rename(name, path) != 0)
+        return file_fail(err, "can't write", path);
+    sync_folder(path);
+    return 0;
+}
+
 int file_write_atomic(const char *path, const void *data, size_t size, sp_error *err)
 {
     int rc = 0;
@@ -205,16 +215,14 @@ int file_write_atomic(const char *path, const void *data, size_t size, sp_error 
         sp_free(name);
         return rc;
     }
-    if (write_all(fd, data, size) != 0 || fsync(fd) != 0)
+    if (write_all(fd, data, size) != 0)
         rc = file_fail(err, "can't write", path);
+    else
+        rc = file_publish(fd, name, path, err);
     if (close(fd) != 0 && !rc)
-        rc = file_fail(err, "can't write", path);
-    if (!rc && rename(name, path) != 0)
         rc = file_fail(err, "can't write", path);
     if (rc)
         (void)unlink(name);
-    else
-        sync_folder(path);
     sp_free(name);
     return rc;
 }

@@ -7,10 +7,18 @@
 #include <stdint.h>
 #include "base/error.h"
 
+/* What tells a file from another one, and from itself before a change. */
+struct file_identity {
+    uint64_t inode;
+    int64_t changed_s, changed_ns; /* mtime */
+    uint32_t owner;                /* user id; not part of the identity, but who could change it */
+};
+
 typedef struct file_map {
     const uint8_t *data;
     size_t size;   /* bytes; an empty file has data != NULL and size 0 */
     bool borrowed; /* the bytes are someone else's memory: closing and dropping leave them alone */
+    struct file_identity id; /* of the file that is mapped; zeros when borrowed */
 } file_map;
 
 /* Maps a regular file read-only. The mapping outlives the descriptor. */
@@ -23,6 +31,9 @@ void file_map_drop(const file_map *m, size_t offset, size_t n);
 int file_read(const char *path, size_t max, char **data, size_t *size, sp_error *err);
 /* Writes to a temporary name beside path, syncs, renames: readers see the old or the new file. */
 int file_write_atomic(const char *path, const void *data, size_t size, sp_error *err);
+/* The last steps of such a write: what fd wrote to `name` is synced and takes the name `path` in the same folder,
+ * to stay through a power cut. fd stays open. */
+int file_publish(int fd, const char *name, const char *path, sp_error *err);
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);

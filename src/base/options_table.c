@@ -31,6 +31,10 @@ static const struct option_spec table[] = {
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
     {"kv-type", OPT_CHOICE, "auto", "auto|f16|bf16|f32", NO_RANGE, VERB_MODEL | VERB_SHOW, NULL,
      "how keys and values are kept; auto is f16, and f32 with --compute f32"},
+    {"packed-cache", OPT_STRING, "on", NULL, NO_RANGE,
+     VERB_MODEL | VERB_LIST | VERB_SHOW | VERB_RM | VERB_STORE, "on|off|DIR",
+     "keep a model's packed weights on disk for the next start: in the store or the user's cache, or "
+     "in a folder of yours"},
     {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
      "read control tokens in messages as such"},
 

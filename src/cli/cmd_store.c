@@ -5,16 +5,18 @@
 #include <unistd.h>
 #include "base/machine.h"
 #include "cli/cli_int.h"
+#include "model/packed_file.h"
 
 static void list_json(const struct stored_model *m, size_t n)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(
-            all, json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:s?,s:s?,s:I}", "name", m[i].name, "path",
-                           m[i].path, "bytes", (json_int_t)m[i].bytes, "source", m[i].source,
-                           "commit", m[i].commit, "sha256", m[i].sha256, "license", m[i].license,
-                           "pulled", (json_int_t)m[i].pulled));
+            all, json_pack("{s:s,s:s,s:I,s:I,s:s?,s:s?,s:s?,s:s?,s:I}", "name", m[i].name, "path",
+                           m[i].path, "bytes", (json_int_t)m[i].bytes, "packed_bytes",
+                           (json_int_t)m[i].packed_bytes, "source", m[i].source, "commit",
+                           m[i].commit, "sha256", m[i].sha256, "license", m[i].license, "pulled",
+                           (json_int_t)m[i].pulled));
     json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(all);
@@ -33,15 +35,18 @@ int cmd_list(const options *o, sp_error *err)
     } else if (code == 0 && n == 0) {
         printf("No model is in %s yet. `sampan pull` shows what there is.\n", hub_store(h));
     } else if (code == 0) {
-        printf("%-28s %10s  %-16s %s\n", "NAME", "SIZE", "PULLED", "SOURCE");
+        printf("%-28s %10s %10s  %-16s %s\n", "NAME", "SIZE", "PACKED", "PULLED", "SOURCE");
         for (size_t i = 0; i < n; i++) {
-            char size[24], when[32] = "";
+            char size[24], packed[24] = "-", when[32] = "";
             time_t t = (time_t)m[i].pulled;
             struct tm tm;
             if (t && localtime_r(&t, &tm))
                 strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
             term_bytes(m[i].bytes, size);
-            printf("%-28s %10s  %-16s %s\n", m[i].name, size, when, m[i].source ? m[i].source : "");
+            if (m[i].packed_bytes)
+                term_bytes(m[i].packed_bytes, packed);
+            printf("%-28s %10s %10s  %-16s %s\n", m[i].name, size, packed, when,
+                   m[i].source ? m[i].source : "");
         }
     }
     stored_models_free(m, n);
@@ -73,6 +78,8 @@ struct facts {
     int64_t parameters, context;
     uint64_t tensor_bytes, need;
     struct model_memory memory;
+    uint64_t packed_bytes; /* on disk; 0: not kept */
+    const char *packed;    /* where; NULL: nowhere yet */
 };
 
 static void show_text(const char *path, const struct facts *f)
@@ -104,6 +111,11 @@ static void show_text(const char *path, const struct facts *f)
     printf("memory        %s at %lld tokens of context: %s weights, %s keys and values (one "
            "request); %s free now\n",
            need, (long long)f->context, weights, kv, free_bytes);
+    if (f->packed) {
+        char packed[24];
+        term_bytes(f->packed_bytes, packed);
+        printf("packed        %s in %s: the next start maps them\n", packed, f->packed);
+    }
 }
 
 static void show_json(const char *path, const struct facts *f)
@@ -111,7 +123,7 @@ static void show_json(const char *path, const struct facts *f)
     const struct model_config *c = f->config;
     json_t *j = json_pack(
         "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:s,s:s?,s:I,s:s,s:{s:I,s:I,s:I,s:I,"
-        "s:I}}",
+        "s:I},s:s?,s:I}",
         "name", c->name, "path", path, "architecture", c->arch->name, "parameters",
         (json_int_t)f->parameters, "layers", (json_int_t)c->layers, "hidden", (json_int_t)c->hidden,
         "heads", (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "head_dim",
@@ -120,7 +132,8 @@ static void show_json(const char *path, const struct facts *f)
         f->chat_template, "tensor_bytes", (json_int_t)f->tensor_bytes, "license", c->license,
         "memory", "context", (json_int_t)f->context, "total", (json_int_t)f->need, "weights",
         (json_int_t)f->memory.weights, "scratch", (json_int_t)f->memory.scratch, "kv_page",
-        (json_int_t)f->memory.kv_page);
+        (json_int_t)f->memory.kv_page, "packed", f->packed, "packed_bytes",
+        (json_int_t)f->packed_bytes);
     json_dumpf(j, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(j);
@@ -132,15 +145,19 @@ int cmd_show(const options *o, sp_error *err)
     hub *h = NULL;
     char *path = NULL;
     checkpoint *c = NULL;
+    struct packed_place place = {0};
     int code = one_argument(o, "show", &name, err);
     if (code == 0)
         code = cli_hub(o, &h, err);
     if (code == 0)
         code = hub_resolve(h, name, &path, err);
     if (code == 0)
+        code = hub_packed(h, path, &place, err);
+    if (code == 0)
         code = checkpoint_open(path, &c, err);
     if (code == 0) {
         struct facts f = {.config = checkpoint_config(c)};
+        f.packed_bytes = packed_place_bytes(&place, &f.packed);
         f.context = context_wanted(o, f.config);
         f.parameters = checkpoint_parameters(c);
         f.tensor_bytes = checkpoint_tensor_bytes(c);
@@ -158,6 +175,7 @@ int cmd_show(const options *o, sp_error *err)
             show_text(path, &f);
     }
     checkpoint_close(c);
+    packed_place_free(&place);
     sp_free(path);
     hub_close(h);
     return code;
@@ -199,7 +217,7 @@ int cmd_rm(const options *o, sp_error *err)
     return code;
 }
 
-/* ---- store export, import, verify ---- */
+/* ---- store export, import, verify, clear-cache ---- */
 
 static int store_export(const options *o, hub *h, const char *const *args, size_t n, sp_error *err)
 {
@@ -250,12 +268,42 @@ static int stop_asked(void *arg)
     return cli_interrupted;
 }
 
+/* A damaged packed form is removed: the next start makes it anew. */
+static int verify_packed(hub *h, const char *name, struct verify_view *v, sp_error *err)
+{
+    char *path = NULL;
+    struct packed_place place = {0};
+    uint64_t freed;
+    sp_error why;
+    int code = hub_resolve(h, name, &path, err);
+    if (code == 0)
+        code = hub_packed(h, path, &place, err);
+    for (size_t i = 0; code == 0 && i < SP_COUNT(place.paths); i++) {
+        if (!place.paths[i] || !file_exists(place.paths[i]))
+            continue;
+        int found = packed_file_check(place.paths[i], stop_asked, NULL, &why);
+        if (found == SP_EFORMAT || found == SP_ECHECKSUM) {
+            on_verified(v, "packed weights", "damaged: removed, the next start makes them anew");
+            code = packed_place_remove(&place, &freed, err);
+        } else if (found == 0) {
+            on_verified(v, "packed weights", "fine");
+        } else if (found != SP_ECANCELLED) {
+            code = sp_fail(err, found, "%s", why.message);
+        }
+    }
+    packed_place_free(&place);
+    sp_free(path);
+    return code;
+}
+
 static int verify_one(const options *o, hub *h, const char *name, size_t *bad, sp_error *err)
 {
     struct verify_view v = {!options_bool(o, "quiet"), name};
     struct verify_opts vo = {on_verified, stop_asked, &v};
     struct verify_result r;
     int code = hub_verify(h, name, &vo, &r, err);
+    if (code == 0)
+        code = verify_packed(h, name, &v, err);
     if (code == 0 && cli_interrupted)
         code = sp_fail(err, SP_ECANCELLED, "stopped");
     *bad += code == 0 ? r.bad : 0;
@@ -281,12 +329,38 @@ static int store_verify(const options *o, hub *h, const char *const *args, size_
     return code;
 }
 
+static int store_clear(const options *o, hub *h, const char *const *args, size_t n, sp_error *err)
+{
+    char *path = NULL, size[24];
+    struct packed_place place = {0};
+    uint64_t freed = 0;
+    size_t files = 0;
+    (void)o;
+    if (n > 1)
+        return sp_fail(err, SP_EUSAGE, "store clear-cache takes one model's name or path, or none");
+    int code =
+        n == 0 ? hub_packed_clear(h, &freed, &files, err) : hub_resolve(h, args[0], &path, err);
+    if (code == 0 && n == 1)
+        code = hub_packed(h, path, &place, err);
+    if (code == 0 && n == 1)
+        code = packed_place_remove(&place, &freed, err);
+    packed_place_free(&place);
+    sp_free(path);
+    term_bytes(freed, size);
+    if (code == 0)
+        printf("%s of packed weights removed.\n", size);
+    return code;
+}
+
 int cmd_store(const options *o, sp_error *err)
 {
     static const struct {
         const char *name;
         int (*run)(const options *o, hub *h, const char *const *args, size_t n, sp_error *err);
-    } actions[] = {{"export", store_export}, {"import", store_import}, {"verify", store_verify}};
+    } actions[] = {{"export", store_export},
+                   {"import", store_import},
+                   {"verify", store_verify},
+                   {"clear-cache", store_clear}};
     const char *const *args;
     size_t n = options_args(o, &args);
     hub *h = NULL;
@@ -302,5 +376,5 @@ int cmd_store(const options *o, sp_error *err)
             hub_close(h);
             return code;
         }
-    return sp_fail(err, SP_EUSAGE, "store: export, import or verify is expected");
+    return sp_fail(err, SP_EUSAGE, "store: export, import, verify or clear-cache is expected");
 }

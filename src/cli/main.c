@@ -30,7 +30,8 @@ static const struct verb verbs[] = {
      "  sampan show qwen2.5-coder-0.5b\n  sampan show --json ./model.gguf --context 8192\n"},
     {"rm", VERB_RM, cmd_rm, "MODEL", "delete a model from this machine",
      "  sampan rm qwen2.5-coder-0.5b --yes\n"},
-    {"store", VERB_STORE, cmd_store, "export NAME [FILE] | import FILE | verify [NAME]",
+    {"store", VERB_STORE, cmd_store,
+     "export NAME [FILE] | import FILE | verify [NAME] | clear-cache [NAME]",
      "move models between machines, check them",
      "  sampan store export qwen2.5-coder-0.5b /media/usb/qwen.tar\n"
      "  sampan store import /media/usb/qwen.tar --name qwen\n"

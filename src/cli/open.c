@@ -5,7 +5,15 @@
 
 int cli_hub(const options *o, hub **out, sp_error *err)
 {
-    return hub_open(options_str(o, "store"), out, err);
+    int code = hub_open(options_str(o, "store"), out, err);
+    if (code == 0 && options_has(o, "packed-cache")) {
+        code = hub_set_packed(*out, options_str(o, "packed-cache"), err);
+        if (code < 0) {
+            hub_close(*out);
+            *out = NULL;
+        }
+    }
+    return code;
 }
 
 enum compute_mode cli_compute(const options *o)
@@ -116,10 +124,15 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
 {
     char *path = NULL;
     hub *h = NULL;
+    struct packed_place place = {0};
     int code = cli_hub(o, &h, err);
     if (code == 0)
         code = hub_resolve(h, name, &path, err);
+    if (code == 0)
+        code = hub_packed(h, path, &place, err);
     if (code == 0) {
+        eo->packed.paths[0] = place.paths[0];
+        eo->packed.paths[1] = place.paths[1];
         if (options_has(o, "kv-memory"))
             eo->kv_bytes = options_bytes(o, "kv-memory");
         eo->pin = cli_pin(o);
@@ -131,7 +144,9 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
         code = engine_open(path, eo, out, err);
         cli_catch_interrupt(false);
         term_status(NULL);
+        eo->packed.paths[0] = eo->packed.paths[1] = NULL;
     }
+    packed_place_free(&place);
     sp_free(path);
     hub_close(h);
     return code;

@@ -13,7 +13,8 @@ struct engine_opts engine_opts_default(void)
                                 .max_context = 4096,
                                 .max_seqs = 16,
                                 .max_queue = 256,
-                                .step_rows = 256};
+                                .step_rows = 256,
+                                .packed = model_opts_default().packed};
 }
 
 /* ---- memory ---- */
@@ -126,12 +127,14 @@ static int open_model(engine *e, sp_error *err)
     mo.pool = e->pool;
     mo.progress = e->opts.progress;
     mo.progress_arg = e->opts.progress_arg;
+    mo.packed = e->opts.packed;
     if (code == 0)
         code = model_memory_plan(e->ckpt, &mo, &mem, err);
     if (code == 0)
         code = plan_memory(e, &mem, &pages, err);
     if (code == 0)
         code = model_load(e->ckpt, &mo, &e->model, err);
+    e->opts.packed = (struct packed_opts){{NULL, NULL}, 0}; /* the caller's paths */
     if (code == 0)
         code = kv_pool_new(e->model, pages, &e->kv, err);
     if (code == 0 && pages_init(&e->pages, pages) < 0)
@@ -148,6 +151,33 @@ static int open_model(engine *e, sp_error *err)
                                        .kv_pages = pages};
     }
     return code;
+}
+
+/* The tokenizer and the template, in a thread beside the loading of weights. */
+struct text_task {
+    engine *e;
+    sp_error err;
+    int code;
+};
+
+static void *text_main(void *arg)
+{
+    struct text_task *t = arg;
+    t->code = open_text(t->e, &t->err);
+    return NULL;
+}
+
+static int open_both(engine *e, sp_error *err)
+{
+    struct text_task text = {.e = e};
+    pthread_t thread;
+    bool beside = pthread_create(&thread, NULL, text_main, &text) == 0;
+    if (!beside)
+        (void)text_main(&text);
+    int code = beside || text.code == 0 ? open_model(e, err) : 0;
+    if (beside)
+        pthread_join(thread, NULL);
+    return text.code < 0 ? sp_fail(err, text.code, "%s", text.err.message) : code;
 }
 
 static int make_buffers(engine *e, sp_error *err)
@@ -200,10 +230,8 @@ int engine_open(const char *path, const struct engine_opts *opts, engine **out, 
         e->vocab = c->vocab;
         e->context = opts->max_context == 0 || opts->max_context > c->context ? c->context
                                                                               : opts->max_context;
-        code = open_text(e, err);
+        code = open_both(e, err);
     }
-    if (code == 0)
-        code = open_model(e, err);
     if (code == 0)
         code = make_buffers(e, err);
     if (code == 0)

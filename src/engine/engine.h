@@ -38,6 +38,7 @@ struct engine_opts {
     uint64_t kv_bytes;   /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
+    struct packed_opts packed; /* where packed weights are kept; default: nowhere */
 };
 struct engine_opts engine_opts_default(void);
 

@@ -3,6 +3,7 @@
  * The store is a folder ($SAMPAN_STORE, else $XDG_DATA_HOME/sampan, else ~/.local/share/sampan):
  *   models/<name>/<file>...         the model's files (a GGUF file, or a Hugging Face folder)
  *   models/<name>/sampan.json       source, sizes, sha256, time, licence
+ *   packed/<name>.packed            its weights as the kernels like them, made by the first start (packed.c)
  *   partial/<name>/...              unfinished downloads, resumed by the next pull
  * A model appears under models/ by one rename, when whole and checked. A lock file per name makes two
  * pulls of one model take turns. Functions may be called from any thread; they block. */
@@ -17,6 +18,23 @@ typedef struct hub hub;
 int hub_open(const char *store, hub **out, sp_error *err);
 void hub_close(hub *h);
 const char *hub_store(const hub *h);
+
+/* Where the packed weights of models are kept: "on" (the default: in the store those of its models, else in
+ * $XDG_CACHE_HOME/sampan/packed, or ~/.cache for it), "off", or a folder, with a '/' in it. SP_EUSAGE for other
+ * words. */
+int hub_set_packed(hub *h, const char *setting, sp_error *err);
+/* The places for a model, by its path, in the order in which they are looked at; NULL: none. */
+struct packed_place {
+    char *paths[2];
+};
+int hub_packed(const hub *h, const char *path, struct packed_place *out, sp_error *err);
+void packed_place_free(struct packed_place *p);
+/* Bytes on disk; *path, when not NULL, is the first of them that is there (or NULL), the place's. */
+uint64_t packed_place_bytes(const struct packed_place *p, const char **path);
+/* Removes them, unfinished ones, too; processes that use them go on. *freed: bytes. */
+int packed_place_remove(const struct packed_place *p, uint64_t *freed, sp_error *err);
+/* Removes all that are kept where h keeps them, those of models that are gone, too. */
+int hub_packed_clear(const hub *h, uint64_t *freed, size_t *n, sp_error *err);
 
 /* The catalogue: a table in catalogue_data.c. */
 struct catalogue_entry {
@@ -71,12 +89,13 @@ int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err);
 
 struct stored_model {
     char *name, *path, *source, *sha256, *license;
-    char *commit; /* the repository's, that was got; NULL: its source has none */
-    uint64_t bytes;
-    int64_t pulled; /* unix time */
+    char *commit;                 /* the repository's, that was got; NULL: its source has none */
+    uint64_t bytes, packed_bytes; /* of its files; of its packed weights on disk, 0: none yet */
+    int64_t pulled;               /* unix time */
 };
 int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err);
 void stored_models_free(struct stored_model *m, size_t n);
+/* With its packed weights. *freed: bytes. */
 int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err);
 
 /* Sums all files of a stored model again and compares. A damaged model is no error: look at `bad`. */

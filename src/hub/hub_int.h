@@ -9,6 +9,7 @@
 
 struct hub {
     char *store;
+    char *packed; /* NULL: "on" */
 };
 
 enum source_kind {

@@ -43,8 +43,10 @@ int hub_open(const char *store, hub **out, sp_error *err)
 
 void hub_close(hub *h)
 {
-    if (h)
+    if (h) {
         sp_free(h->store);
+        sp_free(h->packed);
+    }
     sp_free(h);
 }
 
@@ -192,6 +194,16 @@ static int swap_in(const char *from, const char *to, const char *aside, sp_error
     return code;
 }
 
+/* Packed weights of the model that was there before would be of no use, only large. */
+static void forget_packed(const hub *h, const char *folder)
+{
+    struct packed_place place;
+    uint64_t freed;
+    if (hub_packed(h, folder, &place, NULL) == 0)
+        (void)packed_place_remove(&place, &freed, NULL);
+    packed_place_free(&place);
+}
+
 int store_publish(const hub *h, const char *folder, const char *name, const struct origin *from,
                   sp_error *err)
 {
@@ -206,6 +218,8 @@ int store_publish(const hub *h, const char *folder, const char *name, const stru
         code = file_mkdirs(models, err);
     if (code == 0)
         code = swap_in(source, to, aside, err);
+    if (code == 0)
+        forget_packed(h, to);
     sp_free(source);
     sp_free(to);
     sp_free(models);
@@ -278,9 +292,10 @@ void stored_models_free(struct stored_model *m, size_t n)
     sp_free(m);
 }
 
-static void fill_stored(struct stored_model *m, const char *name, const char *folder,
-                        const json_t *meta)
+static int fill_stored(const hub *h, struct stored_model *m, const char *name, const char *folder,
+                       const json_t *meta, sp_error *err)
 {
+    struct packed_place place = {0};
     const char *file = json_string_value(json_object_get(meta, "file"));
     const json_t *one = file ? json_object_get(json_object_get(meta, "files"), file) : NULL;
     *m = (struct stored_model){.name = sp_strdup(name), .path = checkpoint_of(folder, meta)};
@@ -290,6 +305,12 @@ static void fill_stored(struct stored_model *m, const char *name, const char *fo
     m->sha256 = copy_text(one, "sha256");
     m->bytes = (uint64_t)json_integer_value(json_object_get(meta, "bytes"));
     m->pulled = json_integer_value(json_object_get(meta, "pulled"));
+    if (!m->name || !m->path)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    int code = hub_packed(h, m->path, &place, err);
+    m->packed_bytes = packed_place_bytes(&place, NULL);
+    packed_place_free(&place);
+    return code;
 }
 
 static int by_name(const void *a, const void *b)
@@ -315,9 +336,7 @@ int hub_list(hub *h, struct stored_model **out, size_t *n, sp_error *err)
             struct stored_model *grown = sp_realloc_array(*out, *n + 1, sizeof *grown);
             if (grown) {
                 *out = grown;
-                fill_stored(&grown[(*n)++], e->d_name, folder, meta);
-                if (!grown[*n - 1].name || !grown[*n - 1].path)
-                    code = sp_fail(err, SP_ENOMEM, "out of memory");
+                code = fill_stored(h, &grown[(*n)++], e->d_name, folder, meta, err);
             } else {
                 code = sp_fail(err, SP_ENOMEM, "out of memory");
             }
@@ -343,16 +362,27 @@ int hub_remove(hub *h, const char *name, uint64_t *freed, sp_error *err)
     int code = store_name_check(name, err);
     char *folder = code == 0 ? store_path(h, "models", name) : NULL;
     json_t *meta = NULL;
+    char *path = NULL;
+    struct packed_place place = {0};
+    uint64_t packed = 0;
     if (code == 0)
         code = store_meta(folder, &meta, err);
     if (code == 0 && !file_is_dir(folder))
         code = sp_fail(err, SP_ENOTFOUND,
                        "no model %s is on this machine: `sampan list` shows those that are", name);
+    if (code == 0 && !(path = checkpoint_of(folder, meta)))
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0)
+        code = hub_packed(h, path, &place, err);
+    if (code == 0)
+        code = packed_place_remove(&place, &packed, err);
     if (code == 0) {
-        *freed = (uint64_t)json_integer_value(json_object_get(meta, "bytes"));
+        *freed = (uint64_t)json_integer_value(json_object_get(meta, "bytes")) + packed;
         code = file_remove_tree(folder, err);
     }
+    packed_place_free(&place);
     json_decref(meta);
+    sp_free(path);
     sp_free(folder);
     return code;
 }

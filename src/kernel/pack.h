@@ -40,6 +40,9 @@
 enum pack_class { PACK_Q4, PACK_IQ4, PACK_Q5, PACK_Q6, PACK_Q8, PACK_F16, PACK_BF16, PACK_F32 };
 
 #define PACK_ROWS 16 /* rows of a tile */
+/* Packed weights are kept on disk (model/packed_file.h): to be raised whenever a tile's bytes change for any dtype.
+ * tests/unit/kernel/test_pack.c knows the bytes of each. */
+#define PACK_LAYOUT 1
 
 struct packed {
     enum pack_class cls;

@@ -2,10 +2,14 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include "model/model_int.h"
+#include "model/packed_int.h"
 
 struct model_opts model_opts_default(void)
 {
-    return (struct model_opts){.compute = COMPUTE_FAST, .max_rows = 256, .max_context = 4096};
+    return (struct model_opts){.compute = COMPUTE_FAST,
+                               .max_rows = 256,
+                               .max_context = 4096,
+                               .packed = {.least = (uint64_t)16 << 20}};
 }
 
 /* ---- packing: one list of pieces, shared out among the threads ---- */
@@ -44,6 +48,11 @@ static void place_linear(void *arg, struct linear *l)
     struct packer *p = arg;
     l->w.data = p->m->weights + p->bytes;
     p->bytes += packed_bytes(l);
+}
+
+static void cut_linear(void *arg, struct linear *l)
+{
+    struct packer *p = arg;
     for (int64_t t = 0; t < l->w.tiles; t += PIECE_TILES)
         p->pieces[p->n++] =
             (struct piece){l, t, t + PIECE_TILES < l->w.tiles ? t + PIECE_TILES : l->w.tiles};
@@ -93,33 +102,58 @@ static void pack_pieces(void *arg, int worker, size_t begin, size_t end)
     }
 }
 
-static int pack_weights(model *m, sp_error *err)
+uint8_t *weights_memory(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
+    return p;
+}
+
+static int take_memory(model *m, sp_error *err)
+{
+    m->weights = weights_memory(m->weight_bytes);
+    if (m->weights)
+        return 0;
+    return sp_fail(err, SP_ENOMEM,
+                   "no %.0f MB of memory for the weights: close other programs or choose a "
+                   "smaller model",
+                   (double)m->weight_bytes / 1e6);
+}
+
+/* Packs all that is placed, in parallel. */
+static int pack_all(struct packer *p, sp_error *err)
+{
+    model *m = p->m;
+    p->pieces = sp_calloc(p->cap, sizeof *p->pieces);
+    if (!p->pieces)
+        return sp_fail(err, SP_ENOMEM, "out of memory for the list of weights");
+    bind_each(m, cut_linear, p);
+    pool_run(m->opts.pool, p->n, 1, pack_pieces, p);
+    sp_free(p->pieces);
+    bind_each(m, give_back_mapped, NULL);
+    (void)mprotect(m->weights, m->weight_bytes, PROT_READ); /* only to find mistakes */
+    return 0;
+}
+
+static int load_weights(model *m, sp_error *err)
 {
     struct packer p = {.m = m};
     bind_each(m, count_linear, &p);
-    m->weight_bytes = p.bytes;
-    m->weights = mmap(NULL, p.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (m->weights == MAP_FAILED) {
-        m->weights = NULL;
-        return sp_fail(err, SP_ENOMEM,
-                       "no %.0f MB of memory for the weights: close other programs or choose a "
-                       "smaller model",
-                       (double)p.bytes / 1e6);
-    }
-    (void)madvise(m->weights, p.bytes, MADV_HUGEPAGE); /* a wish; 4 KB pages do as well */
-    p.pieces = sp_calloc(p.cap, sizeof *p.pieces);
-    if (!p.pieces)
-        return sp_fail(err, SP_ENOMEM, "out of memory for the list of weights");
-    p.total = p.bytes;
+    m->weight_bytes = p.total = p.bytes;
     p.bytes = 0;
-    bind_each(m, place_linear, &p);
-    pool_run(m->opts.pool, p.n, 1, pack_pieces, &p);
-    sp_free(p.pieces);
-    bind_each(m, give_back_mapped, NULL);
-    (void)mprotect(m->weights, m->weight_bytes, PROT_READ); /* only to find mistakes */
-    if (atomic_load(&p.stop) || !tell(&p, p.total))
-        return sp_fail(err, SP_ECANCELLED, "loading was stopped");
-    return 0;
+    bool kept = packed_file_map(m);
+    int code = kept ? 0 : take_memory(m, err);
+    if (code == 0)
+        bind_each(m, place_linear, &p);
+    if (code == 0 && !kept)
+        code = pack_all(&p, err);
+    if (code == 0 && (atomic_load(&p.stop) || !tell(&p, p.total)))
+        code = sp_fail(err, SP_ECANCELLED, "loading was stopped");
+    if (code == 0 && !kept)
+        packed_file_keep(m);
+    return code;
 }
 
 /* ---- opening and closing ---- */
@@ -206,7 +240,7 @@ int model_load(const checkpoint *c, const struct model_opts *opts, model **out, 
     if (code == 0)
         code = rope_tables(m, err);
     if (code == 0)
-        code = pack_weights(m, err);
+        code = load_weights(m, err);
     if (code == 0)
         code = device_open(m, err);
     if (code < 0) {
@@ -222,6 +256,7 @@ void model_free(model *m)
     if (!m)
         return;
     device_close(m);
+    packed_file_end(m);
     if (m->weights)
         munmap(m->weights, m->weight_bytes);
     rope_tables_free(m);

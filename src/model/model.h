@@ -26,6 +26,13 @@ typedef struct kv_pool kv_pool;
 
 #define MODEL_LOGIT_ROWS 32 /* rows of logits made at once */
 
+/* Where the packed weights are kept on disk, so that the next start maps them (packed_file.h). */
+struct packed_opts {
+    const char
+        *paths[2];  /* looked at in this order, written to the first that takes it; NULL: none */
+    uint64_t least; /* bytes; smaller models are packed at each start; default 16 MB */
+};
+
 struct model_opts {
     enum compute_mode compute; /* default COMPUTE_FAST */
     int64_t max_rows;          /* rows of a step, default 256 */
@@ -41,6 +48,7 @@ struct model_opts {
      * be NULL. A non-zero answer stops the load with SP_ECANCELLED. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
+    struct packed_opts packed; /* default: not kept */
 };
 struct model_opts model_opts_default(void);
 
@@ -53,9 +61,9 @@ struct model_memory {
 int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct model_memory *out,
                       sp_error *err);
 
-/* Looks every tensor up once and checks every shape (errors name tensor, wanted, found), packs the
- * weights in parallel and gives the file's pages back. The checkpoint must outlive the model (the
- * embedding's rows are read from it). */
+/* Looks every tensor up once and checks every shape (errors name tensor, wanted, found), then maps
+ * the packed weights from disk, or packs them in parallel, gives the file's pages back, and writes the packed form in a
+ * thread of its own. The checkpoint must outlive the model (the embedding's rows are read from it). */
 int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err);
 void model_free(model *m);
 const struct model_config *model_get_config(const model *m);

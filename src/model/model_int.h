@@ -38,6 +38,7 @@ struct model {
     struct vector final_norm;
     uint8_t *weights; /* mmap of weight_bytes */
     size_t weight_bytes;
+    struct packed_task *packed;         /* keeps them on disk (packed_int.h); NULL: nothing to do */
     struct rope_table rope, rope_local; /* the second for layers with a window, where they differ */
     backend *backend;
     buffer *weights_at, *embedding_at, *vectors_at; /* its own */
@@ -54,6 +55,9 @@ struct kv_pool {
     uint64_t step;    /* number of this step, from 1 */
     uint64_t *writer; /* [pages] last step that wrote it */
 };
+
+/* load.c: memory for packed weights (munmap), in pages of 2 MB where the system has them; NULL: there is none. */
+uint8_t *weights_memory(size_t bytes);
 
 /* names.c: the name in the file, with ".weight" or ".bias" at its end. */
 void tensor_name(const struct arch_info *a, bool is_gguf, enum tensor_role role, int64_t layer,

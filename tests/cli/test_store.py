@@ -74,8 +74,8 @@ def test_what_is_in_the_way(full, other, tmp_path):
 
 @pytest.mark.parametrize("args,code,words", [
     (["export", "nosuch", "x.tar"], 1, "no model nosuch"), (["export"], 2, "name and a file"), (["import", "nosuch.tar"], 1, "no such file"),
-    (["import"], 2, "one file"), (["verify", "nosuch"], 1, "no model nosuch"), (["explode"], 2, "export, import or verify"),
-    ([], 2, "export, import or verify"), (["export", "tiny", "/nosuch/folder/x.tar"], 1, "x.tar"), (["export", "../x", "x.tar"], 1, "no name")])
+    (["import"], 2, "one file"), (["verify", "nosuch"], 1, "no model nosuch"), (["explode"], 2, "export, import, verify or clear-cache"),
+    ([], 2, "export, import, verify or clear-cache"), (["export", "tiny", "/nosuch/folder/x.tar"], 1, "x.tar"), (["export", "../x", "x.tar"], 1, "no name")])
 def test_wrong_words(full, tmp_path, args, code, words):
     done = subprocess.run([SAMPAN, "store", *args], env={**os.environ, **full}, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == code and words in done.stderr, done.stderr

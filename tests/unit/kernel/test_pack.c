@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "base/sha256.h"
 #include "kernel_test.h"
 
 /* Every row of p equals row (map ? map[r] : r) of src as format/ unpacks it. */
@@ -214,6 +215,33 @@ static void test_layout_q4_k_and_floats(void **state)
     packed_free(&p);
 }
 
+/* Packed weights are kept on disk: other bytes need another PACK_LAYOUT, and then this sum changes with it. */
+static void test_layout_version(void **state)
+{
+    (void)state;
+    uint64_t seed = 9;
+    char sum[65];
+    sha256 *h = sha256_new();
+    assert_non_null(h);
+    for (size_t i = 0; i < SP_COUNT(weight_dtypes); i++) {
+        enum dtype t = weight_dtypes[i];
+        int64_t rows = 21, cols = block_of(t) == 1 ? 63 : 2 * block_of(t);
+        size_t row_bytes;
+        struct packed p;
+        uint8_t *w = random_weights(&seed, t, rows, cols, &row_bytes);
+        for (size_t k = 0; k < row_bytes * (size_t)rows; k++)
+            w[k] = (uint8_t)random_bits(&seed);
+        pack_all(t, w, row_bytes, NULL, rows, cols, &p);
+        sha256_add(h, p.data, (size_t)p.tiles * p.tile_bytes);
+        packed_free(&p);
+        sp_free(w);
+    }
+    sha256_hex(h, sum);
+    sha256_free(h);
+    assert_int_equal(PACK_LAYOUT, 1);
+    assert_string_equal(sum, "1e40c3e887c02edf6af5c7e2d562ed31adce42856d30774292d32a1d839891c3");
+}
+
 static void test_plan_refuses(void **state)
 {
     (void)state;
@@ -243,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_layout_q5_0),
         cmocka_unit_test(test_layout_q6_k),
         cmocka_unit_test(test_layout_q4_k_and_floats),
+        cmocka_unit_test(test_layout_version),
         cmocka_unit_test(test_plan_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
