@@ -2,12 +2,12 @@
  *
  *     bench_attention [-i avx2] [-y f16] [-g 7] [-d 64] [-k 8192] [-s 0.5] [-p]
  *
- * -i ISA, -y type of keys and values, -g query heads of a KV head, -d head_dim, -k keys that a row sees,
- * -s seconds per measurement, -p pages of 4 KB. Prints a Markdown table for 1 row (decode) and for 24 rows (a piece
- * of prefill): GFLOPS (4 x rows x group x head_dim x keys / time) with the share of the measured float32 peak, and
- * GB/s of keys and values with the share of the measured read bandwidth. Times are the best tenth of those seen, in
- * processor time of the thread. The pages are those of a model of 24 layers and 2 KV heads, layer after layer, so no
- * cache holds what is read again. */
+ * -i ISA, -y type of keys and values (f16, bf16, f32), -g query heads of a KV head, -d head_dim, -k keys
+ * that a row sees, -s seconds per measurement, -p pages of 4 KB. Prints a Markdown table for 1 row (decode) and for
+ * 24 rows (a piece of prefill): GFLOPS (4 x rows x group x head_dim x keys / time) with the share of the measured
+ * float32 peak, and GB/s of keys and values with the share of the measured read bandwidth. Times are the best tenth
+ * of those seen, in processor time of the thread. The pages are those of a model of 24 layers and 2 KV heads, layer
+ * after layer, so no cache holds what is read again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +69,7 @@ static void job_close(struct job *j)
 
 static int job_open(struct job *j, const struct setup *s, sp_error *err)
 {
-    size_t head = 2 * (size_t)s->head_dim * KV_PAGE * (s->type == KV_F32 ? 4 : 2);
+    size_t head = 2 * (size_t)s->head_dim * KV_PAGE * kv_value_bytes(s->type);
     size_t n = (size_t)pages_of(s), q = MAX_ROWS * (size_t)(s->group * s->head_dim);
     j->setup = s;
     j->bytes = n * LAYERS * KV_HEADS * head;
@@ -141,7 +141,7 @@ static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
         if (c == 'i')
             s->isa = strcmp(optarg, "avx512") == 0 ? ISA_AVX512 : ISA_AVX2;
         else if (c == 'y')
-            s->type = strcmp(optarg, "f32") == 0 ? KV_F32 : KV_F16;
+            s->type = *optarg == 'b' ? KV_BF16 : strcmp(optarg, "f32") == 0 ? KV_F32 : KV_F16;
         else if (c == 'g')
             s->group = (int)strtol(optarg, NULL, 10);
         else if (c == 'd')
