@@ -209,7 +209,7 @@ static struct tile tile_at(const struct attention_args *a, int64_t row,
 static struct softmax_state parts_of(const struct attention_args *a, int64_t span, int64_t row)
 {
     int64_t n = a->rows * a->group, hd = a->kv->head_dim;
-    float *acc = a->parts + (span - a->first_span) * n * (hd + 2), *max = acc + n * hd;
+    float *acc = a->parts + span * n * (hd + 2), *max = acc + n * hd;
     int64_t v = row * a->group;
     return (struct softmax_state){acc + v * hd, max + v, max + n + v};
 }

@@ -69,10 +69,9 @@ struct attention_args {
     float scale;        /* 1 / sqrt(head_dim), mostly */
     int64_t window;     /* keys seen, itself included; 0: all */
     float *scratch;     /* attention_scratch() floats, one per worker */
-    /* For attention_span and attention_join: what each span from first_span on gives, rows * group *
-     * (head_dim + 2) floats each: values, then greatest scores, then sums of weights. */
+    /* For attention_span and attention_join: what each span gives, rows * group * (head_dim + 2)
+     * floats each from span 0 on: values, then greatest scores, then sums of weights. */
     float *parts;
-    int64_t first_span;
 };
 
 struct kernel_ops {

@@ -44,8 +44,8 @@ MM_INLINE struct factor load_factor(const struct mm_kind k, struct mm_lines l, i
     if (!l.step)
         return factor_of(k, mm_half_line(k, l.packed, i, half));
     i += l.g * (k.group / 4);
-    return (struct factor){mm_load(l.step->line[i] + 32 * half),
-                           mm_load(l.step->more[i] + 32 * half)};
+    __m256i u = mm_load(l.step->line[i] + 32 * half);
+    return (struct factor){u, dot_takes_zero(k) ? mm_load(l.step->more[i] + 32 * half) : u};
 }
 
 /* Times v, in pairs, 16 bits. */

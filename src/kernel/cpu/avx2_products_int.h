@@ -75,8 +75,12 @@ MM_INLINE void add_steps(const struct mm_kind k, const struct mm_step *s, int st
         MM_UNROLL
         for (int g = 0; g < MM_STEP / k.group; g++) {
             const struct mm_lines lines = {NULL, s, g};
-            struct mm_scales of = {{_mm256_load_ps(s->scale[g]), _mm256_load_ps(s->scale[g] + 8)},
-                                   {_mm256_load_ps(s->min[g]), _mm256_load_ps(s->min[g] + 8)}};
+            struct mm_scales of;
+            MM_UNROLL
+            for (int half = 0; half < 2; half++) {
+                of.scale[half] = _mm256_load_ps(s->scale[g] + 8 * half);
+                of.min[half] = k.has_min ? _mm256_load_ps(s->min[g] + 8 * half) : of.scale[half];
+            }
             add_group(k, lines, &of, &x, g, n, &acc);
         }
         x.q += MM_STEP;
@@ -130,10 +134,11 @@ MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t
 {
     const uint8_t *super = m->w->data + (size_t)t * m->w->tile_bytes;
     struct mm_accs acc;
-    memset(m->scratch, 0, (size_t)n * PACK_ROWS * sizeof *m->scratch);
-    load_accs(m->scratch, n, &acc);
+    MM_UNROLL
+    for (int j = 0; j < 2 * n; j++)
+        acc.of[j % 2][j / 2] = _mm256_setzero_ps();
     for (int64_t i = 0; i < m->w->cols / mm_super(k); i++, super += mm_super_bytes(k)) {
-        mm_prefetch_super(k, super, MM_ONCE_AHEAD);
+        mm_prefetch_once(mm_super_bytes(k), super, MM_ONCE_AHEAD);
         for (int g = 0; g < mm_super(k) / k.group; g++) {
             const struct mm_lines lines = {super + mm_off_quants(k) + g * mm_group_bytes(k), NULL,
                                            g};

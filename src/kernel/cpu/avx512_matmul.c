@@ -75,7 +75,7 @@ MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t
             for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
                 struct mm_step s;
                 mm_load_step(k, super, i, &s);
-                mm_prefetch_once(k, super + i * mm_step_bytes(k), MM_ONCE_AHEAD);
+                mm_prefetch_once(mm_step_bytes(k), super + i * mm_step_bytes(k), MM_ONCE_AHEAD);
                 MM_UNROLL
                 for (int r = 0; r < n; r++)
                     add_step(k, &s, 1, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc + r);

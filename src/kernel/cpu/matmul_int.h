@@ -148,19 +148,11 @@ MM_INLINE void mm_prefetch_kept(struct mm_kind k, const uint8_t *p, size_t ahead
     mm_prefetch_bytes(p, ahead, (size_t)mm_step_bytes(k));
 }
 
-/* The same, to be read once: it leaves the nearest cache for good. */
-MM_INLINE void mm_prefetch_once(struct mm_kind k, const uint8_t *p, size_t ahead)
+/* n bytes (a constant) of a quantized tile, to be read once: they leave the nearest cache for good. */
+MM_INLINE void mm_prefetch_once(const int n, const uint8_t *p, size_t ahead)
 {
     MM_UNROLL
-    for (int i = 0; i < mm_step_bytes(k); i += 64)
-        __builtin_prefetch((const void *)((uintptr_t)p + ahead + (size_t)i), 0, 0);
-}
-
-/* A whole super-group, to be read once. */
-MM_INLINE void mm_prefetch_super(struct mm_kind k, const uint8_t *p, size_t ahead)
-{
-    MM_UNROLL
-    for (int i = 0; i < mm_super_bytes(k); i += 64)
+    for (int i = 0; i < n; i += 64)
         __builtin_prefetch((const void *)((uintptr_t)p + ahead + (size_t)i), 0, 0);
 }
 

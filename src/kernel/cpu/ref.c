@@ -266,14 +266,14 @@ static void join_span(struct softmax_state *s, const struct softmax_state *part,
 static struct softmax_state part_of(const struct attention_args *a, int64_t span, int64_t v)
 {
     int64_t n = a->rows * a->group, hd = a->kv->head_dim;
-    float *acc = a->parts + (span - a->first_span) * n * (hd + 2);
+    float *acc = a->parts + span * n * (hd + 2);
     return (struct softmax_state){acc[n * hd + v], acc[n * hd + n + v], acc + v * hd};
 }
 
 static void ref_attention_span(const struct attention_args *a, int64_t span)
 {
     int64_t n = a->rows * a->group, hd = a->kv->head_dim;
-    float *acc = a->parts + (span - a->first_span) * n * (hd + 2);
+    float *acc = a->parts + span * n * (hd + 2);
     for (int64_t v = 0; v < n; v++) {
         int64_t r = v / a->group;
         const float *q = a->q + r * a->ldq + v % a->group * hd;

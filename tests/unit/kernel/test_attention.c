@@ -240,16 +240,14 @@ static void attend_in_spans(struct fixture *f, const struct kernel_ops *k, const
 {
     const struct shape *s = &f->shape;
     int32_t last = pos[0] > pos[rows - 1] ? pos[0] : pos[rows - 1];
-    int64_t first_span = s->window > 0 ? (s->keys - rows - s->window) / KV_SPAN : 0;
     size_t part = (size_t)rows * (size_t)(s->group * (s->head_dim + 2)),
            spans = MAX_KEYS / KV_SPAN + 1;
     float *parts = new_floats(part * spans);
     for (int h = 0; h < s->kv_heads; h++) {
         struct attention_args a = args_of(f, h, pos, 0, rows);
         a.parts = parts;
-        a.first_span = first_span > 0 ? first_span : 0;
         memset(parts, 0xff, part * spans * sizeof *parts);
-        for (int64_t span = last / KV_SPAN; span >= a.first_span; span--)
+        for (int64_t span = last / KV_SPAN; span >= 0; span--)
             k->attention_span(&a, span);
         k->attention_join(&a);
     }

@@ -50,7 +50,16 @@ static void test_values_survive(void **state)
     }
 }
 
-/* All bits random: subnormal, infinite and NaN scales too. */
+/* Rows of all random bits: subnormal, infinite and NaN scales too. */
+static uint8_t *random_rows(uint64_t *seed, enum dtype t, int64_t rows, int64_t cols,
+                            size_t *row_bytes)
+{
+    uint8_t *w = random_weights(seed, t, rows, cols, row_bytes);
+    for (size_t k = 0; k < *row_bytes * (size_t)rows; k++)
+        w[k] = (uint8_t)random_bits(seed);
+    return w;
+}
+
 static void test_any_bits_survive(void **state)
 {
     (void)state;
@@ -60,9 +69,7 @@ static void test_any_bits_survive(void **state)
         int64_t rows = 64, cols = block_of(t) == 1 ? 63 : 2 * block_of(t);
         size_t row_bytes;
         struct packed p;
-        uint8_t *w = random_weights(&seed, t, rows, cols, &row_bytes);
-        for (size_t k = 0; k < row_bytes * (size_t)rows; k++)
-            w[k] = (uint8_t)random_bits(&seed);
+        uint8_t *w = random_rows(&seed, t, rows, cols, &row_bytes);
         pack_all(t, w, row_bytes, NULL, rows, cols, &p);
         check_values(&p, w, row_bytes, NULL);
         packed_free(&p);
@@ -228,9 +235,7 @@ static void test_layout_version(void **state)
         int64_t rows = 21, cols = block_of(t) == 1 ? 63 : 2 * block_of(t);
         size_t row_bytes;
         struct packed p;
-        uint8_t *w = random_weights(&seed, t, rows, cols, &row_bytes);
-        for (size_t k = 0; k < row_bytes * (size_t)rows; k++)
-            w[k] = (uint8_t)random_bits(&seed);
+        uint8_t *w = random_rows(&seed, t, rows, cols, &row_bytes);
         pack_all(t, w, row_bytes, NULL, rows, cols, &p);
         sha256_add(h, p.data, (size_t)p.tiles * p.tile_bytes);
         packed_free(&p);
