@@ -34,6 +34,9 @@ static const struct option_spec table[] = {
     {"prefix-cache", OPT_CHOICE, "on", "on|off", NO_RANGE, VERB_SERVE, NULL,
      "keep the keys and values of prompts and answers while there is room, for the next prompt that "
      "begins alike"},
+    {"prefix-store", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "DIR",
+     "folder that keeps the prefix cache on disk, as large as the KV cache at most, so that a restart "
+     "begins warm; prompts can be read from it: keep it to yourself"},
     {"packed-cache", OPT_STRING, "on", NULL, NO_RANGE,
      VERB_MODEL | VERB_LIST | VERB_SHOW | VERB_RM | VERB_STORE, "on|off|DIR",
      "keep a model's packed weights on disk for the next start: in the store or the user's cache, or "

@@ -152,6 +152,9 @@ static int open_model(engine *e, sp_error *err)
                                        .kv_bytes = mem.kv_page * (uint64_t)pages,
                                        .kv_pages = pages};
     }
+    if (code == 0 && e->opts.prefix_store)
+        code = prefix_store_open(e, e->opts.prefix_store, err);
+    e->opts.prefix_store = NULL; /* the caller's */
     return code;
 }
 
@@ -199,6 +202,8 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
 {
     if (o->max_seqs < 1 || o->max_seqs > 4096)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
+    if (o->prefix_store && !o->prefix_cache)
+        return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
     if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
         o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
@@ -258,6 +263,7 @@ void engine_close(engine *e)
         pthread_mutex_unlock(&e->lock);
         pthread_join(e->thread, NULL);
     }
+    prefix_store_close(e->store, &e->pages);
     kv_pool_free(e->kv);
     model_free(e->model);
     pool_free(e->pool);

@@ -36,7 +36,8 @@ struct engine_opts {
     int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
     int64_t step_rows;   /* rows of a step: prefill chunk plus decodes, default 256 */
     bool prefix_cache;   /* full pages are kept and found again by their tokens, default true */
-    uint64_t kv_bytes;   /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    const char *prefix_store; /* folder that keeps the prefix cache over restarts; NULL: none */
+    uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */

@@ -48,6 +48,7 @@ int32_t pages_take(struct pages *p);
 void pages_hold(struct pages *p, int32_t page); /* one holder more of a kept page */
 void pages_give(struct pages *p, int32_t page);
 int32_t pages_available(const struct pages *p); /* that could be taken */
+void pages_refill(struct pages *p); /* before the first use: who is held from now on isn't free */
 
 /* The page kept for KV_PAGE tokens behind `parent` (-1: at the start); -1: none. */
 int32_t prefix_find(const struct pages *p, int32_t parent, const int32_t *tokens, uint64_t tenant);
@@ -163,6 +164,7 @@ struct engine {
     /* the engine thread's */
     struct request *running, *running_last; /* in order of admission */
     struct pages pages;
+    struct prefix_store *store; /* NULL: none */
     struct engine_stats tally;
     struct request **seq_owner; /* [step_rows] who has rows in this step: its sequences */
     int32_t n_seqs;
@@ -197,6 +199,14 @@ bool prefix_awaits(const engine *e, const struct request *q, const struct reques
 /* Copies the page that another running request is filling, if it begins as q's next one; how many positions count. */
 int64_t prefix_copy(engine *e, struct request *q);
 void prefix_record(engine *e, struct request *q); /* its full pages go into the cache */
+/* prefix_store.c: the cache on disk. Opening fills the pages that nobody has touched yet. Kept pages are put in line
+ * and copied out between steps while there are buffers (ready). Closing, when no thread uses the pages any more, writes
+ * the rest. */
+int prefix_store_open(engine *e, const char *dir, sp_error *err);
+void prefix_store_close(struct prefix_store *s, const struct pages *p);
+void prefix_store_add(struct prefix_store *s, int32_t page);
+bool prefix_store_ready(struct prefix_store *s);
+void prefix_store_save(struct prefix_store *s, const struct pages *p);
 /* plan.c: fills `seq_owner` and gives each the pages for its rows. */
 void plan_step(engine *e);
 /* step.c: one step over the running requests. */

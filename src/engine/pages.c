@@ -13,15 +13,22 @@ int pages_init(struct pages *p, int32_t total)
     p->bucket = sp_calloc(buckets, sizeof *p->bucket);
     if (!p->page || !p->free || !p->tokens || !p->bucket)
         return SP_ENOMEM;
-    p->total = p->n_free = total;
+    p->total = total;
     p->oldest = p->newest = -1;
     p->seed = rng_seed();
     p->bucket_mask = buckets - 1;
     for (size_t i = 0; i < buckets; i++)
         p->bucket[i] = -1;
-    for (int32_t i = 0; i < total; i++)
-        p->free[i] = total - 1 - i; /* the lowest page is taken first */
+    pages_refill(p);
     return 0;
+}
+
+void pages_refill(struct pages *p)
+{
+    p->n_free = 0;
+    for (int32_t i = p->total - 1; i >= 0; i--) /* the lowest page is taken first */
+        if (p->page[i].holders == 0)
+            p->free[p->n_free++] = i;
 }
 
 void pages_done(struct pages *p)

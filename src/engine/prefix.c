@@ -170,5 +170,7 @@ void prefix_record(engine *e, struct request *q)
         int32_t page = q->pages[q->n_kept];
         q->pages[q->n_kept] = prefix_keep(&e->pages, page, parent_of(q, q->n_kept),
                                           q->tokens.ids + (size_t)q->n_kept * KV_PAGE, q->r.tenant);
+        if (e->store && q->pages[q->n_kept] == page)
+            prefix_store_add(e->store, page);
     }
 }

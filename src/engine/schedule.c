@@ -193,7 +193,7 @@ void *schedule_main(void *arg)
     for (;;) {
         pthread_mutex_lock(&e->lock);
         publish_stats(e);
-        while (!e->stop && !e->queue && !e->running)
+        while (!e->stop && !e->queue && !e->running && !prefix_store_ready(e->store))
             pthread_cond_wait(&e->more, &e->lock);
         bool stop = e->stop;
         if (stop)
@@ -208,5 +208,6 @@ void *schedule_main(void *arg)
         admit(e);
         pthread_mutex_unlock(&e->lock);
         step_run(e);
+        prefix_store_save(e->store, &e->pages);
     }
 }

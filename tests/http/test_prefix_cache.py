@@ -2,7 +2,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Server
+from conftest import Server, wait_until
 
 MODEL = "smollm2-135m"
 SYSTEM = "You answer about the harbour. " + " ".join(
@@ -72,3 +72,20 @@ def test_hardly_any_memory_changes_no_answer(plain):
         together = list(pool.map(lambda q: texts(ask(tight, q, max_tokens=100)), QUESTIONS))
     tight.end()
     assert together == alone
+
+
+def test_a_killed_server_comes_back_warm(tmp_path):
+    args = ("--max-context", "1024", "--prefix-store", str(tmp_path / "store"))
+    first = Server(*args, model=MODEL)
+    cold = ask(first, QUESTIONS[0])
+    pages = (cold.usage.prompt_tokens + cold.usage.completion_tokens - 1) // 64
+    [file] = (tmp_path / "store").iterdir()
+    page_bytes = 30 * 3 * 64 * 64 * 2 * 2  # layers, heads, dimensions, positions, keys and values, f16
+    assert wait_until(lambda: file.stat().st_size >= pages * page_bytes)
+    first.process.kill()
+    first.process.wait(timeout=20)
+    second = Server(*args, model=MODEL)
+    warm = ask(second, QUESTIONS[0])
+    second.end()
+    assert cached(cold) == 0 and cached(warm) == (warm.usage.prompt_tokens - 1) // 64 * 64
+    assert texts(warm) == texts(cold)
