@@ -7,6 +7,8 @@
 #include "base/rng.h"
 #include "engine/engine_int.h"
 
+#define PACE_ANSWER_FIRST 64.0 /* tokens of an answer, before there was one */
+
 struct engine_opts engine_opts_default(void)
 {
     return (struct engine_opts){.compute = COMPUTE_FAST,
@@ -204,15 +206,16 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
     if (o->prefix_store && !o->prefix_cache)
         return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
-    if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
-        o->threads < 0)
+    if (o->max_queue < 0 || o->max_queue_tokens < 0 || o->step_rows < 1 || o->step_rows > 65536 ||
+        o->max_context < 0 || o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
     return 0;
 }
 
 static int start(engine *e, sp_error *err)
 {
-    e->queue_end = &e->queue;
+    queue_init(&e->queue);
+    e->pace.answer = PACE_ANSWER_FIRST;
     if (pthread_create(&e->thread, NULL, schedule_main, e) != 0)
         return sp_fail(err, SP_ENOMEM, "the engine's thread could not be started");
     e->thread_runs = true;
@@ -310,7 +313,7 @@ void engine_get_info(engine *e, struct engine_info *out)
     *out = e->info;
     out->kv_pages_free = (int32_t)(e->stats.kv_pages_free + e->stats.kv_pages_cached);
     out->running = e->n_running;
-    out->waiting = e->waiting;
+    out->waiting = e->queue.n;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -342,6 +345,32 @@ struct engine_request engine_request_default(const engine *e)
     return r;
 }
 
+double engine_wait_seconds(engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    double tokens = (double)e->queue.prompt_tokens + e->queue.n * e->pace.answer;
+    double rate = e->pace.seconds > 0 ? e->pace.tokens / e->pace.seconds : 0;
+    pthread_mutex_unlock(&e->lock);
+    return rate > 0 ? tokens / rate : 0;
+}
+
+/* Under lock: whether there is room in the queue. The first is let in, whatever its size. */
+static int check_room(const engine *e, const struct request *q, sp_error *err)
+{
+    const struct engine_opts *o = &e->opts;
+    if (e->queue.n == 0)
+        return 0;
+    if (e->queue.n >= o->max_queue)
+        return sp_fail(err, SP_EFULL, "the queue is full: %d requests wait: try again later",
+                       e->queue.n);
+    if (o->max_queue_tokens > 0 && e->queue.prompt_tokens + q->n_prompt > o->max_queue_tokens)
+        return sp_fail(err, SP_EFULL,
+                       "the queue is full: prompts of %lld tokens wait, and of %lld may: try again "
+                       "later",
+                       (long long)e->queue.prompt_tokens, (long long)o->max_queue_tokens);
+    return 0;
+}
+
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err)
 {
     struct request *q = NULL;
@@ -349,21 +378,18 @@ int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_er
     if (code < 0)
         return code;
     pthread_mutex_lock(&e->lock);
-    if (e->waiting >= e->opts.max_queue && e->waiting > 0) {
+    code = check_room(e, q, err);
+    if (code < 0) {
         pthread_mutex_unlock(&e->lock);
         request_free(q);
-        return sp_fail(err, SP_EFULL, "the queue is full: %d requests wait: try again later",
-                       e->opts.max_queue);
+        return code;
     }
     *id = q->id = ++e->next_id;
     q->live_next = e->live;
     if (e->live)
         e->live->live_prev = q;
     e->live = q;
-    q->waits = true;
-    *e->queue_end = q;
-    e->queue_end = &q->next;
-    e->waiting++;
+    queue_add(&e->queue, q);
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
     return 0;
@@ -373,8 +399,8 @@ void engine_cancel(engine *e, uint64_t id)
 {
     pthread_mutex_lock(&e->lock);
     for (struct request *q = e->live; q; q = q->live_next)
-        if (q->id == id && !atomic_exchange(&q->cancelled, true))
-            e->n_leaving += q->waits;
+        if (q->id == id && !atomic_exchange(&q->cancelled, true) && q->waits)
+            queue_cancel(&e->queue, q);
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
 }

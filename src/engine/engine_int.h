@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "base/base.h"
 #include "engine/engine.h"
+#include "engine/queue_int.h"
 #include "text/detok.h"
 
 #define LOGPROBS_MAX 20
@@ -110,7 +111,7 @@ int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
 
 /* A request from submit to DONE. */
 struct request {
-    struct request *next; /* in the queue or in the running list */
+    struct request *next; /* in the running list, or one of the queue's */
     struct request *prev; /* in the running list */
     struct request *live_prev, *live_next;
     uint64_t id;
@@ -130,10 +131,21 @@ struct request {
     int32_t n_kept;          /* its first pages, which the prefix cache keeps */
     int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
+    struct heap_node turn, expiry;                  /* in the queue; under lock */
+    int rank;                                       /* level at its last admission */
+    uint64_t admission;                             /* number of its first */
+    int64_t n_charged;                              /* of the answer, to its tenant */
+    int64_t n_paced;                                /* positions that engine_pace knows of */
     bool waits;                                     /* in the queue; under lock */
     bool preempted;                                 /* gave its pages back once */
     double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
+};
+
+/* How fast requests have been served lately. */
+struct engine_pace {
+    double tokens, seconds; /* of prompts and answers, while anything ran; old ones fade */
+    double answer;          /* tokens of an answer */
 };
 
 struct engine {
@@ -153,16 +165,18 @@ struct engine {
     bool thread_runs;
     pthread_mutex_t lock;
     pthread_cond_t more;
-    struct request *queue, **queue_end; /* under lock */
-    struct request *live;               /* under lock: queued and running */
-    int waiting, n_running;             /* under lock */
-    int n_leaving;                      /* under lock: in the queue and cancelled */
-    struct engine_stats stats;          /* under lock: a copy of `tally` */
+    struct queue queue;        /* under lock */
+    struct request *live;      /* under lock: queued and running */
+    int n_running;             /* under lock */
+    struct engine_stats stats; /* under lock: a copy of `tally` */
+    struct engine_pace pace;   /* under lock */
     uint64_t next_id;
     bool stop;
 
     /* the engine thread's */
-    struct request *running, *running_last; /* in order of admission */
+    struct request *running, *running_last; /* by rank, then in order of admission */
+    uint64_t admissions;
+    double stepped; /* clock_seconds before the last step; 0: there was none */
     struct pages pages;
     struct prefix_store *store; /* NULL: none */
     struct engine_stats tally;
@@ -179,7 +193,8 @@ int request_new(engine *e, const struct engine_request *r, struct request **out,
 void request_free(struct request *q);
 int32_t request_pages(const struct request *q); /* pages it may need */
 int32_t request_pages_for(int64_t positions);
-bool request_wants_prompt(const struct request *q); /* events of prompt tokens */
+bool request_wants_prompt(const struct request *q);        /* events of prompt tokens */
+bool request_overdue(const struct request *q, double now); /* total_seconds_max are over */
 /* Gives its pages back, and with them all that was computed. */
 void request_release(engine *e, struct request *q);
 
@@ -215,8 +230,8 @@ void step_run(engine *e);
 void *schedule_main(void *arg);
 /* Takes a request out of the running list and frees it; DONE has been sent. */
 void schedule_retire(engine *e, struct request *q);
-/* Takes a request out of the running list, to the head of the queue. What it answered is kept; its K and V will be
- * computed again, with the same bits. */
+/* Takes a request out of the running list, to the preempted, who are admitted before newcomers. What it answered is
+ * kept; its K and V will be computed again, with the same bits. */
 void schedule_preempt(engine *e, struct request *q);
 
 #endif
