@@ -1,9 +1,12 @@
 /* A generation's life: choices are submitted by a worker, their events come from engine threads into the
  * call's list, and the loop thread turns them into an event stream or one object. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/rng.h"
 #include "server/server_int.h"
+
+#define RETRY_SECONDS_MOST 60
 
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n)
@@ -129,6 +132,9 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.prompt = ch->prompt.ids;
     r.n_prompt = ch->prompt.n;
     r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
+    r.tenant = c->tenant;
+    r.queue_seconds_max = c->s->opts.queue_seconds;
+    r.total_seconds_max = c->s->opts.request_seconds;
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
@@ -140,6 +146,15 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     }
     pthread_mutex_unlock(&c->lock);
     return code;
+}
+
+/* Who comes back when what waits has been served finds room. */
+static void set_error(struct call *c, const struct generation *g, const sp_error *err,
+                      const char *param)
+{
+    double wait = ceil(engine_wait_seconds(g->engine));
+    c->retry_after = wait < 1 ? 1 : wait < RETRY_SECONDS_MOST ? (int)wait : RETRY_SECONDS_MOST;
+    reply_set_sp_error(c, err, param);
 }
 
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
@@ -159,8 +174,8 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
         if (g->choices[k].submitted)
             engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
-    reply_set_sp_error(c, &err,
-                       err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
+    set_error(c, g, &err,
+              err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
 }
 
 static void finish_one(struct call *c, struct generation *g, struct choice *ch,
@@ -182,7 +197,8 @@ static void stream_event(struct call *c, struct generation *g, struct choice *ch
                          const struct engine_event *ev)
 {
     if (ev->reason == FINISH_ERROR && ev->kind == EVENT_DONE) {
-        reply_stream_json(c, reply_error_object("server_error", NULL, NULL, ev->error.message));
+        const char *code = reply_code_of(ev->error.code);
+        reply_stream_json(c, reply_error_object("server_error", NULL, code, ev->error.message));
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
@@ -200,7 +216,7 @@ static void stream_begin(struct call *c, struct generation *g)
 static void whole_answer(struct call *c, struct generation *g)
 {
     if (g->error.code)
-        reply_set_sp_error(c, &g->error, NULL);
+        set_error(c, g, &g->error, NULL);
     else
         reply_set_json(c, 200, generation_json(g));
     reply_send(c);
@@ -215,7 +231,7 @@ void generation_event(struct call *c, const struct call_event *e)
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
         if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
-            reply_set_sp_error(c, &e->ev.error, NULL);
+            set_error(c, g, &e->ev.error, NULL);
             reply_send(c);
             return;
         }

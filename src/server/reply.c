@@ -51,9 +51,21 @@ int reply_status_of(int code)
         return 404;
     case SP_EFULL:
         return 429;
+    case SP_EBUSY: /* waited too long in the queue */
+        return 503;
+    case SP_ETIMEDOUT:
+        return 504;
     default:
         return 500;
     }
+}
+
+const char *reply_code_of(int code)
+{
+    return code == SP_EFULL       ? "queue_full"
+           : code == SP_EBUSY     ? "queue_timeout"
+           : code == SP_ETIMEDOUT ? "request_timeout"
+                                  : NULL;
 }
 
 void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
@@ -62,9 +74,8 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    reply_set_json(
-        c, status,
-        reply_error_object(type, param, status == 429 ? "queue_full" : NULL, err->message));
+    reply_set_json(c, status,
+                   reply_error_object(type, param, reply_code_of(err->code), err->message));
 }
 
 static const char *reason_of(int status)
@@ -100,6 +111,8 @@ static const char *reason_of(int status)
         return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
     case 505:
         return "HTTP Version Not Supported";
     default:
@@ -139,12 +152,14 @@ void reply_send(struct call *c)
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
     bool page = body[0] == '<';
+    char seconds[16];
+    (void)snprintf(seconds, sizeof seconds, "%d", c->retry_after ? c->retry_after : 1);
     if (page)
         set_head(c, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     if (body[0])
         set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
     if (c->status == 429 || c->status == 503)
-        set_head(c, "Retry-After", "1");
+        set_head(c, "Retry-After", seconds);
     if (c->status == 401)
         set_head(c, "WWW-Authenticate", "Bearer");
     struct evbuffer *out = evbuffer_new();

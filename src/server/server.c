@@ -230,7 +230,8 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     return c;
 }
 
-static bool key_ok(const struct server *s, struct evhttp_request *req)
+/* *tenant: the number of the key, from 1. */
+static bool key_ok(const struct server *s, struct evhttp_request *req, uint64_t *tenant)
 {
     const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
     if (s->opts.n_api_keys == 0)
@@ -240,7 +241,9 @@ static bool key_ok(const struct server *s, struct evhttp_request *req)
     bool ok = false;
     for (size_t i = 0; i < s->opts.n_api_keys; i++) {
         size_t n = strlen(s->opts.api_keys[i]);
-        ok |= strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
+        bool same = strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
+        *tenant = same ? i + 1 : *tenant;
+        ok |= same;
     }
     return ok;
 }
@@ -298,7 +301,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         return;
     }
     c->route = find_route(c);
-    if (c->route && !c->route->open && !key_ok(s, req))
+    if (c->route && !c->route->open && !key_ok(s, req, &c->tenant))
         reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
                         "a valid key is needed: send the header Authorization: Bearer KEY");
     else if (c->route && c->route->reply)

@@ -16,8 +16,9 @@ struct server_opts {
     bool next_port;   /* a busy port: try the next ones and say so */
     const char *const *api_keys;
     size_t n_api_keys;
-    bool no_auth;       /* needed to listen off loopback without keys */
-    bool allow_special; /* messages may hold control tokens */
+    bool no_auth;                          /* needed to listen off loopback without keys */
+    bool allow_special;                    /* messages may hold control tokens */
+    double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
     const struct served_model *models;
     size_t n_models;
     void (*on_ready)(void *arg, const char *host, int port); /* listening now */
