@@ -223,6 +223,13 @@ struct request *queue_expired(struct queue *q, double now)
     return r;
 }
 
+bool queue_risen(const struct queue *q, struct request *r, double now)
+{
+    int before = r->rank, level = level_of(r, lowest_priority(q), now);
+    r->rank = level < before ? level : before;
+    return level < before;
+}
+
 void queue_charge(struct queue *q, struct request *r)
 {
     line_of(q, r)->served += (uint64_t)(r->n_answer - r->n_charged);

@@ -44,7 +44,7 @@ struct queue {
 };
 
 void queue_init(struct queue *q);
-/* Both need id and submitted set. A newcomer's deadlines count from there. */
+/* A newcomer with id and submitted set. */
 void queue_add(struct queue *q, struct request *r);
 void queue_add_again(struct queue *q, struct request *r); /* preempted */
 /* NULL: nobody waits. */
@@ -55,8 +55,10 @@ void queue_cancel(struct queue *q, struct request *r); /* into `leaving` */
 /* One whose time is over, taken out; NULL: none. */
 struct request *queue_expired(struct queue *q, double now);
 struct request *queue_leaving(struct queue *q); /* all of that list, linked by next */
-void queue_charge(struct queue *q,
-                  struct request *r); /* tokens of its answer since the last time */
+/* Whether one that runs has a lower level than before; its rank is that then. */
+bool queue_risen(const struct queue *q, struct request *r, double now);
+/* The tokens of its answer since the last time. */
+void queue_charge(struct queue *q, struct request *r);
 void queue_gone(struct queue *q, const struct request *r); /* neither waits nor runs any more */
 /* Before others in the list of those that run. */
 bool queue_before(const struct request *a, const struct request *b);

@@ -1,8 +1,8 @@
 /* The engine thread: takes requests from the queue in its order (queue_int.h), runs steps, retires what is over. A
  * request is admitted when what it and those that run know so far fits into the pages, and a page more for each that
  * runs; while their answers grow they may run out of pages all the same: then plan.c sends the last one of those that
- * run back to the queue. They are in the order of the levels at which they were admitted: nobody else's prompt comes
- * before that of a request of higher priority, and of the lowest the latest is preempted. */
+ * run back to the queue. They are in the order of their levels: no prompt comes before that of a request of higher
+ * priority, and of the lowest the latest is preempted. */
 #include <string.h>
 #include "base/clock.h"
 #include "engine/engine_int.h"
@@ -223,10 +223,25 @@ static void start_request(engine *e, struct request *q, double now)
     e->n_running++;
 }
 
+/* Under lock: age counts for those that run, too, or a prompt of low priority could wait for rows for ever. */
+static void reorder(engine *e, double now)
+{
+    struct request *q = e->running;
+    while (q) {
+        struct request *next = q->next;
+        if (queue_risen(&e->queue, q, now)) {
+            running_remove(e, q);
+            running_add(e, q);
+        }
+        q = next;
+    }
+}
+
 /* Under lock: the queue's next joins those that run while there is room. */
 static void admit(engine *e)
 {
     double now = clock_seconds();
+    reorder(e, now);
     int64_t promised = e->queue.n > 0 ? pages_promised(e) : 0;
     while (e->n_running < e->opts.max_seqs) {
         struct request *q = queue_next(&e->queue, now);

@@ -82,7 +82,7 @@ def in_line(server, jobs):
 
 
 def test_lower_priorities_go_first(serve):
-    jobs = [("late", {"priority": 5}), ("usual", {}), ("soon", {"priority": -1}), ("null", {"priority": None})]
+    jobs = [("late", {"priority": 5}), ("usual", {}), ("soon", {"priority": -9}), ("null", {"priority": None})]
     # long enough that the order in which they end is the order in which they ran
     assert in_line(serve(), [(n, {"tokens": 150, **j}) for n, j in jobs]) == ["soon", "usual", "null", "late"]
 

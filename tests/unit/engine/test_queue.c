@@ -176,6 +176,23 @@ static void the_preempted_come_before_newcomers(void **state)
     expect((struct request *[]){a, b, c, urgent}, 4, 1);
 }
 
+static void who_runs_rises_too(void **state)
+{
+    (void)state;
+    struct request *low = add(0, 3, 10, 0), *high = add(0, 0, 10, 0);
+    expect((struct request *[]){high, low}, 2, 0);
+    assert_false(queue_risen(&queue, low, 0.9 * QUEUE_AGE_SECONDS));
+    assert_true(queue_risen(&queue, low, 1.1 * QUEUE_AGE_SECONDS));
+    assert_true(queue_before(high, low));
+    assert_true(queue_risen(&queue, low, 50 * QUEUE_AGE_SECONDS));
+    assert_int_equal(low->rank, 0); /* no further than the others */
+    assert_false(queue_risen(&queue, high, 50 * QUEUE_AGE_SECONDS));
+    add(0, 100, 10, 50 * QUEUE_AGE_SECONDS);
+    queue_gone(&queue, high);
+    assert_false(queue_risen(&queue, low, 50 * QUEUE_AGE_SECONDS)); /* and never back */
+    assert_int_equal(low->rank, 0);
+}
+
 /* A request of low priority that keeps being preempted has aged: in the end newcomers come behind it. */
 static void the_preempted_rise_too(void **state)
 {
@@ -277,6 +294,7 @@ int main(void)
         cmocka_unit_test_setup(tenants_share_tokens_not_requests, setup),
         cmocka_unit_test_setup(nobody_saves_up, setup),
         cmocka_unit_test_setup(the_preempted_come_before_newcomers, setup),
+        cmocka_unit_test_setup(who_runs_rises_too, setup),
         cmocka_unit_test_setup(the_preempted_rise_too, setup),
         cmocka_unit_test_setup(times_run_out_in_order, setup),
         cmocka_unit_test_setup(any_order_of_events_agrees_with_a_search, setup),

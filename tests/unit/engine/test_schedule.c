@@ -261,7 +261,7 @@ static void the_lowest_priority_is_preempted(void **state)
     for (int i = 1; i <= 3; i++) {
         struct engine_request r = request(i, 30, 190);
         r.prompt = prompt + i;
-        r.priority = i == 2 ? 1 : 0;
+        r.priority = i == 2 ? 50 : 0;
         assert_int_equal(submit(i, &r), 0);
     }
     let_go(4);
