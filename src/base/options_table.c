@@ -36,6 +36,11 @@ static const struct option_spec table[] = {
     {"step-tokens", OPT_INT, "256", NULL, 1, 65536, VERB_SERVE, "N",
      "tokens that a step computes at most: one of each answer, then prompts; more is faster in all, fewer is a "
      "steadier stream; at least max-seqs"},
+    {"memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "memory for weights, KV cache and steps, of all models together; the KV cache gets what the rest leaves; "
+     "unset: what is free"},
+    {"plan", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "tell what memory the models would take, and end"},
     {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
     {"kv-type", OPT_CHOICE, "auto", "auto|f16|bf16|f32", NO_RANGE, VERB_MODEL | VERB_SHOW, NULL,
@@ -140,8 +145,8 @@ static const struct option_spec table[] = {
      "write a report with charts to this file as well; it needs nothing else to be seen"},
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
-     VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG, NULL,
-     "print JSON instead of text"},
+     VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG | VERB_SERVE,
+     NULL, "print JSON instead of text"},
 
     /* Everywhere */
     {"store", OPT_STRING, NULL, NULL, NO_RANGE, VERB_ALL, "DIR",

@@ -41,12 +41,12 @@ static void add_name(struct served *s, const char *name)
 }
 
 /* Opens a model; it answers to its catalogue or store name, its file's stem and, the first, --alias. */
-static int open_served(const options *o, const char *name, bool first, struct served *s,
-                       sp_error *err)
+static int open_served(const options *o, const char *name, bool first, struct memory_shares *shares,
+                       struct served *s, sp_error *err)
 {
     const char *const *aliases;
     size_t n = options_list(o, "alias", &aliases);
-    int code = cli_engine(o, name, &s->engine, err);
+    int code = cli_engine_sharing(o, name, shares, &s->engine, err);
     if (code < 0)
         return code;
     const char *path = checkpoint_path(engine_checkpoint(s->engine));
@@ -144,9 +144,14 @@ int cmd_serve(const options *o, sp_error *err)
         models = one;
         n = 1;
     }
-    for (; code == 0 && opened < n; opened++)
-        code = open_served(o, models[opened], opened == 0, &s[opened], err);
-    if (code == 0)
+    struct memory_shares shares = {
+        .models_left = n, .dry = options_bool(o, "plan"), .json = options_bool(o, "json")};
+    for (; code == 0 && opened < n; opened++) {
+        code = open_served(o, models[opened], opened == 0, &shares, &s[opened], err);
+        if (code == SP_ECANCELLED && shares.dry && !cli_interrupted)
+            code = 0;
+    }
+    if (code == 0 && !shares.dry)
         code = serve(o, s, n, err);
     for (size_t i = 0; i < opened; i++) {
         engine_close(s[i].engine);

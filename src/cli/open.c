@@ -180,6 +180,18 @@ int cli_engine(const options *o, const char *name, engine **out, sp_error *err)
     return open_engine(o, name, eo, out, err);
 }
 
+int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
+                       sp_error *err)
+{
+    struct engine_opts eo = engine_opts_default();
+    eo.compute = cli_compute(o);
+    eo.planned = memory_told;
+    eo.planned_arg = s;
+    s->name = name;
+    memory_share(o, s, &eo);
+    return open_engine(o, name, eo, out, err);
+}
+
 int cli_engine_exact(const options *o, const char *name, engine **out, sp_error *err)
 {
     struct engine_opts eo = engine_opts_default();

@@ -20,51 +20,6 @@ struct engine_opts engine_opts_default(void)
                                 .packed = model_opts_default().packed};
 }
 
-/* ---- memory ---- */
-
-static uint64_t context_bytes(const struct model_memory *m, int64_t context)
-{
-    return (uint64_t)((context + KV_PAGE - 1) / KV_PAGE) * m->kv_page;
-}
-
-static int too_little(const engine *e, const struct model_memory *m, uint64_t have, sp_error *err)
-{
-    uint64_t fixed = m->weights + m->scratch, need = fixed + context_bytes(m, e->context);
-    int64_t fits = have > fixed ? (int64_t)((have - fixed) / m->kv_page) * KV_PAGE : 0;
-    if (fits >= 256)
-        return sp_fail(err, SP_ENOMEM,
-                       "%.150s needs %.0f MB at a context of %lld tokens, %.0f MB are free: "
-                       "--max-context %lld fits",
-                       e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
-                       (long long)e->context, (double)have / 1e6, (long long)fits);
-    return sp_fail(err, SP_ENOMEM,
-                   "%.150s needs %.0f MB (%.0f of weights), %.0f MB are free: end other programs "
-                   "or take a smaller model (`sampan pull` lists what fits)",
-                   e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
-                   (double)m->weights / 1e6, (double)have / 1e6);
-}
-
-/* Pages of the pool: max_seqs contexts, but at most half of what the weights leave free, and one context. */
-static int plan_memory(engine *e, const struct model_memory *m, int32_t *pages, sp_error *err)
-{
-    uint64_t have = machine_memory_free(), fixed = m->weights + m->scratch,
-             one = context_bytes(m, e->context);
-    if (have < fixed + one)
-        return too_little(e, m, have, err);
-    uint64_t want = e->opts.kv_bytes ? e->opts.kv_bytes : one * (uint64_t)e->opts.max_seqs;
-    uint64_t most = e->opts.kv_bytes ? have - fixed : (have - fixed) / 2;
-    if (e->opts.kv_bytes && (want > most || want < one))
-        return sp_fail(
-            err, want < one ? SP_EINVAL : SP_ENOMEM,
-            "--kv-memory %.0f MB: one context of %lld tokens takes %.0f MB and %.0f MB are free",
-            (double)want / 1e6, (long long)e->context, (double)one / 1e6, (double)most / 1e6);
-    if (want > most)
-        want = most > one ? most : one;
-    uint64_t n = want / m->kv_page;
-    *pages = n > INT32_MAX ? INT32_MAX : (int32_t)n;
-    return 0;
-}
-
 /* ---- opening ---- */
 
 static int add_end(engine *e, int32_t token)
@@ -115,7 +70,7 @@ static int open_model(engine *e, sp_error *err)
 {
     struct model_opts mo = model_opts_default();
     struct model_memory mem;
-    int32_t pages = 0;
+    struct engine_memory plan = {0};
     struct machine_topology machine;
     machine_topology(&machine);
     int threads = e->opts.threads > 0 ? e->opts.threads : machine.threads;
@@ -134,16 +89,18 @@ static int open_model(engine *e, sp_error *err)
     if (code == 0)
         code = model_memory_plan(e->ckpt, &mo, &mem, err);
     if (code == 0)
-        code = plan_memory(e, &mem, &pages, err);
+        code = memory_plan(e, &mem, &plan, err);
+    if (code == 0 && e->opts.planned && e->opts.planned(e->opts.planned_arg, &plan))
+        code = sp_fail(err, SP_ECANCELLED, "only the plan was asked for");
     if (code == 0)
         code = model_load(e->ckpt, &mo, &e->model, err);
     e->opts.packed = (struct packed_opts){{NULL, NULL}, 0}; /* the caller's paths */
     if (code == 0)
-        code = kv_pool_new(e->model, pages, &e->kv, err);
-    if (code == 0 && pages_init(&e->pages, pages) < 0)
+        code = kv_pool_new(e->model, plan.pages, &e->kv, err);
+    if (code == 0 && pages_init(&e->pages, plan.pages) < 0)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
-        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)pages;
+        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)plan.pages;
         e->stats = e->tally;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
@@ -151,8 +108,8 @@ static int open_model(engine *e, sp_error *err)
                                        .threads = threads,
                                        .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,
-                                       .kv_bytes = mem.kv_page * (uint64_t)pages,
-                                       .kv_pages = pages};
+                                       .kv_bytes = plan.kv,
+                                       .kv_pages = plan.pages};
     }
     if (code == 0 && e->opts.prefix_store)
         code = prefix_store_open(e, e->opts.prefix_store, err);

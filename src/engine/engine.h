@@ -25,6 +25,16 @@
 
 typedef struct engine engine;
 
+/* What an engine takes of memory, in bytes. */
+struct engine_memory {
+    uint64_t weights, scratch; /* packed; buffers of a step of step_rows */
+    uint64_t kv, kv_page;      /* the pool; one page of KV_PAGE positions */
+    int32_t pages;
+    int contexts; /* of `context` positions that the pool has room for */
+    int64_t context, step_rows;
+    uint64_t limit, free; /* for all of it; of the machine, before */
+};
+
 struct engine_opts {
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
@@ -40,6 +50,11 @@ struct engine_opts {
     bool prefix_cache;    /* full pages are kept and found again by their tokens, default true */
     const char *prefix_store; /* folder that keeps the prefix cache over restarts; NULL: none */
     uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    uint64_t
+        memory; /* for weights, KV pool and steps: the pool gets what is left; 0: what is free */
+    /* Told before any of it is taken; may be NULL. A non-zero answer ends engine_open with SP_ECANCELLED. */
+    int (*planned)(void *arg, const struct engine_memory *plan);
+    void *planned_arg;
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */

@@ -188,6 +188,10 @@ struct engine {
     struct sampler sampler;
 };
 
+/* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */
+int memory_plan(const engine *e, const struct model_memory *take, struct engine_memory *m,
+                sp_error *err);
+
 /* request.c */
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err);
 void request_free(struct request *q);
