@@ -292,7 +292,7 @@ static void test_kv_write(void **state)
             size_t head = (size_t)dims[d] * KV_PAGE * 2 * kv_value_bytes((enum kv_type)type);
             struct kv_layer kv = {NULL, 3 * head, head, (enum kv_type)type, 3, dims[d]};
             float key[3 * 128], value[3 * 128];
-            uint8_t *pool[3] = {NULL};
+            uint8_t *pool[TABLES] = {NULL};
             random_floats(&seed, key, 3 * 128);
             random_floats(&seed, value, 3 * 128);
             key[1] = 1e-6f; /* subnormal and infinite in f16 */
