@@ -134,8 +134,7 @@ static void x_tick(const struct frame *f, double x, double *last, buf *out)
         return;
     *last = at;
     (void)buf_printf(
-        out, "<text class=\"soft\" x=\"%.1f\" y=\"250\" text-anchor=\"middle\">%.4g</text>\n", at,
-        x);
+        out, "<text class=\"soft\" x=\"%.1f\" y=\"250\" text-anchor=\"middle\">%g</text>\n", at, x);
 }
 
 static void put_axes(const struct frame *f, buf *out)
@@ -145,7 +144,7 @@ static void put_axes(const struct frame *f, buf *out)
         double y = place_y(f, f->top * i / 4);
         (void)buf_printf(out,
                          "<path class=\"grid\" d=\"M%.0f %.1fH%.0f\"/><text class=\"soft\" "
-                         "x=\"52\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n",
+                         "x=\"52\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n",
                          X0, y, X1, y + 4, f->top * i / 4);
     }
     if (f->c->doubling) {

@@ -187,13 +187,14 @@ static void put_summary(const struct page *g)
 static void put_table_head(const struct page *g)
 {
     double tail = g->p->percentiles[g->tail];
-    (void)buf_puts(g->out, "<h2>Figures</h2>\n<table>\n<thead><tr><th>server</th><th>load</th>"
+    (void)buf_puts(g->out, "<h2>Figures</h2>\n<p class=\"soft\">Latencies: median, and the slowest "
+                           "in brackets.</p>\n<table>\n<thead><tr><th>server</th><th>load</th>"
                            "<th>completed</th><th>failed</th><th>requests/s</th>");
     if (load_wants_goodput(g->p))
         (void)buf_puts(g->out, "<th>within limits/s</th>");
     (void)buf_puts(g->out, "<th>output tokens/s</th><th>total tokens/s</th>");
     for (enum load_metric m = 0; m <= METRIC_E2EL; m++)
-        (void)buf_printf(g->out, "<th>%s median, ms</th><th>p%g</th>", load_metric_names[m], tail);
+        (void)buf_printf(g->out, "<th>%s, ms (p%g)</th>", load_metric_names[m], tail);
     (void)buf_puts(g->out, "</tr></thead>\n<tbody>\n");
 }
 
@@ -214,7 +215,8 @@ static void put_table(const struct page *g)
         (void)buf_printf(g->out, "<td>%.1f</td><td>%.1f</td>", f->output_throughput,
                          f->total_throughput);
         for (enum load_metric m = 0; m <= METRIC_E2EL; m++)
-            (void)buf_printf(g->out, "<td>%.1f</td><td>%.1f</td>", f->spread[m].median,
+            (void)buf_printf(g->out, "<td>%.*f (%.*f)</td>", f->spread[m].median < 100,
+                             f->spread[m].median, f->spread[m].percentiles[g->tail] < 100,
                              f->spread[m].percentiles[g->tail]);
         (void)buf_puts(g->out, "</tr>\n");
     }
