@@ -309,11 +309,13 @@ static void add_words(const load_data *d, uint64_t stream, uint64_t position, in
     uint32_t key[4];
     rng_philox(d->p->seed, 0x70726f6d707473, stream, key); /* "prompts": apart from arrivals */
     uint64_t seed = (uint64_t)key[0] << 32 | key[1];
+    const size_t count = SP_COUNT(words);
+    double n_words = (double)count;
     for (int64_t i = 0; i < n; i++) {
-        size_t which = (size_t)(rng_uniform(seed, position, (uint64_t)i) * SP_COUNT(words));
+        double place = rng_uniform(seed, position, (uint64_t)i) * n_words;
         if (out->len)
             (void)buf_putc(out, ' ');
-        (void)buf_puts(out, words[which]);
+        (void)buf_puts(out, words[(size_t)place]);
     }
 }
 

@@ -129,9 +129,20 @@ static void put_server_cards(const struct page *g, const struct load_server *s)
     put_card(g, value, what);
 }
 
-/* "3.10 times the total tokens/s of llama (2.90 to 3.40), 16 at once". */
+enum verdict { SAME, BETTER, WORSE };
+
+/* What a ratio shows; one round shows nothing. */
+static enum verdict verdict_of(const struct load_ratio *r)
+{
+    if (r->n < 2 || (r->low <= 1 && r->high >= 1))
+        return SAME;
+    return (r->median > 1) == load_figure_is_time(r->figure) ? WORSE : BETTER;
+}
+
+/* "ours, 16 at once: 3.10 times the total tokens/s of llama (2.90 to 3.40): better". */
 static void put_verdict(const struct page *g, const struct load_ratio *r)
 {
+    static const char *const words[] = {"no difference shown", "better", "worse"};
     char level[48], name[32];
     load_level_name(r->first->level, level);
     load_figure_name(g->p, r->figure, name);
@@ -140,11 +151,10 @@ static void put_verdict(const struct page *g, const struct load_ratio *r)
     (void)buf_printf(g->out, ", %s: <b>%.2f</b> times the %s of ", level, r->median, name);
     put_text(g, r->other->server->name);
     if (r->n > 1)
-        (void)buf_printf(g->out, " (%.2f to %.2f)", r->low, r->high);
-    (void)buf_printf(g->out, "%s</li>\n",
-                     r->n > 1 && r->low <= 1 && r->high >= 1             ? ": no difference shown"
-                     : (r->median > 1) == load_figure_is_time(r->figure) ? ": worse"
-                                                                         : ": better");
+        (void)buf_printf(g->out, " (%.2f to %.2f): %s</li>\n", r->low, r->high,
+                         words[verdict_of(r)]);
+    else
+        (void)buf_puts(g->out, " in one round</li>\n");
 }
 
 static void put_failures(const struct page *g)
@@ -413,6 +423,7 @@ static void put_ratio(const struct page *g, const struct load_ratio *r, double y
     double middle = RATIO_LEFT + (HTML_WIDTH - RATIO_LEFT - RATIO_RIGHT) / 2;
     double scale = (HTML_WIDTH - RATIO_LEFT - RATIO_RIGHT) / 2 / log(most);
     double at = middle + scale * log(r->median);
+    static const char *const colors[] = {"--c7", "--c2", "--bad"};
     char name[32];
     load_figure_name(g->p, r->figure, name);
     (void)buf_printf(g->out, "<text x=\"%.0f\" y=\"%.1f\" text-anchor=\"end\">%s%s</text>",
@@ -420,8 +431,9 @@ static void put_ratio(const struct page *g, const struct load_ratio *r, double y
                      load_figure_is_time(r->figure) ? " (less is better)" : "");
     (void)buf_printf(g->out,
                      "<path class=\"dev\" d=\"M%.1f %.1fH%.1f\"/><circle cx=\"%.1f\" cy=\"%.1f\" "
-                     "r=\"5\" fill=\"var(--c0)\"/>",
-                     middle + scale * log(r->low), y, middle + scale * log(r->high), at, y);
+                     "r=\"5\" fill=\"var(%s)\"/>",
+                     middle + scale * log(r->low), y, middle + scale * log(r->high), at, y,
+                     colors[verdict_of(r)]);
     (void)buf_printf(g->out, "<text x=\"%.1f\" y=\"%.1f\">%.2f (%.2f–%.2f)</text>\n",
                      HTML_WIDTH - RATIO_RIGHT + 8, y + 5, r->median, r->low, r->high);
 }
@@ -455,12 +467,14 @@ static void put_ratios(const struct page *g)
 {
     if (!g->n_ratios)
         return;
-    (void)buf_printf(g->out,
-                     "<h2>Side by side</h2>\n<p>The median of the rounds' ratios, with the "
-                     "interval that holds the true median with %.0f%% (order statistics: no "
-                     "assumption about its distribution).%s</p>\n",
-                     100 * g->ratios[0].coverage,
-                     g->ratios[0].coverage < 0.95 ? " More rounds (--rounds 6) make it 95%." : "");
+    (void)buf_printf(
+        g->out,
+        "<h2>Side by side</h2>\n<p>The median of the rounds' ratios, with the "
+        "interval that holds the true median with %.0f%% (order statistics: no "
+        "assumption about its distribution). Green is better, red is worse, grey is no "
+        "difference shown.%s</p>\n",
+        100 * g->ratios[0].coverage,
+        g->ratios[0].coverage < 0.95 ? " More rounds (--rounds 6) make it 95%." : "");
     for (size_t i = 0; i < g->n_ratios;)
         i += put_pair(g, i);
 }

@@ -52,11 +52,8 @@ static int for_each_server(const options *o, const struct load_plan *p, const ch
 
 static int read_servers(const options *o, struct load_plan *p, sp_error *err)
 {
-    const char *const *urls, *const *keys, *const *models;
-    static const char *const here[] = {HERE};
-    size_t n = options_list(o, "server", &urls), n_keys, n_models;
-    if (n == 0)
-        urls = here;
+    const char *const *urls = NULL, *const *keys = NULL, *const *models = NULL;
+    size_t n = options_list(o, "server", &urls), n_keys = 0, n_models = 0;
     p->n_servers = n ? n : 1;
     if (n > LOAD_SERVERS_MOST)
         return sp_fail(err, SP_EUSAGE, "--server: %zu of them: at most %d", n, LOAD_SERVERS_MOST);
@@ -65,7 +62,7 @@ static int read_servers(const options *o, struct load_plan *p, sp_error *err)
         code = for_each_server(o, p, "model", &models, &n_models, err);
     for (size_t i = 0; i < p->n_servers && code == 0; i++) {
         struct load_server *s = &p->servers[i];
-        code = read_server(urls[i], s, err);
+        code = read_server(n ? urls[i] : HERE, s, err);
         if (n_keys)
             s->key = keys[n_keys > 1 ? i : 0];
         const char *asked = n_models ? models[n_models > 1 ? i : 0] : "";
@@ -184,7 +181,7 @@ static int read_goodput(const options *o, struct load_plan *p, sp_error *err)
 
 static int read_plan(const options *o, struct load_plan *p, sp_error *err)
 {
-    const char *const *words;
+    const char *const *words = NULL;
     if (options_args(o, &words))
         return sp_fail(err, SP_EUSAGE, "bench serve: what is '%.60s'? A server is --server URL",
                        words[0]);
