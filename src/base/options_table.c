@@ -8,8 +8,9 @@
 
 static const struct option_spec table[] = {
     /* The model and how it runs */
-    {"model", OPT_LIST, NULL, NULL, NO_RANGE, VERB_MODEL, "NAME|PATH",
-     "model of the store, a file or an HF-style folder; serve takes several"},
+    {"model", OPT_LIST, NULL, NULL, NO_RANGE, VERB_MODEL | VERB_BENCH_SERVE, "NAME|PATH",
+     "model of the store, a file or an HF-style folder; serve takes several; bench serve: what the "
+     "server calls it, for all or one for each --server; its first one if unset"},
     {"alias", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
      "another name that the first model answers to; may be given several times"},
     {"compute", OPT_CHOICE, "fast", "f32|fast", NO_RANGE,
@@ -39,24 +40,27 @@ static const struct option_spec table[] = {
      "begins warm; prompts can be read from it: keep it to yourself"},
     {"packed-cache", OPT_STRING, "on", NULL, NO_RANGE,
      VERB_MODEL | VERB_LIST | VERB_SHOW | VERB_RM | VERB_STORE, "on|off|DIR",
-     "keep a model's packed weights on disk for the next start: in the store or the user's cache, or "
+     "keep a model's packed weights on disk for the next start: in the store or the user's cache, "
+     "or "
      "in a folder of yours"},
     {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
      "read control tokens in messages as such"},
 
     /* Sampling: unset means the model's own generation_config */
-    {"max-tokens", OPT_INT, NULL, NULL, 1, 16777216, VERB_TALK | VERB_EVAL, "N",
-     "longest answer in tokens; for eval, tokens to score"},
-    {"temperature", OPT_FLOAT, NULL, NULL, 0, 100, VERB_TALK, "T",
-     "0 takes the likeliest token each time; the model's own if unset"},
+    {"max-tokens", OPT_INT, NULL, NULL, 1, 16777216, VERB_TALK | VERB_EVAL | VERB_BENCH_SERVE, "N",
+     "longest answer in tokens; for eval, tokens to score; for bench serve 64 if unset"},
+    {"temperature", OPT_FLOAT, NULL, NULL, 0, 100, VERB_TALK | VERB_BENCH_SERVE, "T",
+     "0 takes the likeliest token each time; the model's own if unset, for bench serve 0"},
     {"top-k", OPT_INT, NULL, NULL, 0, INT32_MAX, VERB_TALK, "K",
      "keep the K likeliest tokens; 0 is off; the model's own if unset"},
     {"top-p", OPT_FLOAT, NULL, NULL, 0, 1, VERB_TALK, "P",
      "keep the likeliest tokens up to this probability; 1 is off; the model's own if unset"},
     {"min-p", OPT_FLOAT, NULL, NULL, 0, 1, VERB_TALK, "P",
      "drop tokens below this share of the likeliest one's probability; 0 is off"},
-    {"seed", OPT_INT, NULL, NULL, NO_RANGE, VERB_TALK, "N",
-     "the same seed draws the same tokens; random if unset"},
+    {"seed", OPT_INT, NULL, NULL, NO_RANGE, VERB_TALK | VERB_BENCH_SERVE, "N",
+     "the same seed draws the same tokens (bench serve: makes the same prompts and arrivals); "
+     "random "
+     "if unset"},
     {"repetition-penalty", OPT_FLOAT, NULL, NULL, 0.01, 100, VERB_TALK, "X",
      "over prompt and answer; 1 is off; the model's own if unset"},
     {"presence-penalty", OPT_FLOAT, NULL, NULL, -2, 2, VERB_TALK, "X",
@@ -123,16 +127,74 @@ static const struct option_spec table[] = {
      "tokens that are in the context before the timed ones; lists too"},
     {"batch", OPT_INTS, "1", NULL, 1, 1024, VERB_BENCH, "N",
      "sequences that decode at once; lists too"},
-    {"format", OPT_CHOICE, "table", "table|markdown|csv", NO_RANGE, VERB_BENCH, NULL,
-     "what the results look like; --json for programs"},
+    {"format", OPT_CHOICE, "table", "table|markdown|csv", NO_RANGE, VERB_BENCH | VERB_BENCH_SERVE,
+     NULL, "what the results look like; --json for programs"},
     {"chart", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH, NULL,
      "draw the results as bars after the table"},
-    {"html", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH, "FILE",
+    {"html", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH | VERB_BENCH_SERVE, "FILE",
      "write a report with charts to this file as well; it needs nothing else to be seen"},
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
-     VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_CONFIG, NULL,
-     "print JSON instead of text"},
+     VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_BENCH_SERVE |
+         VERB_CONFIG,
+     NULL, "print JSON instead of text"},
+
+    /* Load for servers */
+    {"server", OPT_LIST, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "NAME=URL",
+     "a server with OpenAI's API; may be given several times; http://127.0.0.1:8080 if unset"},
+    {"key", OPT_LIST, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "KEY",
+     "what requests carry, for all servers or one for each; SAMPAN_KEY keeps it out of process "
+     "lists"},
+    {"api", OPT_CHOICE, "completions", "completions|chat", NO_RANGE, VERB_BENCH_SERVE, NULL,
+     "which endpoint is asked; answers are streamed"},
+    {"concurrency", OPT_INTS, NULL, NULL, 0, 65536, VERB_BENCH_SERVE, "N",
+     "requests at once: each of N clients asks again when it has its answer (default 1); with "
+     "--rate "
+     "the most at once, 0 is no limit (default); several levels as in 1,4,16 or 1-32*2"},
+    {"rate", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "R",
+     "requests arrive at so many a second whatever the server does; several levels as in 0.5,1,2"},
+    {"burstiness", OPT_FLOAT, "1", NULL, 0.01, 10000, VERB_BENCH_SERVE, "B",
+     "shape of the gamma distribution of the gaps between arrivals: 1 is a Poisson process, less "
+     "comes in bursts, more comes evenly"},
+    {"ramp-to", OPT_FLOAT, NULL, NULL, 0.000001, 1000000, VERB_BENCH_SERVE, "R",
+     "the rate that --rate rises or falls to in the course of a run"},
+    {"ramp", OPT_CHOICE, "linear", "linear|exponential", NO_RANGE, VERB_BENCH_SERVE, NULL,
+     "how it goes there"},
+    {"requests", OPT_INT, NULL, NULL, 1, 10000000, VERB_BENCH_SERVE, "N",
+     "requests of a run; if unset and without --seconds 4 for each one at once, at least 16"},
+    {"seconds", OPT_FLOAT, NULL, NULL, 0.1, 1000000, VERB_BENCH_SERVE, "S",
+     "send no request after so long; those under way are still answered"},
+    {"warmups", OPT_INT, "1", NULL, 0, 100000, VERB_BENCH_SERVE, "N",
+     "requests to each server before, which count nowhere; one that fails ends it all"},
+    {"rounds", OPT_INT, NULL, NULL, 1, 1000, VERB_BENCH_SERVE, "N",
+     "times that each server is measured at each level, in turn with the others; 1 if unset, with "
+     "several servers 6, the least for a 95% interval"},
+    {"request-timeout", OPT_FLOAT, "600", NULL, 0.1, 1000000, VERB_BENCH_SERVE, "SECONDS",
+     "an answer that is not whole by then is an error"},
+    {"words", OPT_INT, "128", NULL, 1, 1000000, VERB_BENCH_SERVE, "N",
+     "random words of a prompt: no server has seen it before"},
+    {"prefix-words", OPT_INT, "0", NULL, 0, 1000000, VERB_BENCH_SERVE, "N",
+     "random words before, the same for all requests of a run"},
+    {"turns", OPT_INT, "1", NULL, 1, 1000, VERB_BENCH_SERVE, "N",
+     "questions of a conversation, each after the answer to the one before"},
+    {"data", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "FILE",
+     "prompts from a file instead: JSON in ShareGPT's form, or a line for each {\"prompt\": ...}, "
+     "{\"turns\": [...]} or {\"messages\": [...]}, with \"max_tokens\" if it has its own"},
+    {"stop-at-eos", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE, NULL,
+     "let answers end where the model ends them; else they are asked to have exactly --max-tokens, so "
+     "that all servers do the same work (ignore_eos, an extension that not all know)"},
+    {"extra-body", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "JSON",
+     "an object whose members go into each request"},
+    {"goodput", OPT_STRING, NULL, NULL, NO_RANGE, VERB_BENCH_SERVE, "NAME:MS",
+     "limits of ttft, tpot and e2el, as in ttft:500,tpot:50,e2el:5000: tells how many requests a "
+     "second "
+     "keep all of them"},
+    {"percentiles", OPT_STRING, "90,99", NULL, NO_RANGE, VERB_BENCH_SERVE, "P",
+     "which to tell; the last is what comparisons take"},
+    {"details", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE, NULL,
+     "with --json: also each request's times and tokens"},
+    {"insecure", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE, NULL,
+     "take any TLS certificate"},
 
     /* Everywhere */
     {"store", OPT_STRING, NULL, NULL, NO_RANGE, VERB_ALL, "DIR",

@@ -21,6 +21,7 @@ int cmd_rm(const options *o, sp_error *err);
 int cmd_store(const options *o, sp_error *err);
 int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
+int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
 
 /* open.c: the store and engines as the options ask for them. */

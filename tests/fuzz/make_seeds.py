@@ -228,6 +228,21 @@ def put_http():
     put("framing", "trailer", b"A: b\r\nC: d\r\n\r\n")
 
 
+def put_response():
+    ok, stream = b"HTTP/1.1 200 OK\r\n", b"Content-Type: text/event-stream; charset=utf-8\r\n"
+    events = b'\xef\xbb\xbfdata: {"choices": [{"text": "a"}]}\n\n: ping\r\n\r\nevent: error\rdata: b\rdata\r\rdata:c\n\ndata: [DONE]\n\n'
+    chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(p), p) for p in (events[:7], events[7:40], events[40:]))
+    cases = {
+        "length": ok + stream + b"Content-Length: %d\r\n\r\n" % len(events) + events, "close": ok + stream + b"\r\n" + events,
+        "chunked": ok + stream + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nA: b\r\n\r\nHTTP/1.1",
+        "continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Busy\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}",
+        "old": b"HTTP/1.0 500 Oops\r\nConnection: keep-alive, x\r\nContent-Length: 0\r\n\r\n", "none": b"HTTP/1.1 204\r\n\r\n",
+        "bare-lf": b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\n", "tls": b"\x15\x03\x03\x00\x02\x02\x46",
+        "bad-chunk": ok + b"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n"}
+    for name, data in cases.items():
+        put("response", name, data)
+
+
 def put_store():
     put("store", "file", json.dumps({"name": "m", "source": "hf:a/b", "license": "MIT", "bytes": 9, "pulled": 1, "file": "x.gguf",
                                      "files": {"x.gguf": {"bytes": 9, "sha256": "ab" * 32}}}))
@@ -302,6 +317,7 @@ def main():
     put_requests()
     put_http()
     put_store()
+    put_response()
     put_pieces()
     put_hub()
     put_bundle()
