@@ -1,5 +1,6 @@
-/* One step: a decode row for every request that has its prompt behind it, then prompt chunks in order of
- * admission up to step_rows; forward; logits in blocks; one token for each finished context. */
+/* One step: a decode row for every request that has its prompt behind it and rows of guesses after it (draft.c), then
+ * prompt chunks in order of admission up to step_rows; forward; logits in blocks; one token for each finished
+ * context, and one more for each guess that was right. */
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
@@ -15,8 +16,9 @@ static bool wants_prompt(const struct request *q)
     return q->r.prompt_logprobs || q->r.prompt_logits;
 }
 
-/* Rows [from, from + n) of a request's tokens. The last token's logits give the next one; with prompt
- * logprobs every prompt row's are wanted. */
+/* The next n rows of a request's tokens. The last token's logits give the next one; with prompt logprobs every
+ * prompt row's are wanted. Guesses follow the last token; their positions count as cached once they are right,
+ * and are written again otherwise. */
 static void add_rows(engine *e, struct batch *b, struct request *q, int64_t n)
 {
     int64_t known = (int64_t)q->tokens.n;
@@ -32,6 +34,12 @@ static void add_rows(engine *e, struct batch *b, struct request *q, int64_t n)
         b->n_wanted += next || prompt;
         b->n_rows++;
     }
+    for (int i = 0; i < q->draft.rows; i++)
+        e->rows[b->n_rows++] = (struct model_row){.token = q->draft.token[i],
+                                                  .pos = (int32_t)(known + i),
+                                                  .seq = b->n_seqs,
+                                                  .want_logits = true};
+    b->n_wanted += q->draft.rows;
     q->n_next = q->n_cached + n;
     e->seq_owner[b->n_seqs++] = q;
 }
@@ -78,15 +86,18 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
     sp_alloc_guard_begin();
     int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
     sp_alloc_guard_end();
-    if (token >= 0)
+    if (token >= 0) {
+        q->n_cached += draft_next(e, q, token);
         return emit_token(e, q, token, logits, lse);
+    }
     sp_error err;
     sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)pos);
     emit_done(e, q, FINISH_ERROR, NULL, &err);
     return true;
 }
 
-/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. */
+/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. Rows behind a wrong guess are
+ * not used, nor those of a request that is over or cancelled. */
 static void use_rows(engine *e, const struct batch *b)
 {
     int64_t w = 0;
@@ -97,11 +108,14 @@ static void use_rows(engine *e, const struct batch *b)
             int64_t n = b->n_wanted - w < MODEL_LOGIT_ROWS ? b->n_wanted - w : MODEL_LOGIT_ROWS;
             model_logits(e->model, w, n, e->logits);
         }
-        struct request *q = e->seq_owner[e->rows[r].seq];
-        const float *logits = e->logits + w % MODEL_LOGIT_ROWS * e->vocab;
-        if (use_logits(e, q, e->rows[r].pos, logits))
+        const float *logits = e->logits + w++ % MODEL_LOGIT_ROWS * e->vocab;
+        struct request **owner = &e->seq_owner[e->rows[r].seq], *q = *owner;
+        if (!q || e->rows[r].pos >= q->n_cached || atomic_load(&q->cancelled))
+            continue;
+        if (use_logits(e, q, e->rows[r].pos, logits)) {
             schedule_retire(e, q);
-        w++;
+            *owner = NULL;
+        }
     }
 }
 
@@ -134,9 +148,11 @@ void step_run(engine *e)
 {
     struct batch b = {0};
     sp_error err = {0};
+    draft_plan(e);
     build(e, &b);
     if (b.n_rows == 0)
         return;
+    double begin = clock_seconds();
     for (struct request *q = e->running; q; q = q->next)
         if (!q->started && wants_prompt(q)) {
             q->started = true;
@@ -150,5 +166,7 @@ void step_run(engine *e)
     }
     advance(e, &b);
     use_rows(e, &b);
+    if (b.n_wanted == b.n_rows) /* no prompts */
+        step_cost_learn(&e->cost, b.n_rows, clock_seconds() - begin);
     end_prompts(e);
 }
