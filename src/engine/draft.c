@@ -10,19 +10,20 @@
 #define DISPLACE_MOST 16  /* at most one of so many rows of a step */
 #define STEP_GUESSES 64   /* guesses of a step */
 #define CHANCE_LEAST 0.05 /* less likely ones are not looked at */
-#define WORTH_WHILE 1.02  /* a gain that is worth a try */
+#define WORTH_WHILE 1.05  /* a gain that is worth a try */
 
 /* ---- what a step costs ---- */
 
 static const int64_t places[COST_PLACES] = {1,  2,  3,  4,  6,  8,   12,  16,
                                             24, 32, 48, 64, 96, 128, 192, 256};
 
-#define ROW_FIRST                                                                                  \
-    0.1 /* first guess at what a row more costs, in steps of one row: low, so it is tried */
-#define LEARN_ALL                                                                                  \
-    0.1 /* share of a surprise that all places take: the machine or the context changed */
-#define LEARN_PLACE 0.06    /* and the place itself: the line was wrong */
-#define FORGET (1.0 / 2048) /* a step: what wasn't seen for long is tried again */
+/* Before it is known, what one row more costs, in steps of one row: low enough that likely guesses are tried. */
+#define ROW_FIRST 0.25
+/* Of a surprise, what all places take (the machine or the context changed) and what the place itself takes. */
+#define LEARN_ALL 0.1
+#define LEARN_PLACE 0.06
+/* A step: what wasn't seen for long is tried again. */
+#define FORGET (1.0 / 2048)
 
 static double first_cost(int64_t rows)
 {

@@ -18,7 +18,7 @@
 #define CHANCE_MOST 0.99f
 
 /* Shares of right guesses before anything was seen, by class_of. */
-static const float first_chance[CLASSES] = {0.25f, 0.35f, 0.45f, 0.55f, 0.65f, 0.75f, 0.85f, 0.9f};
+static const float first_chance[CLASSES] = {0.15f, 0.25f, 0.35f, 0.5f, 0.65f, 0.75f, 0.85f, 0.9f};
 
 struct ngram {
     struct draft_source source; /* first */
