@@ -43,6 +43,10 @@ static const struct option_spec table[] = {
      "keep a model's packed weights on disk for the next start: in the store or the user's cache, "
      "or "
      "in a folder of yours"},
+    {"speculate", OPT_CHOICE, "ngram", "ngram|off", NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
+     "guess the next tokens from the text so far and verify them together; it changes speed, never text"},
+    {"draft-max", OPT_INT, "12", NULL, 1, 16, VERB_TALK | VERB_SERVE, "N",
+     "most tokens that are guessed at once for a request; what pays is found while it runs"},
     {"allow-special", OPT_BOOL, "false", NULL, NO_RANGE, VERB_TALK | VERB_SERVE, NULL,
      "read control tokens in messages as such"},
 

@@ -53,7 +53,7 @@ struct answer {
     buf text; /* the whole answer */
     enum finish_reason reason;
     sp_error error;
-    int64_t prompt_tokens, answer_tokens;
+    int64_t prompt_tokens, answer_tokens, draft_tokens, accepted_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
 };
 /* to_stdout: write text as it comes. The caller frees with answer_free. SP_ECANCELLED after Ctrl-C (what

@@ -15,6 +15,8 @@ struct engine_opts engine_opts_default(void)
                                 .max_queue = 256,
                                 .step_rows = 256,
                                 .prefix_cache = true,
+                                .speculate = SPECULATE_NGRAM,
+                                .draft_max = 12,
                                 .packed = model_opts_default().packed};
 }
 
@@ -192,6 +194,7 @@ static int make_buffers(engine *e, sp_error *err)
     e->seqs = sp_calloc(rows, sizeof *e->seqs);
     e->seq_owner = sp_calloc(rows, sizeof(struct request *));
     e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
+    step_cost_init(&e->cost);
     int code = sampler_init(&e->sampler, model_ops(e->model), e->vocab);
     if (code < 0 || !e->rows || !e->seqs || !e->seq_owner || !e->logits)
         return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
@@ -204,6 +207,9 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
     if (o->prefix_store && !o->prefix_cache)
         return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
+    if (o->draft_max < 1 || o->draft_max > DRAFT_MOST)
+        return sp_fail(err, SP_EINVAL, "--draft-max: %d is not from 1 to %d", o->draft_max,
+                       DRAFT_MOST);
     if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
         o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
@@ -336,7 +342,8 @@ static struct sampling default_sampling(const struct generation_config *g)
 
 struct engine_request engine_request_default(const engine *e)
 {
-    struct engine_request r = {.max_tokens = -1, .logprobs = -1, .skip_special = true};
+    struct engine_request r = {
+        .max_tokens = -1, .logprobs = -1, .skip_special = true, .speculate = -1};
     r.sampling = default_sampling(checkpoint_generation(e->ckpt));
     r.sampling.seed = rng_seed();
     return r;

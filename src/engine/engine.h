@@ -25,6 +25,15 @@
 
 typedef struct engine engine;
 
+#define DRAFT_MOST 16 /* draft tokens of a request in one step */
+
+/* Speculative decoding: guesses at a request's next tokens are verified in the same step. It changes speed only:
+ * every token is drawn from the model's own logits, and a guess counts while it equals the draw. */
+enum speculate {
+    SPECULATE_OFF,
+    SPECULATE_NGRAM /* what followed the last tokens where they stood before, in prompt or answer */
+};
+
 struct engine_opts {
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
@@ -41,6 +50,8 @@ struct engine_opts {
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */
+    enum speculate speculate;  /* default SPECULATE_NGRAM */
+    int draft_max; /* draft tokens of a request in a step, 1 .. DRAFT_MOST, default 12 */
 };
 struct engine_opts engine_opts_default(void);
 
@@ -74,6 +85,10 @@ struct engine_stats {
     uint64_t prefix_queries, prefix_hits; /* prompt tokens: looked up in the cache, found there */
     uint64_t evictions;                   /* pages that the cache had to give up */
     uint64_t preemptions; /* requests that gave their pages back and computed them again */
+    uint64_t drafts;                  /* times that a request had draft tokens in a step */
+    uint64_t draft_tokens;            /* in all of them */
+    uint64_t accepted_tokens;         /* that equalled the draw */
+    uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
 
@@ -130,6 +145,7 @@ struct engine_event {
     sp_error error;   /* FINISH_ERROR */
     int64_t prompt_tokens, answer_tokens;
     int64_t cached_tokens; /* of the prompt, whose K and V came from the prefix cache */
+    int64_t draft_tokens, accepted_tokens; /* verified for this request, and equal to the draw */
     double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
 };
 
@@ -154,6 +170,7 @@ struct engine_request {
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
                              before it were there already; 0: all of it. What is timed never
                              comes from the prefix cache, nor does a prompt with logprobs or logits */
+    int speculate; /* -1: as the engine does (default); 0: off */
     engine_sink sink;
     void *user;
 };

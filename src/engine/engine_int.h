@@ -108,6 +108,27 @@ int64_t sample_candidates(struct sampler *s, const float *logits, const struct s
 int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
                struct token_logprob *out);
 
+/* draft.c: how many guesses of which request a step verifies. Engine thread only. */
+struct draft {
+    int32_t token[DRAFT_MOST]; /* guesses at the next tokens */
+    float chance[DRAFT_MOST];  /* that this one and all before it are drawn, as estimated */
+    int n;                     /* guesses */
+    int rows;                  /* of them are rows of this step */
+    int right;                 /* were drawn so far */
+    bool open;                 /* all that were compared were right */
+    int64_t tokens, accepted;  /* of the request so far: rows, and those that counted */
+};
+
+/* Seconds of a step without prompts by its number of rows, learned as they run: between places the line. */
+#define COST_PLACES 16
+struct step_cost {
+    double at[COST_PLACES]; /* seconds; before the first step multiples of one row's */
+    bool measured;
+};
+void step_cost_init(struct step_cost *c);
+void step_cost_learn(struct step_cost *c, int64_t rows, double seconds);
+double step_cost_of(const struct step_cost *c, int64_t rows);
+
 /* A request from submit to DONE. */
 struct request {
     struct request *next; /* in the queue or in the running list */
@@ -120,6 +141,8 @@ struct request {
     struct token_counts counts;
     struct stopper stop;
     struct detok detok;
+    struct draft_source *drafts; /* NULL: none */
+    struct draft draft;
     buf text;                          /* text of the event being made */
     int64_t n_prompt, n_answer, n_max; /* n_max: answer tokens at most */
     int64_t n_cached;                  /* positions whose K and V are in the pages */
@@ -172,6 +195,7 @@ struct engine {
     struct model_seq *seqs;
     float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
     struct sampler sampler;
+    struct step_cost cost;
 };
 
 /* request.c */
@@ -209,6 +233,13 @@ bool prefix_store_ready(struct prefix_store *s);
 void prefix_store_save(struct prefix_store *s, const struct pages *p);
 /* plan.c: fills `seq_owner` and gives each the pages for its rows. */
 void plan_step(engine *e);
+/* Before a step: guesses for the requests that decode, and how many of each are verified (draft.rows). */
+void draft_plan(engine *e);
+/* When the step's rows are settled. */
+void draft_count(engine *e);
+/* A token was drawn: whether the row after it in this step has just this token. */
+bool draft_next(engine *e, struct request *q, int32_t token);
+
 /* step.c: one step over the running requests. */
 void step_run(engine *e);
 /* schedule.c: the engine thread. */

@@ -1,5 +1,5 @@
-/* What a step computes: a decode row for every request that has its prompt behind it, then prompt chunks in order of
- * admission up to step_rows. At each chunk the prefix cache is asked first, and who would begin a page that another
+/* What a step computes: a decode row for every request that has its prompt behind it and rows of guesses after it
+ * (draft.c), then prompt chunks in order of admission up to step_rows. At each chunk the prefix cache is asked first, and who would begin a page that another
  * computes in this step leaves out the step and finds it in the next one.
  * Each gets the pages for its rows; when there are none, not even idle ones of the cache, whoever was admitted last
  * gives its own back and computes them again later. So the first admitted always goes on, and every request has its
@@ -39,6 +39,19 @@ static void plan(engine *e, struct request *q, int64_t n)
     e->seq_owner[e->n_seqs++] = q;
 }
 
+/* Pages for guesses, as far as there are any without taking another's: guesses without a place are not made. */
+static void grow_for_guesses(engine *e, struct request *q)
+{
+    int64_t end = q->n_cached + q->n_step;
+    int32_t page;
+    while (q->n_pages < request_pages_for(end + q->draft.rows) &&
+           (page = pages_take(&e->pages)) >= 0)
+        q->pages[q->n_pages++] = page;
+    int64_t room = (int64_t)q->n_pages * KV_PAGE - end;
+    if (q->draft.rows > room)
+        q->draft.rows = (int)room;
+}
+
 /* Pages for the rows planned; false: q had to give its own back. */
 static bool grow(engine *e, struct request *q)
 {
@@ -54,6 +67,7 @@ static bool grow(engine *e, struct request *q)
         if (last == q)
             return false;
     }
+    grow_for_guesses(e, q);
     return true;
 }
 
@@ -70,13 +84,14 @@ void plan_step(engine *e)
 {
     int64_t room = e->opts.step_rows;
     e->n_seqs = 0;
+    draft_plan(e);
     for (struct request *q = e->running; q; q = q->next) {
         q->n_step = 0;
         if (!decodes(q))
             prefix_count(e, q, prefix_extend(e, q));
         if (decodes(q) && room > 0) {
             plan(e, q, 1);
-            room--;
+            room -= 1 + q->draft.rows;
         }
     }
     for (struct request *q = e->running; q && room > 0; q = q->next)
@@ -88,4 +103,5 @@ void plan_step(engine *e)
     for (struct request *q = e->running; q && grow(e, q); q = q->next)
         ;
     drop_preempted(e);
+    draft_count(e);
 }

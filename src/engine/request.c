@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
-#include "engine/engine_int.h"
+#include "engine/draft_int.h"
 
 #define TEXT_MAX ((size_t)1 << 24) /* bytes of text in one event */
 
@@ -72,6 +72,9 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->timed_from < 0 || r->timed_from >= (int64_t)r->n_prompt)
         return sp_fail(err, SP_EINVAL, "timed_from: %lld is not in the prompt of %zu tokens",
                        (long long)r->timed_from, r->n_prompt);
+    if (r->speculate < -1 || r->speculate > 0)
+        return sp_fail(err, SP_EINVAL, "speculate: %d: it is -1 (as the engine does) or 0 (off)",
+                       r->speculate);
     if (r->n_stop > STOPS_MAX)
         return sp_fail(err, SP_EINVAL, "stop: %zu strings, at most %d are taken", r->n_stop,
                        STOPS_MAX);
@@ -109,6 +112,15 @@ static int make_counts(const engine *e, struct request *q)
     return 0;
 }
 
+/* An answer of one token has no use for guesses. */
+static int make_drafts(const engine *e, struct request *q)
+{
+    if (e->opts.speculate == SPECULATE_OFF || q->r.speculate == 0 || q->n_max < 2)
+        return 0;
+    q->drafts = ngram_new(q->n_prompt + q->n_max);
+    return q->drafts ? 0 : SP_ENOMEM;
+}
+
 static int copy_request(engine *e, struct request *q, const struct engine_request *r)
 {
     q->r = *r;
@@ -129,7 +141,9 @@ static int copy_request(engine *e, struct request *q, const struct engine_reques
     q->pages = sp_calloc((size_t)request_pages(q), sizeof *q->pages);
     detok_init(&q->detok, e->tok, r->skip_special);
     buf_init(&q->text, TEXT_MAX);
-    return q->pages ? make_counts(e, q) : SP_ENOMEM;
+    if (!q->pages || make_drafts(e, q) < 0)
+        return SP_ENOMEM;
+    return make_counts(e, q);
 }
 
 /* The last token of an answer is never fed back, so its position needs no page. */
@@ -154,7 +168,7 @@ void request_release(engine *e, struct request *q)
     while (q->n_pages > 0)
         pages_give(&e->pages, q->pages[--q->n_pages]);
     q->n_cached = q->n_step = 0;
-    q->n_kept = 0;
+    q->n_kept = q->draft.rows = 0;
 }
 
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err)
@@ -190,6 +204,8 @@ void request_free(struct request *q)
     token_list_free(&q->tokens);
     stopper_done(&q->stop);
     buf_free(&q->text);
+    if (q->drafts)
+        q->drafts->ops->free(q->drafts);
     sp_free(q->bias);
     sp_free(q->counts.seen);
     sp_free(q->counts.answer);
