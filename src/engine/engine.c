@@ -66,6 +66,8 @@ static int plan_memory(engine *e, const struct model_memory *m, int32_t *pages, 
 
 static int add_end(engine *e, int32_t token)
 {
+    if (token < 0 || token >= e->vocab)
+        return 0; /* a configuration's mistake: never drawn */
     for (size_t i = 0; i < e->n_ends; i++)
         if (e->ends[i] == token)
             return 0;

@@ -4,10 +4,17 @@
 
 #define INVALID "invalid_request_error"
 
-static const char *const unsupported[] = {
-    "tools",   "functions",          "audio",       "modalities",   "prediction",
-    "best_of", "web_search_options", "guided_json", "guided_regex", "structured_outputs",
-    NULL};
+static const char *const unsupported[] = {"tools",
+                                          "functions",
+                                          "audio",
+                                          "modalities",
+                                          "prediction",
+                                          "best_of",
+                                          "web_search_options",
+                                          "echo",
+                                          "continue_final_message",
+                                          "store",
+                                          NULL};
 
 static int check_response_format(struct call *c, const json_t *body)
 {

@@ -7,10 +7,10 @@ static json_t *model_json(const struct served_model *m, const char *name)
 {
     char format[64];
     const checkpoint *ckpt = engine_checkpoint(m->engine);
-    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:I,s:s}", "id", name, "object", "model", "created",
+    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:I,s:s,s:s}", "id", name, "object", "model", "created",
                      (json_int_t)clock_unix(), "owned_by", "sampan", "root", m->names[0],
                      "max_model_len", (json_int_t)engine_context(m->engine), "format",
-                     checkpoint_format_text(ckpt, format));
+                     checkpoint_format_text(ckpt, format), "state", "loaded");
 }
 
 void api_models(struct call *c)

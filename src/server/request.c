@@ -46,7 +46,24 @@ const struct served_model *request_model(struct call *c, const json_t *body, con
     return NULL;
 }
 
-int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields)
+/* What OpenAI, vLLM and llama.cpp know and this server does not do, at either endpoint. */
+static const char *const never[] = {"guided_json",
+                                    "guided_regex",
+                                    "structured_outputs",
+                                    "grammar",
+                                    "json_schema",
+                                    "prompt_logprobs",
+                                    "truncate_prompt_tokens",
+                                    "stop_token_ids",
+                                    "allowed_token_ids",
+                                    "bad_words",
+                                    "use_beam_search",
+                                    "include_stop_str_in_output",
+                                    "priority",
+                                    "suffix",
+                                    NULL};
+
+static int refuse(struct call *c, const json_t *body, const char *const *fields)
 {
     for (; *fields; fields++) {
         const json_t *j = json_object_get(body, *fields);
@@ -58,6 +75,12 @@ int request_refuse_unsupported(struct call *c, const json_t *body, const char *c
         return SP_EUNSUPPORTED;
     }
     return 0;
+}
+
+int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields)
+{
+    int code = refuse(c, body, never);
+    return code == 0 ? refuse(c, body, fields) : code;
 }
 
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out)
@@ -151,6 +174,7 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 {
     struct sampling *s = &r->sampling;
     int64_t top_k = s->top_k, seed = 0;
+    const json_t *user = json_object_get(body, "user");
     bool ignore_end = false;
     bool has_seed = json_is_integer(json_object_get(body, "seed"));
     if (request_float(c, body, "temperature", 0, 100, &s->temperature) < 0 ||
@@ -161,8 +185,13 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
         request_float(c, body, "frequency_penalty", -2, 2, &s->frequency_penalty) < 0 ||
         request_int(c, body, "top_k", -1, INT32_MAX, &top_k) < 0 ||
         request_int(c, body, "seed", INT64_MIN, INT64_MAX, &seed) < 0 ||
+        request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
         request_bool(c, body, "ignore_eos", false, &ignore_end) < 0)
         return SP_EINVAL;
+    if (user && !json_is_null(user) && !json_is_string(user)) {
+        reply_set_error(c, 400, INVALID, "user", NULL, "user: must be a string");
+        return SP_EINVAL;
+    }
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;
     s->seed = has_seed ? (uint64_t)seed : rng_seed();
     r->ignore_end = ignore_end;
@@ -198,8 +227,14 @@ int request_stops(struct call *c, const json_t *body, struct stops *out)
 int request_stream(struct call *c, const json_t *body, struct generation *g)
 {
     const json_t *options = json_object_get(body, "stream_options");
-    if (request_bool(c, body, "stream", false, &g->stream) < 0)
+    if (request_bool(c, body, "stream", false, &g->stream) < 0 ||
+        request_bool(c, body, "return_progress", false, &g->progress) < 0)
         return SP_EINVAL;
+    if (g->progress && !g->stream) {
+        reply_set_error(c, 400, INVALID, "return_progress", NULL,
+                        "return_progress: only with stream: true");
+        return SP_EINVAL;
+    }
     if (!options || json_is_null(options))
         return 0;
     if (!g->stream || !json_is_object(options)) {
@@ -207,7 +242,10 @@ int request_stream(struct call *c, const json_t *body, struct generation *g)
                         "stream_options: an object, and only with stream: true");
         return SP_EINVAL;
     }
-    return request_bool(c, options, "include_usage", false, &g->include_usage);
+    if (request_bool(c, options, "include_usage", false, &g->include_usage) < 0 ||
+        request_bool(c, options, "continuous_usage_stats", false, &g->continuous_usage) < 0)
+        return SP_EINVAL;
+    return 0;
 }
 
 static bool content_ok(const json_t *content)

@@ -55,13 +55,15 @@ struct choice {
     buf text; /* what a whole (not streamed) answer collects */
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
-    int64_t offset; /* characters of text so far, for text_offset */
+    int64_t offset;   /* characters of text so far, for text_offset */
+    int64_t n_tokens; /* of the answer so far */
+    int64_t n_cached; /* of the prompt, before the first step; -1: not known */
     enum finish_reason reason;
 };
 
 /* A chat or text completion under way. Made by a worker, then the loop's. */
 struct generation {
-    bool chat, stream, include_usage, echo;
+    bool chat, stream, include_usage, continuous_usage, progress, echo;
     int logprobs; /* -1: none */
     char id[48], model[256];
     int64_t created;
@@ -170,8 +172,8 @@ struct stops {
     size_t n;
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
-int request_stream(struct call *c, const json_t *body,
-                   struct generation *g); /* stream, stream_options */
+/* stream, stream_options, return_progress */
+int request_stream(struct call *c, const json_t *body, struct generation *g);
 
 /* generation.c */
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
@@ -192,6 +194,9 @@ json_t *generation_json(const struct generation *g);
 json_t *usage_json(const struct generation *g);
 json_t *generation_chunk(const struct generation *g, json_t *choice); /* takes choice; NULL: none */
 json_t *role_chunk(const struct generation *g, const struct choice *ch);
+/* How far the prompt is, as llama.cpp's server tells it: a whole chunk. */
+json_t *progress_chunk(const struct generation *g, struct choice *ch,
+                       const struct engine_event *ev);
 
 /* api_*.c */
 void api_chat(struct call *c);
