@@ -110,7 +110,17 @@ static int serve(const options *o, const struct served *s, size_t n, sp_error *e
                              .on_ready = greet,
                              .arg = &w};
     so.n_api_keys = options_list(o, "api-key", &so.api_keys);
-    w.auth = so.n_api_keys > 0;
+    so.keys_file = options_str(o, "keys");
+    so.admin_key = options_str(o, "admin-key");
+    so.n_cors_origins = options_list(o, "cors-origin", &so.cors_origins);
+    so.n_allowed_hosts = options_list(o, "allowed-host", &so.allowed_hosts);
+    so.limits = (struct server_limits){.body_bytes = options_bytes(o, "max-body"),
+                                       .head_bytes = options_bytes(o, "max-header"),
+                                       .head_seconds = (int)options_int(o, "header-timeout"),
+                                       .body_seconds = (int)options_int(o, "body-timeout"),
+                                       .keep_seconds = (int)options_int(o, "keep-alive"),
+                                       .connections = (int)options_int(o, "max-connections")};
+    w.auth = so.n_api_keys > 0 || so.keys_file;
     server *running = NULL;
     int code = server_new(&so, &running, err);
     if (code == 0)

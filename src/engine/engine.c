@@ -364,3 +364,13 @@ void engine_cancel(engine *e, uint64_t id)
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
 }
+
+bool engine_is_queued(engine *e, uint64_t id)
+{
+    bool queued = false;
+    pthread_mutex_lock(&e->lock);
+    for (struct request *q = e->queue; q && !queued; q = q->next)
+        queued = q->id == id;
+    pthread_mutex_unlock(&e->lock);
+    return queued;
+}

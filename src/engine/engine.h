@@ -152,6 +152,7 @@ struct engine_request engine_request_default(const engine *e);
 /* Checks every value (SP_EINVAL names it; a prompt that leaves no room in the context names both
  * numbers), queues (SP_EFULL: the queue is full). */
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err);
-void engine_cancel(engine *e, uint64_t id); /* unknown or finished ids are fine */
+void engine_cancel(engine *e, uint64_t id);    /* unknown or finished ids are fine */
+bool engine_is_queued(engine *e, uint64_t id); /* no step has had it yet */
 
 #endif

@@ -85,6 +85,7 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
         request_int(c, body, "max_tokens", 0, INT32_MAX, &max_tokens) < 0 ||
         request_int(c, body, "logprobs", 0, 20, &logprobs) < 0 ||
         request_bool(c, body, "echo", false, &g->echo) < 0 || request_stream(c, body, g) < 0 ||
+        request_user(c, body, g) < 0 ||
         request_int(c, body, "best_of", 1, CHOICES_MAX, &best_of) < 0)
         return SP_EINVAL;
     if (best_of != (int64_t)g->per_prompt) {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n)
@@ -57,6 +57,7 @@ void generation_free(struct generation *g)
         json_decref(ch->lp_content);
     }
     sp_free(g->choices);
+    sp_free(g->user);
     sp_free(g);
 }
 
@@ -181,12 +182,13 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
 }
 
 /* An end token counts, too, but has no event of its own. */
-static void count_tokens(struct generation *g, struct choice *ch, const struct engine_event *ev)
+static void count_tokens(struct call *c, struct choice *ch, const struct engine_event *ev)
 {
     int64_t now = ev->kind == EVENT_DONE    ? ev->answer_tokens
                   : ev->kind == EVENT_TOKEN ? ch->n_tokens + 1
                                             : ch->n_tokens;
-    g->answer_tokens += now - ch->n_tokens;
+    c->gen->answer_tokens += now - ch->n_tokens;
+    access_charge(c, now - ch->n_tokens);
     ch->n_tokens = now;
 }
 
@@ -236,7 +238,7 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
-    count_tokens(g, ch, &e->ev);
+    count_tokens(c, ch, &e->ev);
     if (c->answered)
         return;
     if (g->stream && !c->streaming) {

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -36,7 +36,8 @@ const struct served_model *request_model(struct call *c, const json_t *body, con
     }
     for (size_t i = 0; i < o->n_models; i++)
         for (size_t k = 0; k < o->models[i].n_names; k++)
-            if (strcmp(o->models[i].names[k], json_string_value(j)) == 0) {
+            if (strcmp(o->models[i].names[k], json_string_value(j)) == 0 &&
+                access_model(c, &o->models[i])) {
                 *name = o->models[i].names[k];
                 return &o->models[i];
             }
@@ -174,7 +175,6 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 {
     struct sampling *s = &r->sampling;
     int64_t top_k = s->top_k, seed = 0;
-    const json_t *user = json_object_get(body, "user");
     bool ignore_end = false;
     bool has_seed = json_is_integer(json_object_get(body, "seed"));
     if (request_float(c, body, "temperature", 0, 100, &s->temperature) < 0 ||
@@ -188,14 +188,26 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
         request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
         request_bool(c, body, "ignore_eos", false, &ignore_end) < 0)
         return SP_EINVAL;
-    if (user && !json_is_null(user) && !json_is_string(user)) {
-        reply_set_error(c, 400, INVALID, "user", NULL, "user: must be a string");
-        return SP_EINVAL;
-    }
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;
     s->seed = has_seed ? (uint64_t)seed : rng_seed();
     r->ignore_end = ignore_end;
     return request_bias(c, body, r);
+}
+
+int request_user(struct call *c, const json_t *body, struct generation *g)
+{
+    const json_t *user = json_object_get(body, "user");
+    if (!user || json_is_null(user))
+        return 0;
+    if (!json_is_string(user)) {
+        reply_set_error(c, 400, INVALID, "user", NULL, "user: must be a string");
+        return SP_EINVAL;
+    }
+    g->user = sp_strdup(json_string_value(user));
+    if (g->user)
+        return 0;
+    reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+    return SP_ENOMEM;
 }
 
 static int stop_bad(struct call *c)
@@ -265,28 +277,31 @@ static bool content_ok(const json_t *content)
     return true;
 }
 
-int request_messages(struct call *c, const json_t *messages)
+int request_messages(struct call *c, json_t *messages)
 {
     size_t i;
-    const json_t *m;
+    json_t *m;
     if (!json_is_array(messages) || json_array_size(messages) == 0) {
         reply_set_error(c, 400, INVALID, "messages", NULL,
                         "messages: must be a list of at least one message");
         return SP_EINVAL;
     }
-    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
+    json_array_foreach(messages, i, m)
     {
+        const json_t *content = json_object_get(m, "content");
         if (!json_is_string(json_object_get(m, "role"))) {
             reply_set_error(c, 400, INVALID, "messages", NULL,
                             "messages[%zu].role: must be a string", i);
             return SP_EINVAL;
         }
-        if (!content_ok(json_object_get(m, "content"))) {
+        if (!content_ok(content)) {
             reply_set_error(c, 400, INVALID, "messages", NULL,
                             "messages[%zu].content: must be a string, null or a list of text parts",
                             i);
             return SP_EINVAL;
         }
+        if (!content || json_is_null(content))
+            json_object_set_new(m, "content", json_string(""));
     }
     return 0;
 }

@@ -17,15 +17,17 @@
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body */
+#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body, unless the settings say else */
 #define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
 #define CHOICES_MAX 128              /* answers of one request: prompts times n */
 #define WAITING_MAX 1024             /* calls between the socket and the engine */
 #define IDLE_SECONDS 3600            /* a connection without a byte either way */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
+struct access;
 struct call;
 struct guard;
+struct key;
 struct map;
 struct server_file;
 
@@ -66,6 +68,7 @@ struct generation {
     bool chat, stream, include_usage, continuous_usage, progress, echo;
     int logprobs; /* -1: none */
     char id[48], model[256];
+    char *user; /* whom the client says it is for; NULL: not said */
     int64_t created;
     engine *engine;
     struct choice *choices;
@@ -83,8 +86,12 @@ struct call {
     char *body;
     size_t n_body;
     double started;
-    bool streaming; /* the head of an event stream has gone out */
-    bool answered;  /* nothing more will be written */
+    struct key *key; /* access.c; loop, but a worker of this call may read it */
+    bool key_taken;  /* counts among the key's running requests */
+    bool charged;    /* the prompt's tokens */
+    int retry_after; /* seconds, for 429; 0: 1 */
+    bool streaming;  /* the head of an event stream has gone out */
+    bool answered;   /* nothing more will be written */
 
     atomic_bool gone; /* the client left */
     pthread_mutex_t lock;
@@ -112,6 +119,8 @@ struct server {
     size_t n_calls;
     bool draining;
     atomic_bool stop;
+    double started; /* clock_seconds */
+    struct access *access;
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -134,6 +143,7 @@ struct server {
 
 /* server.c */
 void call_wake(struct call *c);
+void call_cancel(struct call *c); /* loop: its choices end within a step */
 
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
 void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
@@ -165,13 +175,14 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
 int request_int(struct call *c, const json_t *body, const char *name, int64_t min, int64_t max,
                 int64_t *out); /* leaves *out when absent or null */
-int request_messages(struct call *c,
-                     const json_t *messages); /* roles and contents are of the right kind */
+/* Roles and contents are of the right kind. A content that is null becomes "", as in vLLM. */
+int request_messages(struct call *c, json_t *messages);
 struct stops {
     const char *text[16];
     size_t n;
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
+int request_user(struct call *c, const json_t *body, struct generation *g);
 /* stream, stream_options, return_progress */
 int request_stream(struct call *c, const json_t *body, struct generation *g);
 
@@ -211,6 +222,12 @@ void api_root(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
 void api_docs_file(struct call *c);
+void api_admin_requests(struct call *c);
+void api_admin_status(struct call *c);
+void api_admin_cancel(struct call *c);
+void api_admin_log_level(struct call *c);
+void api_admin_reload(struct call *c);
+void api_admin_drain(struct call *c);
 
 /* Files built in by tools/embed.cmake: openapi.json, and what /docs is made of. */
 struct server_file {

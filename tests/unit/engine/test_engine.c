@@ -30,6 +30,7 @@ struct result {
     int64_t progress[16], progress_of; /* EVENT_PROGRESS: its places, and the whole */
     int n_progress;
     size_t text_after[600]; /* bytes of text with so many tokens */
+    int cancel_at_progress; /* cancels itself at that EVENT_PROGRESS; 0: never */
     int cancel_at;          /* cancels itself at that token; 0: never */
 };
 
@@ -64,6 +65,7 @@ static void on_event(const struct engine_event *ev)
         pthread_cond_signal(&r->over);
     }
     bool cancel = r->cancel_at && r->n == r->cancel_at && !r->done;
+    cancel |= ev->kind == EVENT_PROGRESS && r->n_progress == r->cancel_at_progress;
     pthread_mutex_unlock(&r->lock);
     if (cancel)
         engine_cancel(e, ev->id);
@@ -378,6 +380,56 @@ static void cancelling_ends_it_within_a_step(void **state)
     assert_int_equal(info.kv_pages_free, info.kv_pages);
 }
 
+static void cancelling_amid_the_prompt_ends_it_within_a_step(void **state)
+{
+    struct result r;
+    struct engine_info info;
+    (void)state;
+    result_init(&r);
+    r.cancel_at_progress = 3; /* 64 of 200 tokens are in the pages */
+    struct engine_request q = request(&r, prompt, 200, 400);
+    q.progress = true;
+    run(&q, &r);
+    assert_int_equal(r.reason, FINISH_CANCELLED);
+    assert_int_equal(r.n_progress, 3);
+    assert_int_equal(r.n, 0);
+    for (int i = 0; i < 100; i++) {
+        engine_get_info(e, &info);
+        if (info.running == 0)
+            break;
+        clock_sleep(0.01);
+    }
+    assert_int_equal(info.kv_pages_free, info.kv_pages);
+}
+
+/* One that waits is gone while those before it go on. */
+static void cancelling_in_the_queue_waits_for_nobody(void **state)
+{
+    struct result before[8], r;
+    uint64_t id, ids[8];
+    sp_error err;
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        result_init(&before[i]);
+        struct engine_request q = request(&before[i], prompt, 20, 450);
+        assert_int_equal(engine_submit(e, &q, &ids[i], &err), 0);
+    }
+    result_init(&r);
+    struct engine_request q = request(&r, prompt, 20, 5);
+    q.progress = true;
+    assert_int_equal(engine_submit(e, &q, &id, &err), 0);
+    assert_true(engine_is_queued(e, id));
+    engine_cancel(e, id);
+    wait_for(&r);
+    assert_int_equal(r.reason, FINISH_CANCELLED);
+    assert_int_equal(r.n_progress + r.n, 0);
+    assert_false(engine_is_queued(e, id));
+    for (int i = 0; i < 8; i++) {
+        wait_for(&before[i]);
+        assert_int_equal(before[i].n, 450);
+    }
+}
+
 static void bad_values_are_refused_by_name(void **state)
 {
     struct result r;
@@ -542,6 +594,8 @@ int main(void)
         cmocka_unit_test(bias_and_penalties_change_the_choice),
         cmocka_unit_test(timing_a_part_of_the_prompt_changes_no_bit),
         cmocka_unit_test(cancelling_ends_it_within_a_step),
+        cmocka_unit_test(cancelling_amid_the_prompt_ends_it_within_a_step),
+        cmocka_unit_test(cancelling_in_the_queue_waits_for_nobody),
         cmocka_unit_test(bad_values_are_refused_by_name),
         cmocka_unit_test(the_context_is_a_limit),
         cmocka_unit_test(a_crowd_is_served_once_each),

@@ -94,11 +94,11 @@ static void send_request(int fd, const char *method, const char *path, const cha
                          const char *body)
 {
     char head[512];
-    int n = snprintf(
-        head, sizeof head,
-        "%s %s HTTP/1.1\r\nHost: x\r\n%s%s%sConnection: close\r\nContent-Length: %zu\r\n\r\n",
-        method, path, key ? "Authorization: Bearer " : "", key ? key : "", key ? "\r\n" : "",
-        body ? strlen(body) : 0);
+    int n = snprintf(head, sizeof head,
+                     "%s %s HTTP/1.1\r\nHost: localhost\r\n%s%s%sConnection: "
+                     "close\r\nContent-Length: %zu\r\n\r\n",
+                     method, path, key ? "Authorization: Bearer " : "", key ? key : "",
+                     key ? "\r\n" : "", body ? strlen(body) : 0);
     assert_int_equal(write(fd, head, (size_t)n), n);
     if (body)
         assert_int_equal(write(fd, body, strlen(body)), (ssize_t)strlen(body));
