@@ -94,6 +94,10 @@ static const struct option_spec table[] = {
     {"allowed-host", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
      "name that requests may have in Host; * is any; may be given several times; on loopback the default is "
      "loopback's own names, elsewhere any"},
+    {"tls-cert", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
+     "certificate (PEM, with its chain): the server speaks HTTPS; /admin/reload reads it again"},
+    {"tls-key", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
+     "private key of --tls-cert (PEM)"},
     {"max-body", OPT_BYTES, "32M", NULL, NO_RANGE, VERB_SERVE, "BYTES",
      "largest body of a request, 1K to 256M"},
     {"max-header", OPT_BYTES, "64K", NULL, NO_RANGE, VERB_SERVE, "BYTES",

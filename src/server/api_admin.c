@@ -120,7 +120,7 @@ void api_admin_log_level(struct call *c)
 void api_admin_reload(struct call *c)
 {
     sp_error err = {0};
-    if (server_reload_keys(c->s, &err) == 0)
+    if (server_reload_keys(c->s, &err) == 0 && server_reload_tls(c->s, &err) == 0)
         reply_set_json(c, 200, json_pack("{s:o}", "keys", access_json(c->s)));
     else
         reply_set_error(c, 500, "server_error", NULL, "reload_failed", "%s", err.message);

@@ -98,6 +98,8 @@ static void guard_free(struct guard *g)
     map_remove(g->s->guard_map, &g->bev, sizeof g->bev);
     evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     evbuffer_free(g->raw);
+    if (g->s->tls)
+        tls_goodbye(g->bev);
     bufferevent_decref(g->bev);
     sp_free(g);
 }
@@ -295,14 +297,21 @@ static bool step(struct guard *g)
     return false;
 }
 
+/* A plain socket's input is closed to all but its own reading; one of TLS never is. */
+static void set_frozen(const struct guard *g, struct evbuffer *in, bool frozen)
+{
+    if (!g->s->tls)
+        (void)(frozen ? evbuffer_freeze(in, 0) : evbuffer_unfreeze(in, 0));
+}
+
 static void hand_on(struct guard *g)
 {
     struct evbuffer *in = bufferevent_get_input(g->bev);
     g->moving = true;
-    evbuffer_unfreeze(in, 0);
+    set_frozen(g, in, false);
     while (step(g))
         ;
-    evbuffer_freeze(in, 0);
+    set_frozen(g, in, true);
     g->moving = false;
 }
 
@@ -366,7 +375,8 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
     struct server *s = arg;
     struct guard *g = sp_calloc(1, sizeof *g);
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev =
+        s->tls ? tls_bufferevent(s) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     struct evbuffer *raw = evbuffer_new();
     if (!g || !bev || !raw || map_set(s->guard_map, &bev, sizeof bev, (int64_t)(intptr_t)g) < 0 ||
         !evbuffer_add_cb(bufferevent_get_input(bev), on_input, g)) {
@@ -439,9 +449,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
         } else if (missing && g->state == AT_HEAD && evbuffer_get_length(g->raw) > 0) {
             struct evbuffer *in = bufferevent_get_input(g->bev);
             g->moving = true;
-            evbuffer_unfreeze(in, 0);
+            set_frozen(g, in, false);
             refuse(g, 408, "the head did not come in time");
-            evbuffer_freeze(in, 0);
+            set_frozen(g, in, true);
             g->moving = false;
             bufferevent_trigger(g->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS);
         } else if (missing) {

@@ -463,6 +463,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     if (code == 0)
         code = access_open(s, err);
     if (code == 0)
+        code = tls_load(s, err);
+    if (code == 0)
         code = make_loop(s, err);
     if (code == 0)
         code = bind_port(s, err);
@@ -494,6 +496,14 @@ int server_reload_keys(server *s, sp_error *err)
     return code;
 }
 
+int server_reload_tls(server *s, sp_error *err)
+{
+    int code = tls_load(s, err);
+    if (code == 0 && s->tls)
+        log_info("server", "the certificate has been read again");
+    return code;
+}
+
 void server_stop(server *s)
 {
     uint64_t one = 1;
@@ -516,6 +526,7 @@ void server_free(server *s)
         evhttp_free(s->http);
     guard_close(s);
     access_close(s);
+    tls_close(s);
     struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])

@@ -32,6 +32,7 @@ struct server_opts {
     const char *const *
         allowed_hosts; /* names in Host beside loopback's; "*": all. Without any: all off loopback */
     size_t n_allowed_hosts;
+    const char *tls_cert, *tls_key; /* PEM files: chain and key; NULL: plain HTTP */
     struct server_limits limits;
     bool no_auth;       /* needed to listen off loopback without keys */
     bool allow_special; /* messages may hold control tokens */
@@ -47,8 +48,9 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err);
 int server_run(server *s,
                sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs */
 void server_stop(server *s);   /* any thread */
-/* Reads keys_file again; on failure the keys stay as they were. The loop's thread (a signal's callback). */
+/* Each reads its files again; on failure what is in use stays as it was. The loop's thread (a signal's callback). */
 int server_reload_keys(server *s, sp_error *err);
+int server_reload_tls(server *s, sp_error *err); /* for new connections */
 void server_free(server *s);
 
 #endif

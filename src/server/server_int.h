@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <jansson.h>
+#include <openssl/types.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/base.h"
@@ -121,6 +122,7 @@ struct server {
     atomic_bool stop;
     double started; /* clock_seconds */
     struct access *access;
+    SSL_CTX *tls; /* NULL: plain */
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -238,6 +240,13 @@ struct server_file {
 };
 extern const struct server_file server_files[];
 extern const size_t n_server_files;
+
+/* tls.c; the loop's thread, or before it runs. */
+int tls_load(struct server *s, sp_error *err); /* the files anew; on failure all stays as it was */
+void tls_close(struct server *s);
+struct bufferevent *tls_bufferevent(
+    struct server *s); /* of a connection that is about to be accepted; NULL: no memory */
+void tls_goodbye(struct bufferevent *bev); /* before it is freed */
 
 /* api_docs.c */
 const struct server_file *server_file_find(const char *name); /* NULL: not built in */
