@@ -104,12 +104,12 @@ def test_log_level(folder):
         s = type("S", (), {"url": line.split()[-1]})
         send(s, "GET", "/version")
         assert send(s, "POST", "/admin/log-level", {"level": "info"}, **KEY)[2] == {"level": "info"}
-        send(s, "GET", "/health")
+        send(s, "GET", "/v1/models")
         assert send(s, "POST", "/admin/log-level", {"level": "loud"}, **KEY)[0] == 400
         assert send(s, "GET", "/admin/status", **KEY)[2]["log_level"] == "info"
         process.terminate()
         log = process.communicate(timeout=30)[1]
-        assert "/health" in log and "/version" not in log
+        assert "/v1/models" in log and "/version" not in log
     finally:
         process.kill()
 
