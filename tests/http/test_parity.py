@@ -255,7 +255,7 @@ def test_max_tokens_beyond_the_context_end_there(exact):
 # ---- progress ----
 
 def test_progress_of_the_prompt(fast):
-    for ask, prompt in ((complete, "word " * 700), (chat, [{"role": "user", "content": "word " * 700}])):
+    for ask, prompt in ((complete, "river " * 700), (chat, [{"role": "user", "content": "river " * 700}])):
         parts = list(ask(fast, prompt, max_tokens=3, stream=True, extra_body={"return_progress": True}))
         told = [p.model_extra["prompt_progress"] for p in parts if "prompt_progress" in p.model_extra]
         assert len(told) >= 4 and told[0]["processed"] == told[0]["cache"] and told[-1]["processed"] == told[-1]["total"] > 700
