@@ -36,7 +36,8 @@ enum option_verb {
     VERB_CONFIG = 1 << 9,
     VERB_STORE = 1 << 10,
     VERB_BENCH_SERVE = 1 << 11, /* a verb of two words */
-    VERB_ALL = (1 << 12) - 1
+    VERB_KEY = 1 << 12,
+    VERB_ALL = (1 << 13) - 1
 };
 
 struct option_spec {

@@ -83,7 +83,7 @@ static const struct option_spec table[] = {
 
     /* The server */
     {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE, "H",
-     "address to listen on; others than loopback need --api-key or --no-auth"},
+     "address to listen on; others than loopback need --api-key, --keys or --no-auth"},
     {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE, "N",
      "port to listen on; 0 is any free one"},
     {"next-port", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
@@ -91,6 +91,39 @@ static const struct option_spec table[] = {
     {"api-key", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "KEY",
      "key that requests must carry; may be given several times; SAMPAN_API_KEY keeps it out of "
      "process lists"},
+    {"keys", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_KEY, "FILE",
+     "file of API keys with their limits, which `sampan key` makes; it holds hashes, no secrets"},
+    {"allow-model", OPT_LIST, NULL, NULL, NO_RANGE, VERB_KEY, "NAME",
+     "a name that the key may ask for, with the other names of the same model; may be given several times; unset: all"},
+    {"requests-per-minute", OPT_INT, NULL, NULL, 1, 1e12, VERB_KEY, "N",
+     "the key's requests in a minute; unset: no limit"},
+    {"tokens-per-minute", OPT_INT, NULL, NULL, 1, 1e12, VERB_KEY, "N",
+     "the key's tokens in a minute, of prompts and answers; unset: no limit"},
+    {"concurrent", OPT_INT, NULL, NULL, 1, 1e12, VERB_KEY, "N",
+     "the key's requests at the same time; unset: no limit"},
+    {"admin-key", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "KEY",
+     "key that opens /admin/ (and nothing else); without it there is no /admin/"},
+    {"cors-origin", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ORIGIN",
+     "site whose pages may use the server, like https://chat.example.org; * is any; may be given several times"},
+    {"allowed-host", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
+     "name that requests may have in Host; * is any; may be given several times; on loopback the default is "
+     "loopback's own names, elsewhere any"},
+    {"tls-cert", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
+     "certificate (PEM, with its chain): the server speaks HTTPS; /admin/reload reads it again"},
+    {"tls-key", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
+     "private key of --tls-cert (PEM)"},
+    {"max-body", OPT_BYTES, "32M", NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "largest body of a request, 1K to 256M"},
+    {"max-header", OPT_BYTES, "64K", NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "largest head of a request, 1K to 64K"},
+    {"header-timeout", OPT_INT, "15", NULL, 1, 3600, VERB_SERVE, "SECONDS",
+     "time for a request's head, from its first byte to its last"},
+    {"body-timeout", OPT_INT, "600", NULL, 1, 86400, VERB_SERVE, "SECONDS",
+     "time for a request's body"},
+    {"keep-alive", OPT_INT, "300", NULL, 1, 86400, VERB_SERVE, "SECONDS",
+     "how long a connection may wait for its next request"},
+    {"max-connections", OPT_INT, "4096", NULL, 1, 1000000, VERB_SERVE, "N",
+     "connections at once; one more takes the place of the one that has been idle for longest"},
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
@@ -140,7 +173,7 @@ static const struct option_spec table[] = {
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
      VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_BENCH_SERVE |
-         VERB_CONFIG,
+         VERB_CONFIG | VERB_KEY,
      NULL, "print JSON instead of text"},
 
     /* Load for servers */

@@ -23,6 +23,7 @@ int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
 int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
+int cmd_key(const options *o, sp_error *err);
 
 /* open.c: the store and engines as the options ask for them. */
 int cli_hub(const options *o, hub **out, sp_error *err);

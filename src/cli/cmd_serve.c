@@ -72,7 +72,7 @@ static int open_served(const options *o, const char *name, bool first, struct se
 
 struct welcome {
     const char *name;
-    bool auth;
+    bool auth, tls;
 };
 
 static void greet(void *arg, const char *host, int port)
@@ -80,12 +80,15 @@ static void greet(void *arg, const char *host, int port)
     const struct welcome *w = arg;
     const struct catalogue_entry *best = catalogue_best(machine_memory_total());
     bool v6 = strchr(host, ':') != NULL;
-    printf("\nSampan answers at http://%s%s%s:%d\n\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
-    printf("  curl http://%s%s%s:%d/v1/chat/completions%s -H 'Content-Type: application/json' \\\n"
-           "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
-           "\"你好！\"}]}'\n\n",
-           v6 ? "[" : "", host, v6 ? "]" : "", port,
-           w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", w->name);
+    const char *s = w->tls ? "s" : "";
+    printf("\nSampan answers at http%s://%s%s%s:%d\n\n", s, v6 ? "[" : "", host, v6 ? "]" : "",
+           port);
+    printf(
+        "  curl http%s://%s%s%s:%d/v1/chat/completions%s -H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
+        "\"你好！\"}]}'\n\n",
+        s, v6 ? "[" : "", host, v6 ? "]" : "", port,
+        w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", w->name);
     printf("  %s chat --model %s\n", cli_program, w->name);
     if (strcmp(best->name, w->name) != 0)
         printf("\nThe best model of the catalogue for this machine's memory:\n  %s pull %s\n",
@@ -110,7 +113,20 @@ static int serve(const options *o, const struct served *s, size_t n, sp_error *e
                              .on_ready = greet,
                              .arg = &w};
     so.n_api_keys = options_list(o, "api-key", &so.api_keys);
-    w.auth = so.n_api_keys > 0;
+    so.keys_file = options_str(o, "keys");
+    so.tls_cert = options_str(o, "tls-cert");
+    so.tls_key = options_str(o, "tls-key");
+    w.tls = so.tls_cert != NULL;
+    so.admin_key = options_str(o, "admin-key");
+    so.n_cors_origins = options_list(o, "cors-origin", &so.cors_origins);
+    so.n_allowed_hosts = options_list(o, "allowed-host", &so.allowed_hosts);
+    so.limits = (struct server_limits){.body_bytes = options_bytes(o, "max-body"),
+                                       .head_bytes = options_bytes(o, "max-header"),
+                                       .head_seconds = (int)options_int(o, "header-timeout"),
+                                       .body_seconds = (int)options_int(o, "body-timeout"),
+                                       .keep_seconds = (int)options_int(o, "keep-alive"),
+                                       .connections = (int)options_int(o, "max-connections")};
+    w.auth = so.n_api_keys > 0 || so.keys_file;
     server *running = NULL;
     int code = server_new(&so, &running, err);
     if (code == 0)

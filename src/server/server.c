@@ -4,7 +4,6 @@
 #include <event2/bufferevent.h>
 #include <event2/thread.h>
 #include <netinet/in.h>
-#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "server/access_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
 
@@ -58,13 +58,14 @@ static void call_free(struct call *c)
         sp_free(e);
     }
     generation_free(c->gen);
+    access_release(c);
     pthread_mutex_destroy(&c->lock);
     sp_free(c->body);
     sp_free(c->reply);
     sp_free(c);
 }
 
-static void cancel_choices(struct call *c)
+void call_cancel(struct call *c)
 {
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
@@ -81,7 +82,7 @@ static void on_close(struct evhttp_connection *conn, void *arg)
     /* Still attached: libevent frees the request together with the connection. */
     if (c->req && evhttp_request_get_connection(c->req))
         c->req = NULL;
-    cancel_choices(c);
+    call_cancel(c);
     call_wake(c);
 }
 
@@ -93,6 +94,14 @@ static bool call_unused(struct call *c, int pending)
     bool queued = c->in_ready;
     pthread_mutex_unlock(&c->s->ready_lock);
     return pending == 0 && !queued;
+}
+
+/* Once, when it has been let in. */
+static void charge_prompt(struct call *c)
+{
+    if (c->gen && !c->answered && !c->charged)
+        access_charge(c, c->gen->prompt_tokens);
+    c->charged = true;
 }
 
 /* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
@@ -108,11 +117,12 @@ static void call_progress(struct call *c)
     int pending = c->pending;
     pthread_mutex_unlock(&c->lock);
     if (atomic_load(&c->gone))
-        cancel_choices(c);
+        call_cancel(c);
     if (!worked)
         return;
     if (c->reply && !c->answered)
         reply_send(c);
+    charge_prompt(c);
     while (e) {
         struct call_event *next = e->next;
         generation_event(c, e);
@@ -230,21 +240,6 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     return c;
 }
 
-static bool key_ok(const struct server *s, struct evhttp_request *req)
-{
-    const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    if (s->opts.n_api_keys == 0)
-        return true;
-    if (!head || strncmp(head, "Bearer ", 7) != 0)
-        return false;
-    bool ok = false;
-    for (size_t i = 0; i < s->opts.n_api_keys; i++) {
-        size_t n = strlen(s->opts.api_keys[i]);
-        ok |= strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
-    }
-    return ok;
-}
-
 /* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
  * body and looks again only once it writes. No read callback: the guard keeps bytes that come early. */
 static void watch_connection(struct call *c)
@@ -265,6 +260,10 @@ static const struct route *find_route(struct call *c)
     const char *allow, *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
     enum evhttp_cmd_type method = evhttp_request_get_command(c->req);
     const struct route *r = route_find(path && *path ? path : "/", method, &allow);
+    if (path && strncmp(path, "/admin/", 7) == 0 && !access_admin(c->s)) {
+        r = NULL;
+        allow = NULL;
+    }
     if (r)
         return r;
     if (!allow) {
@@ -279,6 +278,21 @@ static const struct route *find_route(struct call *c)
         reply_set_error(c, 405, "invalid_request_error", NULL, NULL,
                         "%.128s: not with this method: %s", path, allow);
     return NULL;
+}
+
+/* What can be answered at once sets the status; what needs a worker leaves it 0. */
+static void route_call(struct call *c)
+{
+    if (access_origin(c))
+        c->route = find_route(c);
+    if (!c->route || !access_key(c))
+        return;
+    if (c->route->reply)
+        c->route->reply(c);
+    else if (c->s->draining)
+        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    else
+        (void)access_take(c);
 }
 
 static void on_request(struct evhttp_request *req, void *arg)
@@ -297,14 +311,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         call_free(c);
         return;
     }
-    c->route = find_route(c);
-    if (c->route && !c->route->open && !key_ok(s, req))
-        reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
-                        "a valid key is needed: send the header Authorization: Bearer KEY");
-    else if (c->route && c->route->reply)
-        c->route->reply(c);
-    else if (c->route && s->draining)
-        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    route_call(c);
     if (c->status) {
         reply_send(c);
         call_free(c);
@@ -322,17 +329,6 @@ static void on_request(struct evhttp_request *req, void *arg)
 }
 
 /* ---- start and end ---- */
-
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (strcmp(host, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return (ntohl(v4.s_addr) >> 24) == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
 
 static int bound_port(struct evhttp_bound_socket *socket)
 {
@@ -371,7 +367,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     for (struct call *c = s->calls; c; c = c->next)
-        cancel_choices(c);
+        call_cancel(c);
 }
 
 /* The first signal lets running requests end, for a while; the second cancels them. */
@@ -413,7 +409,7 @@ static int make_loop(struct server *s, sp_error *err)
     evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                             EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
                                             EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
-    evhttp_set_max_body_size(s->http, (ev_ssize_t)BODY_MAX);
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)s->opts.limits.body_bytes);
     evhttp_set_max_headers_size(s->http, HEADERS_MAX);
     evhttp_set_timeout(s->http, IDLE_SECONDS);
     evhttp_set_gencb(s->http, on_request, s);
@@ -430,25 +426,46 @@ static int start_workers(struct server *s, sp_error *err)
     return 0;
 }
 
+static int set_limits(struct server_limits *l, sp_error *err)
+{
+    const struct server_limits most = {BODY_MAX,     HEADERS_MAX,  HEAD_SECONDS,
+                                       BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
+    l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
+    l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
+    l->head_seconds = l->head_seconds ? l->head_seconds : most.head_seconds;
+    l->body_seconds = l->body_seconds ? l->body_seconds : most.body_seconds;
+    l->keep_seconds = l->keep_seconds ? l->keep_seconds : most.keep_seconds;
+    l->connections = l->connections ? l->connections : most.connections;
+    if (l->body_bytes < 1024 || l->body_bytes > BODIES_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-body: %zu bytes are not from 1K to %zuM",
+                       l->body_bytes, BODIES_MAX >> 20);
+    if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
+                       l->head_bytes, HEADERS_MAX >> 10);
+    return 0;
+}
+
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
     if (opts->n_models == 0)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
-    if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
-        return sp_fail(err, SP_EUSAGE,
-                       "--host %s: others could use this server: give --api-key KEY, or say "
-                       "--no-auth to leave it open",
-                       opts->host);
     struct server *s = sp_calloc(1, sizeof *s);
     if (!s)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     s->opts = *opts;
     s->wake_fd = -1;
+    s->started = clock_seconds();
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
-    int code = make_loop(s, err);
+    int code = set_limits(&s->opts.limits, err);
+    if (code == 0)
+        code = access_open(s, err);
+    if (code == 0)
+        code = tls_load(s, err);
+    if (code == 0)
+        code = make_loop(s, err);
     if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
@@ -469,6 +486,22 @@ int server_run(server *s, sp_error *err)
     if (event_base_dispatch(s->base) < 0)
         return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
     return 0;
+}
+
+int server_reload_keys(server *s, sp_error *err)
+{
+    int code = access_reload(s, err);
+    if (code == 0)
+        log_info("server", "the keys have been read again");
+    return code;
+}
+
+int server_reload_tls(server *s, sp_error *err)
+{
+    int code = tls_load(s, err);
+    if (code == 0 && s->tls)
+        log_info("server", "the certificate has been read again");
+    return code;
 }
 
 void server_stop(server *s)
@@ -492,6 +525,8 @@ void server_free(server *s)
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
+    access_close(s);
+    tls_close(s);
     struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])
