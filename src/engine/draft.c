@@ -91,12 +91,10 @@ static bool decodes(const struct request *q)
     return rows_left(q) == 1 && q->n_cached > 0;
 }
 
-/* Guesses that there is room for: in the answer, whose last token has no row, and in the pages. */
+/* Guesses that there is room for in the answer, whose last token has no row. */
 static int room_for(const engine *e, const struct request *q)
 {
-    int64_t answer = q->n_max - q->n_answer - 1;
-    int64_t pages = (int64_t)q->n_pages * KV_PAGE - (int64_t)q->tokens.n;
-    int64_t room = answer < pages ? answer : pages;
+    int64_t room = q->n_max - q->n_answer - 1;
     return (int)(room < e->opts.draft_max ? room : e->opts.draft_max);
 }
 
@@ -123,7 +121,7 @@ static struct request *likeliest(engine *e)
 }
 
 /* Takes guesses, likeliest first, as far as there is room, and gives those back that came after the best step. */
-static void choose(engine *e, int64_t rows, int64_t prompt, double work)
+static int64_t choose(engine *e, int64_t rows, int64_t prompt, double work)
 {
     struct request *taken[STEP_GUESSES];
     double best = WORTH_WHILE * work / step_cost_of(&e->cost, rows);
@@ -146,6 +144,7 @@ static void choose(engine *e, int64_t rows, int64_t prompt, double work)
     }
     while (n > kept)
         taken[--n]->draft.rows--;
+    return kept;
 }
 
 /* What the last step told about its guesses; then there are none. */
@@ -158,22 +157,9 @@ static void learn(struct request *q)
     d->open = true;
 }
 
-static void count(engine *e)
+int64_t draft_plan(engine *e)
 {
-    for (struct request *q = e->running; q; q = q->next) {
-        if (q->draft.rows == 0)
-            continue;
-        q->draft.tokens += q->draft.rows;
-        pthread_mutex_lock(&e->lock);
-        e->stats.drafts++;
-        e->stats.draft_tokens += (uint64_t)q->draft.rows;
-        pthread_mutex_unlock(&e->lock);
-    }
-}
-
-void draft_plan(engine *e)
-{
-    int64_t decoding = 0, prompt = 0, guesses = 0;
+    int64_t decoding = 0, prompt = 0, guesses = 0, taken = 0;
     sp_alloc_guard_begin();
     for (struct request *q = e->running; q; q = q->next) {
         learn(q);
@@ -190,9 +176,22 @@ void draft_plan(engine *e)
     if (prompt > e->opts.step_rows - decoding)
         prompt = e->opts.step_rows - decoding;
     if (guesses > 0)
-        choose(e, decoding + prompt, prompt, (double)decoding + PROMPT_WORTH * (double)prompt);
-    count(e);
+        taken = choose(e, decoding + prompt, prompt,
+                       (double)decoding + PROMPT_WORTH * (double)prompt);
     sp_alloc_guard_end();
+    return taken;
+}
+
+void draft_fit(engine *e, struct request *q, int64_t most)
+{
+    struct draft *d = &q->draft;
+    if (d->rows > most)
+        d->rows = (int)most;
+    if (d->rows == 0)
+        return;
+    d->tokens += d->rows;
+    e->tally.drafts++;
+    e->tally.draft_tokens += (uint64_t)d->rows;
 }
 
 bool draft_next(engine *e, struct request *q, int32_t token)
@@ -204,9 +203,7 @@ bool draft_next(engine *e, struct request *q, int32_t token)
     if (!d->open || d->right++ >= d->rows)
         return false;
     d->accepted++;
-    pthread_mutex_lock(&e->lock);
-    e->stats.accepted_tokens++;
-    e->stats.accepted_at[d->right - 1]++;
-    pthread_mutex_unlock(&e->lock);
+    e->tally.accepted_tokens++;
+    e->tally.accepted_at[d->right - 1]++;
     return true;
 }

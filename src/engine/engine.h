@@ -44,7 +44,9 @@ struct engine_opts {
     int max_seqs;        /* requests running at once, default 16 */
     int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
     int64_t step_rows;   /* rows of a step: prefill chunk plus decodes, default 256 */
-    uint64_t kv_bytes;   /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    bool prefix_cache;   /* full pages are kept and found again by their tokens, default true */
+    const char *prefix_store; /* folder that keeps the prefix cache over restarts; NULL: none */
+    uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */
@@ -70,13 +72,19 @@ struct engine_info {
     bool pinned; /* each on a CPU of its own */
     uint64_t weight_bytes, kv_bytes;
     double load_seconds;
-    int32_t kv_pages, kv_pages_free;
+    int32_t kv_pages, kv_pages_free; /* free: no request holds them */
     int running, waiting;
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
-/* Counted since the engine was opened. */
+/* Pages now, and counts since the start, as of the last step. */
 struct engine_stats {
+    uint64_t kv_pages;
+    uint64_t kv_pages_free,
+        kv_pages_cached;                  /* nobody holds them: empty; kept by the prefix cache */
+    uint64_t prefix_queries, prefix_hits; /* prompt tokens: looked up in the cache, found there */
+    uint64_t evictions;                   /* pages that the cache had to give up */
+    uint64_t preemptions; /* requests that gave their pages back and computed them again */
     uint64_t drafts;                  /* times that a request had draft tokens in a step */
     uint64_t draft_tokens;            /* in all of them */
     uint64_t accepted_tokens;         /* that equalled the draw */
@@ -136,6 +144,7 @@ struct engine_event {
     const char *stop; /* the stop string that matched, or NULL */
     sp_error error;   /* FINISH_ERROR */
     int64_t prompt_tokens, answer_tokens;
+    int64_t cached_tokens; /* of the prompt, whose K and V came from the prefix cache */
     int64_t draft_tokens, accepted_tokens; /* verified for this request, and equal to the draw */
     double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
 };
@@ -156,9 +165,11 @@ struct engine_request {
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
+    uint64_t tenant;      /* prefixes are shared within one tenant only */
     int64_t
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
-                             before it were there already; 0: all of it */
+                             before it were there already; 0: all of it. What is timed never
+                             comes from the prefix cache, nor does a prompt with logprobs or logits */
     int speculate;  /* -1: as the engine does (default); 0: off */
     engine_sink sink;
     void *user;

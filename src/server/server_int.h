@@ -69,7 +69,7 @@ struct generation {
     struct choice *choices;
     size_t n_choices, n_done;
     size_t per_prompt; /* choices that share a prompt: OpenAI's n */
-    int64_t prompt_tokens, answer_tokens;
+    int64_t prompt_tokens, answer_tokens, cached_tokens;
     sp_error error; /* the first failure */
 };
 
