@@ -176,8 +176,8 @@ int64_t draft_plan(engine *e)
     if (prompt > e->opts.step_rows - decoding)
         prompt = e->opts.step_rows - decoding;
     if (guesses > 0)
-        taken = choose(e, decoding + prompt, prompt,
-                       (double)decoding + PROMPT_WORTH * (double)prompt);
+        taken =
+            choose(e, decoding + prompt, prompt, (double)decoding + PROMPT_WORTH * (double)prompt);
     sp_alloc_guard_end();
     return taken;
 }

@@ -231,7 +231,7 @@ void prefix_store_close(struct prefix_store *s, const struct pages *p);
 void prefix_store_add(struct prefix_store *s, int32_t page);
 bool prefix_store_ready(struct prefix_store *s);
 void prefix_store_save(struct prefix_store *s, const struct pages *p);
-/* Before a step: guesses for the requests that decode, and how many of each are worth verifying (draft.rows); of all. */
+/* Before a step: guesses for the requests that decode, and how many are worth verifying (draft.rows); of all. */
 int64_t draft_plan(engine *e);
 /* Then: no more of q than there are pages for. */
 void draft_fit(engine *e, struct request *q, int64_t most);
