@@ -32,9 +32,11 @@ struct ngram {
 
 static int class_of(int agree)
 {
-    static const uint8_t classes[AGREE_MOST + 1] = {0, 0, 0, 1, 2, 3, 3, 4, 4,
-                                                    5, 5, 5, 5, 6, 6, 6, 7};
-    return classes[agree < AGREE_MOST ? agree : AGREE_MOST];
+    static const int longest[CLASSES - 1] = {2, 3, 4, 6, 8, 12, 15};
+    int c = 0;
+    while (c < CLASSES - 1 && agree > longest[c])
+        c++;
+    return c;
 }
 
 static size_t pair_hash(const struct ngram *g, const int32_t *tokens, int64_t at)
