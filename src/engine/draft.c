@@ -121,7 +121,7 @@ static struct request *likeliest(engine *e)
 }
 
 /* Takes guesses, likeliest first, as far as there is room, and gives those back that came after the best step. */
-static void choose(engine *e, int64_t rows, int64_t prompt, double work)
+static int64_t choose(engine *e, int64_t rows, int64_t prompt, double work)
 {
     struct request *taken[STEP_GUESSES];
     double best = WORTH_WHILE * work / step_cost_of(&e->cost, rows);
@@ -144,6 +144,7 @@ static void choose(engine *e, int64_t rows, int64_t prompt, double work)
     }
     while (n > kept)
         taken[--n]->draft.rows--;
+    return kept;
 }
 
 /* What the last step told about its guesses; then there are none. */
@@ -156,9 +157,9 @@ static void learn(struct request *q)
     d->open = true;
 }
 
-void draft_plan(engine *e)
+int64_t draft_plan(engine *e)
 {
-    int64_t decoding = 0, prompt = 0, guesses = 0;
+    int64_t decoding = 0, prompt = 0, guesses = 0, taken = 0;
     sp_alloc_guard_begin();
     for (struct request *q = e->running; q; q = q->next) {
         learn(q);
@@ -175,19 +176,22 @@ void draft_plan(engine *e)
     if (prompt > e->opts.step_rows - decoding)
         prompt = e->opts.step_rows - decoding;
     if (guesses > 0)
-        choose(e, decoding + prompt, prompt, (double)decoding + PROMPT_WORTH * (double)prompt);
+        taken =
+            choose(e, decoding + prompt, prompt, (double)decoding + PROMPT_WORTH * (double)prompt);
     sp_alloc_guard_end();
+    return taken;
 }
 
-void draft_count(engine *e)
+void draft_fit(engine *e, struct request *q, int64_t most)
 {
-    for (struct request *q = e->running; q; q = q->next) {
-        if (q->draft.rows == 0)
-            continue;
-        q->draft.tokens += q->draft.rows;
-        e->tally.drafts++;
-        e->tally.draft_tokens += (uint64_t)q->draft.rows;
-    }
+    struct draft *d = &q->draft;
+    if (d->rows > most)
+        d->rows = (int)most;
+    if (d->rows == 0)
+        return;
+    d->tokens += d->rows;
+    e->tally.drafts++;
+    e->tally.draft_tokens += (uint64_t)d->rows;
 }
 
 bool draft_next(engine *e, struct request *q, int32_t token)

@@ -66,9 +66,9 @@ void emit_done(engine *e, struct request *q, enum finish_reason reason, const ch
         ev.error = *err;
     ev.prompt_tokens = q->n_prompt;
     ev.answer_tokens = q->n_answer;
-    ev.cached_tokens = q->n_prompt_cached;
     ev.draft_tokens = q->draft.tokens;
     ev.accepted_tokens = q->draft.accepted;
+    ev.cached_tokens = q->n_prompt_cached;
     ev.queue_seconds = (q->admitted > 0 ? q->admitted : now) - q->submitted;
     ev.prefill_seconds = q->first > 0 ? q->first - q->timed : 0;
     ev.decode_seconds = q->first > 0 ? q->last - q->first : 0;

@@ -14,9 +14,9 @@ struct engine_opts engine_opts_default(void)
                                 .max_seqs = 16,
                                 .max_queue = 256,
                                 .step_rows = 256,
-                                .prefix_cache = true,
                                 .speculate = SPECULATE_NGRAM,
                                 .draft_max = 12,
+                                .prefix_cache = true,
                                 .packed = model_opts_default().packed};
 }
 
@@ -207,11 +207,11 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
 {
     if (o->max_seqs < 1 || o->max_seqs > 4096)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
-    if (o->prefix_store && !o->prefix_cache)
-        return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
     if (o->draft_max < 1 || o->draft_max > DRAFT_MOST)
         return sp_fail(err, SP_EINVAL, "--draft-max: %d is not from 1 to %d", o->draft_max,
                        DRAFT_MOST);
+    if (o->prefix_store && !o->prefix_cache)
+        return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
     if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
         o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");

@@ -84,10 +84,10 @@ struct engine_stats {
         kv_pages_cached;                  /* nobody holds them: empty; kept by the prefix cache */
     uint64_t prefix_queries, prefix_hits; /* prompt tokens: looked up in the cache, found there */
     uint64_t evictions;                   /* pages that the cache had to give up */
-    uint64_t preemptions; /* requests that gave their pages back and computed them again */
-    uint64_t drafts;                  /* times that a request had draft tokens in a step */
-    uint64_t draft_tokens;            /* in all of them */
-    uint64_t accepted_tokens;         /* that equalled the draw */
+    uint64_t preemptions;     /* requests that gave their pages back and computed them again */
+    uint64_t drafts;          /* times that a request had draft tokens in a step */
+    uint64_t draft_tokens;    /* in all of them */
+    uint64_t accepted_tokens; /* that equalled the draw */
     uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
@@ -176,7 +176,7 @@ struct engine_request {
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
                              before it were there already; 0: all of it. What is timed never
                              comes from the prefix cache, nor does a prompt with logprobs or logits */
-    int speculate; /* -1: as the engine does (default); 0: off */
+    int speculate;  /* -1: as the engine does (default); 0: off */
     engine_sink sink;
     void *user;
 };

@@ -237,15 +237,15 @@ void prefix_store_close(struct prefix_store *s, const struct pages *p);
 void prefix_store_add(struct prefix_store *s, int32_t page);
 bool prefix_store_ready(struct prefix_store *s);
 void prefix_store_save(struct prefix_store *s, const struct pages *p);
-/* plan.c: fills `seq_owner` and gives each the pages for its rows. */
-void plan_step(engine *e);
-/* Before a step: guesses for the requests that decode, and how many of each are verified (draft.rows). */
-void draft_plan(engine *e);
-/* When the step's rows are settled. */
-void draft_count(engine *e);
+/* Before a step: guesses for the requests that decode, and how many are worth verifying (draft.rows); of all. */
+int64_t draft_plan(engine *e);
+/* Then: no more of q than there are pages for. */
+void draft_fit(engine *e, struct request *q, int64_t most);
 /* A token was drawn: whether the row after it in this step has just this token. */
 bool draft_next(engine *e, struct request *q, int32_t token);
 
+/* plan.c: fills `seq_owner` and gives each the pages for its rows. */
+void plan_step(engine *e);
 /* step.c: one step over the running requests. */
 void step_run(engine *e);
 /* schedule.c: the engine thread. */

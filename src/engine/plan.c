@@ -1,6 +1,6 @@
-/* What a step computes: a decode row for every request that has its prompt behind it and rows of guesses after it
- * (draft.c), then prompt chunks in order of admission up to step_rows. At each chunk the prefix cache is asked first, and who would begin a page that another
- * computes in this step leaves out the step and finds it in the next one.
+/* What a step computes: a decode row for every request that has its prompt behind it and the guesses that draft.c
+ * takes, then prompt chunks in order of admission up to step_rows. At each chunk the prefix cache is asked first, and
+ * who would begin a page that another computes in this step leaves out the step and finds it in the next one.
  * Each gets the pages for its rows; when there are none, not even idle ones of the cache, whoever was admitted last
  * gives its own back and computes them again later. So the first admitted always goes on, and every request has its
  * turn. */
@@ -39,19 +39,6 @@ static void plan(engine *e, struct request *q, int64_t n)
     e->seq_owner[e->n_seqs++] = q;
 }
 
-/* Pages for guesses, as far as there are any without taking another's: guesses without a place are not made. */
-static void grow_for_guesses(engine *e, struct request *q)
-{
-    int64_t end = q->n_cached + q->n_step;
-    int32_t page;
-    while (q->n_pages < request_pages_for(end + q->draft.rows) &&
-           (page = pages_take(&e->pages)) >= 0)
-        q->pages[q->n_pages++] = page;
-    int64_t room = (int64_t)q->n_pages * KV_PAGE - end;
-    if (q->draft.rows > room)
-        q->draft.rows = (int)room;
-}
-
 /* Pages for the rows planned; false: q had to give its own back. */
 static bool grow(engine *e, struct request *q)
 {
@@ -67,8 +54,16 @@ static bool grow(engine *e, struct request *q)
         if (last == q)
             return false;
     }
-    grow_for_guesses(e, q);
     return true;
+}
+
+/* Pages for guesses are taken where nobody has to give up any for them. */
+static void grow_draft(engine *e, struct request *q)
+{
+    int32_t need = request_pages_for((int64_t)q->tokens.n + q->draft.rows);
+    while (q->draft.rows > 0 && q->n_pages < need && pages_available(&e->pages) > 0)
+        q->pages[q->n_pages++] = pages_take(&e->pages);
+    draft_fit(e, q, (int64_t)q->n_pages * KV_PAGE - (int64_t)q->tokens.n);
 }
 
 static void drop_preempted(engine *e)
@@ -84,16 +79,16 @@ void plan_step(engine *e)
 {
     int64_t room = e->opts.step_rows;
     e->n_seqs = 0;
-    draft_plan(e);
     for (struct request *q = e->running; q; q = q->next) {
         q->n_step = 0;
         if (!decodes(q))
             prefix_count(e, q, prefix_extend(e, q));
         if (decodes(q) && room > 0) {
             plan(e, q, 1);
-            room -= 1 + q->draft.rows;
+            room--;
         }
     }
+    room -= draft_plan(e);
     for (struct request *q = e->running; q && room > 0; q = q->next)
         if (q->n_step == 0 && !awaits_another(e, q)) {
             prefix_count(e, q, prefix_copy(e, q));
@@ -103,5 +98,7 @@ void plan_step(engine *e)
     for (struct request *q = e->running; q && grow(e, q); q = q->next)
         ;
     drop_preempted(e);
-    draft_count(e);
+    for (int32_t i = 0; i < e->n_seqs; i++)
+        if (e->seq_owner[i]->draft.rows > 0)
+            grow_draft(e, e->seq_owner[i]);
 }
