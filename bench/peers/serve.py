@@ -32,6 +32,7 @@ START_LIMIT = 600  # seconds until a server answers: vLLM takes its time
 # name: (what it is, options of `sampan bench serve`)
 SHORT = ["--words", 128, "--max-tokens", 64]
 ROWS = {
+    "try": ("a try whether all is set up", ["--words", 16, "--max-tokens", 8, "--concurrency", 2, "--requests", 4]),
     "1": ("1 at once, 128 words in, 64 tokens out", [*SHORT, "--concurrency", 1, "--requests", 6]),
     "4": ("4 at once", [*SHORT, "--concurrency", 4, "--requests", 16]),
     "8": ("8 at once", [*SHORT, "--concurrency", 8, "--requests", 32]),
