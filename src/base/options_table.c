@@ -80,6 +80,11 @@ static const struct option_spec table[] = {
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
+    {"metrics-open", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "answer /metrics without a key, too"},
+    {"metrics-alias", OPT_CHOICE, NULL, "vllm", NO_RANGE, VERB_SERVE, NULL,
+     "tell /metrics under vLLM's names beside our own, for dashboards made for it"},
+
     /* The store */
     {"source", OPT_CHOICE, NULL, "hf|ms|pip", NO_RANGE, VERB_PULL, NULL,
      "of a catalogue model's sources take only this: Hugging Face, ModelScope or Python packages"},

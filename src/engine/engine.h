@@ -64,6 +64,20 @@ struct engine_info {
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
+/* What an engine has done since it was opened, and what it holds now. Counters only rise, and what an event tells is
+ * counted before its sink is called. Any thread may ask, at any time: it costs the engine nothing. */
+#define ENGINE_ROW_BOUNDS 13
+extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
+struct engine_stats {
+    uint64_t steps, step_rows; /* a row: one token of a prompt or an answer that a step computes */
+    uint64_t steps_by_rows[ENGINE_ROW_BOUNDS + 1]; /* [i]: above the bound before, up to bound i */
+    uint64_t prompt_tokens;                        /* of requests whose prompt is behind them */
+    uint64_t answer_tokens;                        /* end tokens count, as in events */
+    int running, waiting;
+    uint64_t kv_pages, kv_pages_free;
+};
+void engine_get_stats(engine *e, struct engine_stats *out);
+
 struct logit_bias {
     int32_t token;
     float bias; /* -100 .. 100 */

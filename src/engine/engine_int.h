@@ -95,6 +95,14 @@ struct request {
     atomic_bool cancelled;
 };
 
+/* stats.c: written by the engine thread alone, read by any. */
+struct engine_counts {
+    atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
+    atomic_uint_fast64_t prompt_tokens, answer_tokens;
+};
+void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
+void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
+
 struct engine {
     checkpoint *ckpt;
     tokenizer *tok;
@@ -127,6 +135,7 @@ struct engine {
     struct request **seq_owner; /* [step_rows] whose sequence it is */
     float *logits;              /* [MODEL_LOGIT_ROWS, vocab] */
     struct sampler sampler;
+    struct engine_counts counts;
 };
 
 /* request.c */

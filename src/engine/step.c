@@ -123,6 +123,7 @@ static void end_prompts(engine *e)
     while (q) {
         struct request *next = q->next;
         if (q->n_max == 0 && q->n_cached == q->n_prompt) {
+            count_add(&e->counts.prompt_tokens, (uint64_t)q->n_prompt);
             emit_done(e, q, FINISH_LENGTH, NULL, NULL);
             schedule_retire(e, q);
         }
@@ -148,6 +149,7 @@ void step_run(engine *e)
         fail_all(e, &err);
         return;
     }
+    count_step(&e->counts, b.n_rows);
     advance(e, &b);
     use_rows(e, &b);
     end_prompts(e);

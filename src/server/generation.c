@@ -27,6 +27,8 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     g->n_choices = n_prompts * (size_t)n;
     g->per_prompt = (size_t)n;
     g->engine = m->engine;
+    g->model_index = (size_t)(m - c->s->opts.models);
+    g->max_tokens = -1;
     g->logprobs = -1;
     g->created = clock_unix();
     snprintf(g->model, sizeof g->model, "%s", name);
@@ -84,6 +86,7 @@ static struct call_event *copy_event(const struct engine_event *ev)
     if (!e)
         return NULL;
     e->next = NULL;
+    e->at = clock_seconds();
     e->ev = *ev;
     char *behind = (char *)(e + 1);
     if (top)
@@ -146,6 +149,7 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
 {
     sp_error err = {0};
     int code = 0;
+    g->max_tokens = r->max_tokens;
     pthread_mutex_lock(&c->lock);
     c->gen = g; /* before the first event can come */
     pthread_mutex_unlock(&c->lock);
@@ -208,6 +212,7 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
+    metrics_event(c, ch, e);
     if (c->answered)
         return;
     if (g->stream && !c->streaming) {

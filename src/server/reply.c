@@ -19,6 +19,14 @@ void reply_set_json(struct call *c, int status, json_t *j)
     free(text); /* lib-owned: jansson's */
 }
 
+void reply_set_text(struct call *c, const char *type, char *text)
+{
+    sp_free(c->reply);
+    c->reply = text;
+    c->reply_type = type;
+    c->status = text ? 200 : 500;
+}
+
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message)
 {
@@ -36,6 +44,7 @@ void reply_set_error(struct call *c, int status, const char *type, const char *p
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     sp_fail(&e, SP_EINVAL, "%s", text); /* makes it valid UTF-8 */
+    c->error_code = code;
     reply_set_json(c, status, reply_error_object(type, param, code, e.message));
 }
 
@@ -62,9 +71,8 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    reply_set_json(
-        c, status,
-        reply_error_object(type, param, status == 429 ? "queue_full" : NULL, err->message));
+    c->error_code = status == 429 ? "queue_full" : NULL;
+    reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
 }
 
 static const char *reason_of(int status)
@@ -107,8 +115,12 @@ static const char *reason_of(int status)
     }
 }
 
-static void log_call(const struct call *c, int status)
+/* What is to be known of every call, once: when its answer is out. */
+static void note_call(const struct call *c, int status)
 {
+    if (atomic_load(&c->gone) && !c->streaming)
+        status = STATUS_CLIENT_LEFT;
+    metrics_answer(c, status);
     log_info("server", "%s %s %d, %.3f s",
              c->route && c->route->method == EVHTTP_REQ_GET ? "GET" : "POST",
              c->route ? c->route->path : "(unknown)", status, clock_seconds() - c->started);
@@ -134,7 +146,7 @@ void reply_send(struct call *c)
     if (c->answered)
         return;
     c->answered = true;
-    log_call(c, c->status);
+    note_call(c, c->status);
     if (!c->req || atomic_load(&c->gone))
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
@@ -142,7 +154,10 @@ void reply_send(struct call *c)
     if (page)
         set_head(c, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     if (body[0])
-        set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
+        set_head(c, "Content-Type",
+                 c->reply_type ? c->reply_type
+                 : page        ? "text/html; charset=utf-8"
+                               : "application/json");
     if (c->status == 429 || c->status == 503)
         set_head(c, "Retry-After", "1");
     if (c->status == 401)
@@ -168,7 +183,7 @@ void reply_file(struct call *c, const struct server_file *f)
     }
     c->status = client_says(c, "If-None-Match", f->etag) ? 304 : 200;
     c->answered = true;
-    log_call(c, c->status);
+    note_call(c, c->status);
     struct evbuffer *out = c->status == 200 ? evbuffer_new() : NULL;
     if (out)
         evbuffer_add_reference(out, f->data, f->n, NULL, NULL);
@@ -190,6 +205,7 @@ void reply_file(struct call *c, const struct server_file *f)
 
 void reply_refuse(struct call *c, int status, const char *why)
 {
+    c->refused = true;
     reply_set_error(c, status, status == 503 ? "server_error" : "invalid_request_error", NULL, NULL,
                     "%s", why ? why : "the server is out of memory");
     evhttp_add_header(evhttp_request_get_output_headers(c->req), "Connection", "close");
@@ -240,7 +256,7 @@ void reply_stream_end(struct call *c)
         return;
     stream_text(c, "[DONE]");
     c->answered = true;
-    log_call(c, 200);
+    note_call(c, 200);
     if (!c->req || atomic_load(&c->gone))
         return;
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);

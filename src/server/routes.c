@@ -1,5 +1,5 @@
 #include <string.h>
-#include "server/server_int.h"
+#include "server/metrics_int.h"
 
 static const struct route routes[] = {
     {"/", EVHTTP_REQ_GET, true, NULL, api_root},
@@ -10,6 +10,7 @@ static const struct route routes[] = {
     {"/livez", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/readyz", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/version", EVHTTP_REQ_GET, true, NULL, api_version},
+    {"/metrics", EVHTTP_REQ_GET, false, NULL, api_metrics},
     {"/v1/models", EVHTTP_REQ_GET, false, NULL, api_models},
     {"/v1/models/", EVHTTP_REQ_GET, false, NULL, api_model}, /* and what follows */
     {"/v1/chat/completions", EVHTTP_REQ_POST, false, api_chat, NULL},
@@ -17,6 +18,8 @@ static const struct route routes[] = {
     {"/tokenize", EVHTTP_REQ_POST, false, api_tokenize, NULL},
     {"/detokenize", EVHTTP_REQ_POST, false, api_detokenize, NULL},
 };
+
+_Static_assert(SP_COUNT(routes) < METRIC_ROUTES, "metrics count each route by its number");
 
 static bool path_is(const struct route *r, const char *path)
 {
@@ -37,4 +40,14 @@ const struct route *route_find(const char *path, enum evhttp_cmd_type method, co
             return &routes[i];
     }
     return NULL;
+}
+
+size_t route_number(const struct route *r)
+{
+    return r ? (size_t)(r - routes) + 1 : 0;
+}
+
+const char *route_path(size_t number)
+{
+    return number > 0 && number <= SP_COUNT(routes) ? routes[number - 1].path : "none";
 }

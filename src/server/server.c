@@ -219,6 +219,7 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     c->body[c->n_body] = '\0';
     c->s = s;
     c->req = req;
+    c->method = evhttp_request_get_command(req);
     c->started = clock_seconds();
     atomic_init(&c->gone, false);
     pthread_mutex_init(&c->lock, NULL);
@@ -281,6 +282,11 @@ static const struct route *find_route(struct call *c)
     return NULL;
 }
 
+static bool is_open(const struct call *c)
+{
+    return c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     struct server *s = arg;
@@ -298,7 +304,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         return;
     }
     c->route = find_route(c);
-    if (c->route && !c->route->open && !key_ok(s, req))
+    if (c->route && !is_open(c) && !key_ok(s, req))
         reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
                         "a valid key is needed: send the header Authorization: Bearer KEY");
     else if (c->route && c->route->reply)
@@ -450,6 +456,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     atomic_init(&s->stop, false);
     int code = make_loop(s, err);
     if (code == 0)
+        code = metrics_init(s, err);
+    if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
         code = start_workers(s, err);
@@ -503,6 +511,7 @@ void server_free(server *s)
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);
+    metrics_done(s);
     sp_free(s->work);
     sp_free(s);
 }

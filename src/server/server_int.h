@@ -22,6 +22,7 @@
 #define CHOICES_MAX 128              /* answers of one request: prompts times n */
 #define WAITING_MAX 1024             /* calls between the socket and the engine */
 #define IDLE_SECONDS 3600            /* a connection without a byte either way */
+#define STATUS_CLIENT_LEFT 499       /* in logs and metrics: there was nobody to answer, as nginx says it */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
 struct call;
@@ -41,6 +42,7 @@ struct route {
 struct call_event {
     struct call_event *next;
     size_t choice;
+    double at; /* clock_seconds when it came */
     struct engine_event ev; /* text and top point behind the struct */
 };
 
@@ -56,6 +58,7 @@ struct choice {
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
     int64_t offset; /* characters of text so far, for text_offset */
+    double token_at; /* when the last token came; 0: none has */
     enum finish_reason reason;
 };
 
@@ -69,6 +72,8 @@ struct generation {
     struct choice *choices;
     size_t n_choices, n_done;
     size_t per_prompt; /* choices that share a prompt: OpenAI's n */
+    size_t model_index; /* in server_opts.models */
+    int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens;
     sp_error error; /* the first failure */
 };
@@ -78,6 +83,8 @@ struct call {
     struct call *prev, *next;   /* the server's list of live calls; loop */
     struct evhttp_request *req; /* loop; NULL when libevent has freed it */
     const struct route *route;
+    enum evhttp_cmd_type method;
+    bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
     double started;
@@ -95,7 +102,9 @@ struct call {
     /* set by the worker before its call_wake */
     struct generation *gen;
     int status;  /* an answer in one piece, when gen is NULL */
-    char *reply; /* JSON text */
+    char *reply; /* JSON text, or a page that starts with '<' */
+    const char *reply_type; /* Content-Type when it is neither */
+    const char *error_code; /* of the error that was set, or NULL; a literal */
 };
 
 struct server {
@@ -128,6 +137,8 @@ struct server {
 
     pthread_mutex_t ready_lock;
     struct call *ready;
+
+    struct metrics *metrics; /* metrics_int.h; loop */
 };
 
 /* server.c */
@@ -135,6 +146,7 @@ void call_wake(struct call *c);
 
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
 void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
+void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* From an sp_error of a request: 400 for what the client can mend, 429 full, 500 the rest. */
@@ -154,6 +166,15 @@ void reply_stream_end(struct call *c);             /* loop: [DONE] */
 /* routes.c */
 /* NULL: there is no such path, or it has another method: *allow then names those it has, else it is NULL. */
 const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
+size_t route_number(const struct route *r); /* NULL: 0 */
+const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
+
+/* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
+int metrics_init(struct server *s, sp_error *err);
+int metrics_models(struct server *s); /* opts.models are others now: 0 or SP_ENOMEM */
+void metrics_done(struct server *s);
+void metrics_event(const struct call *c, struct choice *ch, const struct call_event *e);
+void metrics_answer(const struct call *c, int status); /* once a call, when its answer is out */
 
 /* request.c: bodies. All on a worker; NULL or a negative code: the error has been set. */
 json_t *request_parse(struct call *c);
@@ -202,6 +223,7 @@ void api_models(struct call *c);
 void api_model(struct call *c);
 void api_health(struct call *c);
 void api_version(struct call *c);
+void api_metrics(struct call *c);
 void api_root(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
