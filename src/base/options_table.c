@@ -80,6 +80,8 @@ static const struct option_spec table[] = {
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
+    {"log-prompts", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "write what requests hold into the log, the first 4096 bytes of each; without it no text of theirs gets there"},
     {"metrics-open", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "answer /metrics without a key, too"},
     {"metrics-alias", OPT_CHOICE, NULL, "vllm", NO_RANGE, VERB_SERVE, NULL,

@@ -105,6 +105,7 @@ static int serve(const options *o, const struct served *s, size_t n, sp_error *e
                              .next_port = options_bool(o, "next-port"),
                              .no_auth = options_bool(o, "no-auth"),
                              .allow_special = options_bool(o, "allow-special"),
+                             .log_prompts = options_bool(o, "log-prompts"),
                              .metrics_open = options_bool(o, "metrics-open"),
                              .metrics_vllm = options_str(o, "metrics-alias") != NULL,
                              .models = models,

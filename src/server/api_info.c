@@ -49,6 +49,12 @@ void api_health(struct call *c)
         reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
 }
 
+/* The loop answers, so the process lives: also while it loads or ends. */
+void api_livez(struct call *c)
+{
+    reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
+}
+
 void api_version(struct call *c)
 {
     struct engine_info info;

@@ -167,8 +167,13 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
                        err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
 }
 
-static void finish_one(struct call *c, struct generation *g, struct choice *ch,
-                       const struct engine_event *ev)
+static void keep_most(double *most, double v)
+{
+    if (v > *most)
+        *most = v;
+}
+
+static void finish_one(struct generation *g, struct choice *ch, const struct engine_event *ev)
 {
     ch->reason = ev->reason;
     g->n_done++;
@@ -177,7 +182,9 @@ static void finish_one(struct call *c, struct generation *g, struct choice *ch,
         g->prompt_tokens += ev->prompt_tokens;
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
-    (void)c;
+    keep_most(&g->queue_seconds, ev->queue_seconds);
+    keep_most(&g->prefill_seconds, ev->prefill_seconds);
+    keep_most(&g->decode_seconds, ev->decode_seconds);
 }
 
 static void stream_event(struct call *c, struct generation *g, struct choice *ch,
@@ -213,6 +220,8 @@ void generation_event(struct call *c, const struct call_event *e)
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
     metrics_event(c, ch, e);
+    if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
+        g->first_at = e->at;
     if (c->answered)
         return;
     if (g->stream && !c->streaming) {
@@ -225,7 +234,7 @@ void generation_event(struct call *c, const struct call_event *e)
         stream_begin(c, g);
     }
     if (e->ev.kind == EVENT_DONE)
-        finish_one(c, g, ch, &e->ev);
+        finish_one(g, ch, &e->ev);
     if (g->stream)
         stream_event(c, g, ch, &e->ev);
     else

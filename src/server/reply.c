@@ -121,9 +121,7 @@ static void note_call(const struct call *c, int status)
     if (atomic_load(&c->gone) && !c->streaming)
         status = STATUS_CLIENT_LEFT;
     metrics_answer(c, status);
-    log_info("server", "%s %s %d, %.3f s",
-             c->route && c->route->method == EVHTTP_REQ_GET ? "GET" : "POST",
-             c->route ? c->route->path : "(unknown)", status, clock_seconds() - c->started);
+    request_log(c, status);
 }
 
 static void set_head(struct call *c, const char *name, const char *value)

@@ -7,7 +7,7 @@ static const struct route routes[] = {
     {"/docs", EVHTTP_REQ_GET, true, NULL, api_docs},
     {"/docs/", EVHTTP_REQ_GET, true, NULL, api_docs_file}, /* and what follows */
     {"/health", EVHTTP_REQ_GET, true, NULL, api_health},
-    {"/livez", EVHTTP_REQ_GET, true, NULL, api_health},
+    {"/livez", EVHTTP_REQ_GET, true, NULL, api_livez},
     {"/readyz", EVHTTP_REQ_GET, true, NULL, api_health},
     {"/version", EVHTTP_REQ_GET, true, NULL, api_version},
     {"/metrics", EVHTTP_REQ_GET, false, NULL, api_metrics},

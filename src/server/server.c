@@ -221,6 +221,7 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     c->req = req;
     c->method = evhttp_request_get_command(req);
     c->started = clock_seconds();
+    call_identify(c);
     atomic_init(&c->gone, false);
     pthread_mutex_init(&c->lock, NULL);
     c->next = s->calls;

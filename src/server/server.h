@@ -18,6 +18,7 @@ struct server_opts {
     size_t n_api_keys;
     bool no_auth;       /* needed to listen off loopback without keys */
     bool allow_special; /* messages may hold control tokens */
+    bool log_prompts;   /* bodies of requests go into the log */
     bool metrics_open;  /* /metrics needs no key */
     bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
     const struct served_model *models;

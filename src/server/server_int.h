@@ -25,6 +25,8 @@
 #define STATUS_CLIENT_LEFT 499       /* in logs and metrics: there was nobody to answer, as nginx says it */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
+#define REQUEST_ID_MAX 129           /* bytes with the NUL */
+
 struct call;
 struct guard;
 struct map;
@@ -75,7 +77,15 @@ struct generation {
     size_t model_index; /* in server_opts.models */
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens;
-    sp_error error; /* the first failure */
+    double queue_seconds, prefill_seconds, decode_seconds; /* the longest of the choices that are done */
+    double first_at; /* when the first token of any choice came; 0: none has */
+    sp_error error;  /* the first failure */
+};
+
+/* A request's place in a trace, in lower-case hex (https://www.w3.org/TR/trace-context/); empty: it has none. */
+struct trace {
+    char trace[33], parent[17], flags[3]; /* as the client has them */
+    char span[17];                        /* ours, made here */
 };
 
 struct call {
@@ -84,6 +94,8 @@ struct call {
     struct evhttp_request *req; /* loop; NULL when libevent has freed it */
     const struct route *route;
     enum evhttp_cmd_type method;
+    char id[REQUEST_ID_MAX]; /* X-Request-Id */
+    struct trace trace;
     bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
@@ -169,6 +181,11 @@ const struct route *route_find(const char *path, enum evhttp_cmd_type method, co
 size_t route_number(const struct route *r); /* NULL: 0 */
 const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
 
+/* request_log.c: loop */
+bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
+void call_identify(struct call *c); /* from its head; the answer tells the ids, too */
+void request_log(const struct call *c, int status);
+
 /* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
 int metrics_init(struct server *s, sp_error *err);
 int metrics_models(struct server *s); /* opts.models are others now: 0 or SP_ENOMEM */
@@ -222,6 +239,7 @@ void api_detokenize(struct call *c);
 void api_models(struct call *c);
 void api_model(struct call *c);
 void api_health(struct call *c);
+void api_livez(struct call *c);
 void api_version(struct call *c);
 void api_metrics(struct call *c);
 void api_root(struct call *c);
