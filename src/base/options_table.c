@@ -80,6 +80,8 @@ static const struct option_spec table[] = {
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
+    {"drain-seconds", OPT_INT, "30", NULL, 0, 86400, VERB_SERVE, "N",
+     "what running requests get after SIGTERM or Ctrl-C before they are cut; a second one cuts them at once"},
     {"log-prompts", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "write what requests hold into the log, the first 4096 bytes of each; without it no text of theirs gets there"},
     {"metrics-open", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,

@@ -109,7 +109,19 @@ static int unknown_verb(const char *name)
     return 2;
 }
 
-static void set_up_log(const options *o)
+/* What this process was called with, for cli_options_again. */
+static struct {
+    const struct verb *verb;
+    int argc;
+    char **argv;
+} called;
+
+int cli_options_again(options **out, sp_error *err)
+{
+    return options_parse(called.verb->bit, called.argc, called.argv, out, err);
+}
+
+void cli_set_up_log(const options *o)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "off"};
     static const char *const formats[] = {"auto", "text", "json"};
@@ -160,9 +172,12 @@ int main(int argc, char **argv)
 
     sp_error err = {0};
     options *o = NULL;
-    int code = options_parse(v->bit, argc - 2, argv + 2, &o, &err);
+    called.verb = v;
+    called.argc = argc - 2;
+    called.argv = argv + 2;
+    int code = cli_options_again(&o, &err);
     if (code == 0) {
-        set_up_log(o);
+        cli_set_up_log(o);
         code = v->run(o, &err);
     }
     options_free(o);

@@ -45,6 +45,8 @@ void api_health(struct call *c)
 {
     if (c->s->draining)
         reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    else if (c->s->loading)
+        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
     else
         reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
 }

@@ -5,6 +5,8 @@
 #include "base/rng.h"
 #include "server/server_int.h"
 
+#define SHUTTING_DOWN "the server is shutting down: the answer is cut"
+
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n)
 {
@@ -135,8 +137,9 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
-    int code = atomic_load(&c->gone) ? sp_fail(err, SP_ECANCELLED, "the client left")
-                                     : engine_submit(g->engine, &r, &ch->id, err);
+    int code = atomic_load(&c->gone)         ? sp_fail(err, SP_ECANCELLED, "the client left")
+               : atomic_load(&c->s->cutting) ? sp_fail(err, SP_ECANCELLED, SHUTTING_DOWN)
+                                             : engine_submit(g->engine, &r, &ch->id, err);
     if (code == 0) {
         ch->submitted = true;
         c->pending++;
@@ -182,16 +185,22 @@ static void finish_one(struct generation *g, struct choice *ch, const struct eng
         g->prompt_tokens += ev->prompt_tokens;
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
+    if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))
+        sp_fail(&g->error, SP_ECANCELLED, SHUTTING_DOWN);
     keep_most(&g->queue_seconds, ev->queue_seconds);
     keep_most(&g->prefill_seconds, ev->prefill_seconds);
     keep_most(&g->decode_seconds, ev->decode_seconds);
 }
 
+/* A choice that failed or was cut has no last chunk: the first of them tells why, and the stream ends with the others. */
 static void stream_event(struct call *c, struct generation *g, struct choice *ch,
-                         const struct engine_event *ev)
+                         const struct engine_event *ev, bool first_error)
 {
-    if (ev->reason == FINISH_ERROR && ev->kind == EVENT_DONE) {
-        reply_stream_json(c, reply_error_object("server_error", NULL, NULL, ev->error.message));
+    if (ev->kind == EVENT_DONE && g->error.code && ev->reason >= FINISH_CANCELLED) {
+        c->error_code = g->error.code == SP_ECANCELLED ? "draining" : NULL;
+        if (first_error)
+            reply_stream_json(c, reply_error_object("server_error", NULL, c->error_code,
+                                                    g->error.message));
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
@@ -219,24 +228,25 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
+    bool well = g->error.code == 0;
     metrics_event(c, ch, e);
     if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
         g->first_at = e->at;
     if (c->answered)
         return;
+    if (e->ev.kind == EVENT_DONE)
+        finish_one(g, ch, &e->ev);
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
-        if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
-            reply_set_sp_error(c, &e->ev.error, NULL);
+        if (g->error.code) {
+            reply_set_sp_error(c, &g->error, NULL);
             reply_send(c);
             return;
         }
         stream_begin(c, g);
     }
-    if (e->ev.kind == EVENT_DONE)
-        finish_one(g, ch, &e->ev);
     if (g->stream)
-        stream_event(c, g, ch, &e->ev);
+        stream_event(c, g, ch, &e->ev, well);
     else
         choice_collect(g, ch, &e->ev);
     if (g->n_done < g->n_choices)

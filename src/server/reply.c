@@ -60,6 +60,8 @@ int reply_status_of(int code)
         return 404;
     case SP_EFULL:
         return 429;
+    case SP_ECANCELLED: /* for others than a client that left: the server is shutting down */
+        return 503;
     default:
         return 500;
     }
@@ -71,7 +73,7 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    c->error_code = status == 429 ? "queue_full" : NULL;
+    c->error_code = status == 429 ? "queue_full" : status == 503 ? "draining" : NULL;
     reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
 }
 

@@ -5,7 +5,6 @@
 #include <event2/thread.h>
 #include <netinet/in.h>
 #include <openssl/crypto.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +16,15 @@
 #include "server/guard_int.h"
 
 #define PORTS_TRIED 50
-#define DRAIN_SECONDS 30 /* what a SIGTERM leaves running requests */
 
 /* ---- the life of a call ---- */
+
+void server_wake(struct server *s)
+{
+    uint64_t one = 1;
+    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
 
 void call_wake(struct call *c)
 {
@@ -32,11 +37,8 @@ void call_wake(struct call *c)
         s->ready = c;
     }
     pthread_mutex_unlock(&s->ready_lock);
-    if (first) {
-        uint64_t one = 1;
-        while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-            ;
-    }
+    if (first)
+        server_wake(s);
 }
 
 static void call_free(struct call *c)
@@ -64,7 +66,7 @@ static void call_free(struct call *c)
     sp_free(c);
 }
 
-static void cancel_choices(struct call *c)
+void call_cancel(struct call *c)
 {
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
@@ -81,7 +83,7 @@ static void on_close(struct evhttp_connection *conn, void *arg)
     /* Still attached: libevent frees the request together with the connection. */
     if (c->req && evhttp_request_get_connection(c->req))
         c->req = NULL;
-    cancel_choices(c);
+    call_cancel(c);
     call_wake(c);
 }
 
@@ -108,7 +110,7 @@ static void call_progress(struct call *c)
     int pending = c->pending;
     pthread_mutex_unlock(&c->lock);
     if (atomic_load(&c->gone))
-        cancel_choices(c);
+        call_cancel(c);
     if (!worked)
         return;
     if (c->reply && !c->answered)
@@ -126,13 +128,6 @@ static void call_progress(struct call *c)
         reply_send(c);
     }
     call_free(c);
-}
-
-static void stop_when_drained(struct server *s)
-{
-    const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
-    if (s->draining && s->n_calls == 0)
-        event_base_loopexit(s->base, &flush);
 }
 
 /* One at a time: a call may be put into the list again as soon as it has left it. */
@@ -158,9 +153,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         ;
     while ((c = ready_take(s)) != NULL)
         call_progress(c);
-    if (atomic_load(&s->stop) && !s->draining)
-        event_active(s->sigterm, EV_SIGNAL, 1);
-    stop_when_drained(s);
+    lifecycle_on_wake(s);
 }
 
 /* ---- workers ---- */
@@ -288,6 +281,11 @@ static bool is_open(const struct call *c)
     return c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
 }
 
+static bool needs_models(const struct route *r)
+{
+    return r->work || r->reply == api_models || r->reply == api_model || r->reply == api_version;
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     struct server *s = arg;
@@ -308,6 +306,8 @@ static void on_request(struct evhttp_request *req, void *arg)
     if (c->route && !is_open(c) && !key_ok(s, req))
         reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
                         "a valid key is needed: send the header Authorization: Bearer KEY");
+    else if (c->route && s->loading && needs_models(c->route))
+        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
     else if (c->route && c->route->reply)
         c->route->reply(c);
     else if (c->route && s->draining)
@@ -372,34 +372,6 @@ static int bind_port(struct server *s, sp_error *err)
                    o->host, o->port, strerror(errno));
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *s = arg;
-    (void)fd;
-    (void)what;
-    for (struct call *c = s->calls; c; c = c->next)
-        cancel_choices(c);
-}
-
-/* The first signal lets running requests end, for a while; the second cancels them. */
-static void on_signal(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *s = arg;
-    struct timeval limit = {DRAIN_SECONDS, 0};
-    if (s->draining) {
-        on_deadline(fd, what, s);
-        return;
-    }
-    s->draining = true;
-    if (s->n_calls > 0)
-        log_info("server", "ending: %zu requests are still running, for at most %d s", s->n_calls,
-                 DRAIN_SECONDS);
-    evhttp_del_accept_socket(s->http, s->socket);
-    s->socket = NULL;
-    evtimer_add(s->deadline, &limit);
-    stop_when_drained(s);
-}
-
 static int make_loop(struct server *s, sp_error *err)
 {
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -409,14 +381,9 @@ static int make_loop(struct server *s, sp_error *err)
     if (s->wake_fd < 0 || !s->http || !s->work)
         return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
     s->wake = event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
-    s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
-    s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
-    s->deadline = evtimer_new(s->base, on_deadline, s);
-    if (!s->wake || !s->sigint || !s->sigterm || !s->deadline)
+    if (!s->wake || lifecycle_init(s) < 0)
         return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
     event_add(s->wake, NULL);
-    event_add(s->sigint, NULL);
-    event_add(s->sigterm, NULL);
     evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                             EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
                                             EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
@@ -439,7 +406,7 @@ static int start_workers(struct server *s, sp_error *err)
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
-    if (opts->n_models == 0)
+    if (opts->n_models == 0 && !opts->load)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
     if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
         return sp_fail(err, SP_EUSAGE,
@@ -455,6 +422,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     pthread_cond_init(&s->work_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
+    atomic_init(&s->cutting, false);
+    atomic_init(&s->load_over, false);
     int code = make_loop(s, err);
     if (code == 0)
         code = metrics_init(s, err);
@@ -470,22 +439,15 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     return 0;
 }
 
-int server_run(server *s, sp_error *err)
+void server_loop_begins(struct server *s)
 {
-    if (s->opts.on_ready)
-        s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
     guard_loop(s);
-    if (event_base_dispatch(s->base) < 0)
-        return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
-    return 0;
 }
 
 void server_stop(server *s)
 {
-    uint64_t one = 1;
     atomic_store(&s->stop, true);
-    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
+    server_wake(s);
 }
 
 void server_free(server *s)
@@ -501,7 +463,8 @@ void server_free(server *s)
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
-    struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
+    struct event *events[] = {s->wake,   s->sigint,   s->sigterm,
+                              s->sighup, s->deadline, s->watchdog};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])
             event_free(events[i]);

@@ -21,9 +21,14 @@ struct server_opts {
     bool log_prompts;   /* bodies of requests go into the log */
     bool metrics_open;  /* /metrics needs no key */
     bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
+    int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     const struct served_model *models;
     size_t n_models;
-    void (*on_ready)(void *arg, const char *host, int port); /* listening now */
+    /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code
+     * ends server_run. */
+    int (*load)(void *arg, const struct served_model **models, size_t *n, sp_error *err);
+    void (*on_reload)(void *arg); /* SIGHUP; on the loop thread */
+    void (*on_ready)(void *arg, const char *host, int port); /* takes requests now */
     void *arg;
 };
 
@@ -31,7 +36,7 @@ typedef struct server server;
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err);
 int server_run(server *s,
-               sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs */
+               sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs, a second one cuts it */
 void server_stop(server *s);   /* any thread */
 void server_free(server *s);
 

@@ -124,13 +124,20 @@ struct server {
     struct event_base *base;
     struct evhttp *http;
     struct evhttp_bound_socket *socket;
-    struct event *wake, *sigint, *sigterm, *deadline;
+    struct event *wake, *sigint, *sigterm, *sighup, *deadline, *watchdog;
     int wake_fd;
     int port;
     struct call *calls;
     size_t n_calls;
-    bool draining;
-    atomic_bool stop;
+    bool loading, draining;
+    atomic_bool stop, cutting; /* cutting: what still runs is being cancelled */
+
+    /* lifecycle.c: written by the loader before load_over, the loop's then */
+    atomic_bool load_over;
+    int load_code;
+    sp_error load_error;
+    const struct served_model *loaded;
+    size_t n_loaded;
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -153,8 +160,18 @@ struct server {
     struct metrics *metrics; /* metrics_int.h; loop */
 };
 
+#define MODEL_LOADING "the model is being loaded: try again soon"
+
 /* server.c */
 void call_wake(struct call *c);
+void call_cancel(struct call *c);       /* loop: its choices end within a step */
+void server_wake(struct server *s);     /* any thread: the loop takes a turn */
+void server_loop_begins(struct server *s);
+
+/* lifecycle.c: loop */
+int lifecycle_init(struct server *s); /* signals and timers; 0 or SP_ENOMEM */
+void lifecycle_on_wake(struct server *s);
+void stop_when_drained(struct server *s);
 
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
 void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
