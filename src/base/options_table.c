@@ -68,9 +68,9 @@ static const struct option_spec table[] = {
      "tell tokens, times and speed after an answer, on stderr"},
 
     /* The server */
-    {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE, "H",
+    {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE | VERB_HEALTHCHECK, "H",
      "address to listen on; others than loopback need --api-key or --no-auth"},
-    {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE, "N",
+    {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE | VERB_HEALTHCHECK, "N",
      "port to listen on; 0 is any free one"},
     {"next-port", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "when the port is busy, try the next ones and say so"},
@@ -80,6 +80,10 @@ static const struct option_spec table[] = {
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
+    {"root-path", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "/PATH",
+     "where a proxy shows this server; paths that begin with it are taken too"},
+    {"trusted-proxy", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ADDRESS[/BITS]",
+     "proxy whose X-Forwarded-For says who the client is, in logs; may be given several times"},
     {"drain-seconds", OPT_INT, "30", NULL, 0, 86400, VERB_SERVE, "N",
      "what running requests get after SIGTERM or Ctrl-C before they are cut; a second one cuts them at once"},
     {"log-prompts", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,

@@ -78,6 +78,7 @@ struct serving {
     struct served served[MAX_MODELS];
     struct served_model models[MAX_MODELS];
     bool auth;
+    server *running;
 };
 
 static void greet(void *arg, const char *host, int port)
@@ -136,6 +137,7 @@ static int serve(struct serving *w, sp_error *err)
                              .port = (int)options_int(o, "port"),
                              .next_port = options_bool(o, "next-port"),
                              .no_auth = options_bool(o, "no-auth"),
+                             .root_path = options_str(o, "root-path"),
                              .allow_special = options_bool(o, "allow-special"),
                              .log_prompts = options_bool(o, "log-prompts"),
                              .metrics_open = options_bool(o, "metrics-open"),
@@ -145,13 +147,13 @@ static int serve(struct serving *w, sp_error *err)
                              .on_reload = reload,
                              .on_ready = greet,
                              .arg = w};
+    so.n_trusted_proxies = options_list(o, "trusted-proxy", &so.trusted_proxies);
     so.n_api_keys = options_list(o, "api-key", &so.api_keys);
     w->auth = so.n_api_keys > 0;
-    server *running = NULL;
-    int code = server_new(&so, &running, err);
+    int code = server_new(&so, &w->running, err);
     if (code == 0)
-        code = server_run(running, err);
-    server_free(running);
+        code = server_run(w->running, err);
+    server_free(w->running);
     return code;
 }
 

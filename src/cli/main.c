@@ -55,6 +55,8 @@ static const struct verb verbs[] = {
      "  sampan bench model --model qwen2.5-coder-0.5b --prompt 512,4096 --gen 128 --reps 5\n"
      "  sampan bench model --model A.gguf --model B.gguf --depth 0,8192 --batch 1-16*2 --chart\n"
      "  sampan bench model --prompt 0 --gen 64 --threads 1-4 --html report.html\n"},
+    {"healthcheck", VERB_HEALTHCHECK, cmd_healthcheck, "", "does the server here take requests",
+     "  sampan healthcheck --port 9000    # 0: it does; 1: it loads, ends or is not there\n"},
     {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
      "  sampan config show\n  sampan config show --json\n"},
 };
@@ -66,7 +68,7 @@ static void print_usage(FILE *to)
             "usage: sampan VERB [options]\n\n",
             SAMPAN_VERSION);
     for (size_t i = 0; i < SP_COUNT(verbs); i++)
-        fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+        fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].help);
     fprintf(to, "\n`sampan VERB --help` tells more. A first try:\n\n"
                 "  sampan pull qwen2.5-coder-0.5b\n"
                 "  sampan chat --model qwen2.5-coder-0.5b\n");

@@ -170,10 +170,15 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
                        err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
 }
 
-static void keep_most(double *most, double v)
+/* The times of the choice that took longest. */
+static void keep_times(struct generation *g, const struct engine_event *ev)
 {
-    if (v > *most)
-        *most = v;
+    if (ev->queue_seconds + ev->prefill_seconds + ev->decode_seconds <
+        g->queue_seconds + g->prefill_seconds + g->decode_seconds)
+        return;
+    g->queue_seconds = ev->queue_seconds;
+    g->prefill_seconds = ev->prefill_seconds;
+    g->decode_seconds = ev->decode_seconds;
 }
 
 static void finish_one(struct generation *g, struct choice *ch, const struct engine_event *ev)
@@ -187,20 +192,19 @@ static void finish_one(struct generation *g, struct choice *ch, const struct eng
         g->error = ev->error;
     if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))
         sp_fail(&g->error, SP_ECANCELLED, SHUTTING_DOWN);
-    keep_most(&g->queue_seconds, ev->queue_seconds);
-    keep_most(&g->prefill_seconds, ev->prefill_seconds);
-    keep_most(&g->decode_seconds, ev->decode_seconds);
+    keep_times(g, ev);
 }
 
-/* A choice that failed or was cut has no last chunk: the first of them tells why, and the stream ends with the others. */
+/* A choice that failed or was cut has no last chunk: the first of them tells why, and the stream ends with the
+ * others. */
 static void stream_event(struct call *c, struct generation *g, struct choice *ch,
                          const struct engine_event *ev, bool first_error)
 {
     if (ev->kind == EVENT_DONE && g->error.code && ev->reason >= FINISH_CANCELLED) {
         c->error_code = g->error.code == SP_ECANCELLED ? "draining" : NULL;
         if (first_error)
-            reply_stream_json(c, reply_error_object("server_error", NULL, c->error_code,
-                                                    g->error.message));
+            reply_stream_json(
+                c, reply_error_object("server_error", NULL, c->error_code, g->error.message));
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
@@ -258,4 +262,18 @@ void generation_event(struct call *c, const struct call_event *e)
     if (g->include_usage && !g->error.code)
         reply_stream_json(c, generation_chunk(g, NULL));
     reply_stream_end(c);
+}
+
+/* The head goes out at the latest now: what fails from here on is told by an event. */
+void generation_keep_alive(struct call *c, double now)
+{
+    pthread_mutex_lock(&c->lock);
+    struct generation *g = c->worked ? c->gen : NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (!g || !g->stream || c->answered || c->reply || atomic_load(&c->gone) ||
+        now - c->wrote_at < SILENCE_SECONDS)
+        return;
+    if (!c->streaming)
+        stream_begin(c, g);
+    reply_stream_comment(c);
 }

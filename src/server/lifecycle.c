@@ -73,6 +73,16 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
         (void)notify_service("READY=1");
 }
 
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    double now = clock_seconds();
+    (void)fd;
+    (void)what;
+    for (struct call *c = s->calls; c; c = c->next)
+        generation_keep_alive(c, now);
+}
+
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -127,14 +137,18 @@ void lifecycle_on_wake(struct server *s)
 
 int lifecycle_init(struct server *s)
 {
+    const struct timeval second = {1, 0};
     double watchdog = notify_watchdog_seconds() / 2;
-    struct timeval every = {(time_t)watchdog, (suseconds_t)((watchdog - (double)(time_t)watchdog) * 1e6)};
+    struct timeval every = {(time_t)watchdog,
+                            (suseconds_t)((watchdog - (double)(time_t)watchdog) * 1e6)};
     s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
     s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->sighup = evsignal_new(s->base, SIGHUP, on_hangup, s);
     s->deadline = evtimer_new(s->base, on_deadline, s);
+    s->second = event_new(s->base, -1, EV_PERSIST, on_second, s);
     s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
-    if (!s->sigint || !s->sigterm || !s->sighup || !s->deadline || !s->watchdog)
+    if (!s->sigint || !s->sigterm || !s->sighup || !s->deadline || !s->watchdog || !s->second ||
+        event_add(s->second, &second) < 0)
         return SP_ENOMEM;
     event_add(s->sighup, NULL);
     if (watchdog > 0)

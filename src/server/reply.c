@@ -215,6 +215,7 @@ void reply_refuse(struct call *c, int status, const char *why)
 void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
+    c->wrote_at = clock_seconds();
     if (!c->req || atomic_load(&c->gone))
         return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
@@ -224,14 +225,15 @@ void reply_stream_begin(struct call *c)
     evhttp_send_reply_start(c->req, 200, "OK");
 }
 
-static void stream_text(struct call *c, const char *text)
+static void stream_text(struct call *c, const char *before, const char *text)
 {
+    c->wrote_at = clock_seconds();
     if (!c->req || atomic_load(&c->gone))
         return;
     struct evbuffer *out = evbuffer_new();
     if (!out)
         return;
-    evbuffer_add_printf(out, "data: %s\n\n", text);
+    evbuffer_add_printf(out, "%s%s\n\n", before, text);
     evhttp_send_reply_chunk(c->req, out);
     evbuffer_free(out);
     struct bufferevent *bev =
@@ -246,15 +248,20 @@ void reply_stream_json(struct call *c, json_t *j)
 {
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    stream_text(c, text ? text : oom_reply);
+    stream_text(c, "data: ", text ? text : oom_reply);
     free(text); /* lib-owned: jansson's */
+}
+
+void reply_stream_comment(struct call *c)
+{
+    stream_text(c, ": ", "waiting");
 }
 
 void reply_stream_end(struct call *c)
 {
     if (c->answered)
         return;
-    stream_text(c, "[DONE]");
+    stream_text(c, "data: ", "[DONE]");
     c->answered = true;
     note_call(c, 200);
     if (!c->req || atomic_load(&c->gone))

@@ -27,8 +27,8 @@ bool trace_parse(const char *s, struct trace *out)
         !is_hex(s + 3, 32) || !is_hex(s + 36, 16) || !is_hex(s + 53, 2))
         return false;
     bool first = s[0] == '0' && s[1] == '0'; /* later versions may say more behind */
-    if ((s[0] == 'f' && s[1] == 'f') || (n > 55 && (first || s[55] != '-')) ||
-        is_zero(s + 3, 32) || is_zero(s + 36, 16))
+    if ((s[0] == 'f' && s[1] == 'f') || (n > 55 && (first || s[55] != '-')) || is_zero(s + 3, 32) ||
+        is_zero(s + 36, 16))
         return false;
     memcpy(out->trace, s + 3, 32);
     memcpy(out->parent, s + 36, 16);
@@ -62,6 +62,11 @@ void call_identify(struct call *c)
         (void)snprintf(c->id, sizeof c->id, "req-%016llx%016llx", (unsigned long long)rng_seed(),
                        (unsigned long long)rng_seed());
     evhttp_add_header(out, "X-Request-Id", c->id);
+    char *peer = NULL;
+    ev_uint16_t port;
+    evhttp_connection_get_peer(evhttp_request_get_connection(c->req), &peer, &port);
+    forwarded_client(&c->s->opts, peer ? peer : "", evhttp_find_header(in, "X-Forwarded-For"),
+                     c->client);
     if (parent && trace_parse(parent, &c->trace)) {
         char back[64];
         (void)snprintf(back, sizeof back, "00-%s-%s-%s", c->trace.trace, c->trace.span,
@@ -87,7 +92,7 @@ static const char *method_text(const struct call *c)
 }
 
 struct fields {
-    struct log_field list[24];
+    struct log_field list[32];
     size_t n;
 };
 
@@ -147,6 +152,7 @@ void request_log(const struct call *c, int status)
     add_text(&f, "trace_id", c->trace.trace);
     add_text(&f, "span_id", c->trace.span);
     add_text(&f, "parent_id", c->trace.parent);
+    add_text(&f, "client", c->client);
     add_text(&f, "method", method_text(c));
     add_text(&f, "path", path);
     add_integer(&f, "status", status);

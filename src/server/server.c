@@ -213,7 +213,7 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     c->s = s;
     c->req = req;
     c->method = evhttp_request_get_command(req);
-    c->started = clock_seconds();
+    c->started = c->wrote_at = clock_seconds();
     call_identify(c);
     atomic_init(&c->gone, false);
     pthread_mutex_init(&c->lock, NULL);
@@ -255,16 +255,27 @@ static void watch_connection(struct call *c)
     bufferevent_enable(bev, EV_READ);
 }
 
+/* A proxy may hand paths on with its prefix or without. */
+static const char *path_of(const struct call *c)
+{
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
+    const char *root = c->s->opts.root_path;
+    size_t n = root ? strlen(root) : 0;
+    if (n && path && strncmp(path, root, n) == 0 && (path[n] == '/' || !path[n]))
+        path += n;
+    return path && *path ? path : "/";
+}
+
 static const struct route *find_route(struct call *c)
 {
-    const char *allow, *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
-    enum evhttp_cmd_type method = evhttp_request_get_command(c->req);
-    const struct route *r = route_find(path && *path ? path : "/", method, &allow);
+    const char *allow, *path = c->path = path_of(c);
+    enum evhttp_cmd_type method = c->method;
+    const struct route *r = route_find(path, method, &allow);
     if (r)
         return r;
     if (!allow) {
         reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
-                        "no such path: %.128s: GET / lists what there is", path ? path : "");
+                        "no such path: %.128s: GET / lists what there is", path);
         return NULL;
     }
     evhttp_add_header(evhttp_request_get_output_headers(c->req), "Allow", allow);
@@ -413,6 +424,12 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
                        "--host %s: others could use this server: give --api-key KEY, or say "
                        "--no-auth to leave it open",
                        opts->host);
+    size_t n = opts->root_path ? strlen(opts->root_path) : 0;
+    if (n && (opts->root_path[0] != '/' || opts->root_path[n - 1] == '/'))
+        return sp_fail(err, SP_EUSAGE, "--root-path %s: it must begin with / and not end with it",
+                       opts->root_path);
+    if (forwarded_check(opts, err) < 0)
+        return err ? err->code : SP_EUSAGE;
     struct server *s = sp_calloc(1, sizeof *s);
     if (!s)
         return sp_fail(err, SP_ENOMEM, "out of memory");
@@ -463,8 +480,8 @@ void server_free(server *s)
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
-    struct event *events[] = {s->wake,   s->sigint,   s->sigterm,
-                              s->sighup, s->deadline, s->watchdog};
+    struct event *events[] = {s->wake,     s->sigint,   s->sigterm, s->sighup,
+                              s->deadline, s->watchdog, s->second};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])
             event_free(events[i]);

@@ -16,7 +16,11 @@ struct server_opts {
     bool next_port;   /* a busy port: try the next ones and say so */
     const char *const *api_keys;
     size_t n_api_keys;
-    bool no_auth;       /* needed to listen off loopback without keys */
+    bool no_auth;          /* needed to listen off loopback without keys */
+    const char *root_path; /* "/llm": paths may begin with it, as behind a proxy; NULL: none */
+    const char *const
+        *trusted_proxies; /* ADDRESS or ADDRESS/BITS: their X-Forwarded-For is believed */
+    size_t n_trusted_proxies;
     bool allow_special; /* messages may hold control tokens */
     bool log_prompts;   /* bodies of requests go into the log */
     bool metrics_open;  /* /metrics needs no key */
@@ -27,7 +31,7 @@ struct server_opts {
     /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code
      * ends server_run. */
     int (*load)(void *arg, const struct served_model **models, size_t *n, sp_error *err);
-    void (*on_reload)(void *arg); /* SIGHUP; on the loop thread */
+    void (*on_reload)(void *arg);                            /* SIGHUP; on the loop thread */
     void (*on_ready)(void *arg, const char *host, int port); /* takes requests now */
     void *arg;
 };
@@ -35,9 +39,11 @@ struct server_opts {
 typedef struct server server;
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err);
-int server_run(server *s,
-               sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs, a second one cuts it */
-void server_stop(server *s);   /* any thread */
+int server_run(
+    server *s,
+    sp_error
+        *err); /* until server_stop or SIGINT/SIGTERM; drains what runs, a second one cuts it */
+void server_stop(server *s); /* any thread */
 void server_free(server *s);
 
 #endif

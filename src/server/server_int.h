@@ -17,15 +17,18 @@
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body */
-#define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
-#define CHOICES_MAX 128              /* answers of one request: prompts times n */
-#define WAITING_MAX 1024             /* calls between the socket and the engine */
-#define IDLE_SECONDS 3600            /* a connection without a byte either way */
-#define STATUS_CLIENT_LEFT 499       /* in logs and metrics: there was nobody to answer, as nginx says it */
+#define BODY_MAX ((size_t)32 << 20) /* bytes of a request's body */
+#define REPLY_MAX ((size_t)1 << 30) /* bytes of an answer */
+#define CHOICES_MAX 128             /* answers of one request: prompts times n */
+#define WAITING_MAX 1024            /* calls between the socket and the engine */
+#define IDLE_SECONDS 3600           /* a connection without a byte either way */
+#define STATUS_CLIENT_LEFT                                                                         \
+    499 /* in logs and metrics: there was nobody to answer, as nginx says it */
+#define SILENCE_SECONDS                                                                            \
+    15 /* of a stream: then its reader gets a comment, so that no proxy gives it up */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
-#define REQUEST_ID_MAX 129           /* bytes with the NUL */
+#define REQUEST_ID_MAX 129 /* bytes with the NUL */
 
 struct call;
 struct guard;
@@ -44,7 +47,7 @@ struct route {
 struct call_event {
     struct call_event *next;
     size_t choice;
-    double at; /* clock_seconds when it came */
+    double at;              /* clock_seconds when it came */
     struct engine_event ev; /* text and top point behind the struct */
 };
 
@@ -59,7 +62,7 @@ struct choice {
     buf text; /* what a whole (not streamed) answer collects */
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
-    int64_t offset; /* characters of text so far, for text_offset */
+    int64_t offset;  /* characters of text so far, for text_offset */
     double token_at; /* when the last token came; 0: none has */
     enum finish_reason reason;
 };
@@ -73,11 +76,11 @@ struct generation {
     engine *engine;
     struct choice *choices;
     size_t n_choices, n_done;
-    size_t per_prompt; /* choices that share a prompt: OpenAI's n */
+    size_t per_prompt;  /* choices that share a prompt: OpenAI's n */
     size_t model_index; /* in server_opts.models */
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens;
-    double queue_seconds, prefill_seconds, decode_seconds; /* the longest of the choices that are done */
+    double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
     double first_at; /* when the first token of any choice came; 0: none has */
     sp_error error;  /* the first failure */
 };
@@ -94,14 +97,17 @@ struct call {
     struct evhttp_request *req; /* loop; NULL when libevent has freed it */
     const struct route *route;
     enum evhttp_cmd_type method;
+    const char *path;        /* without --root-path; while req lives */
+    char client[64];         /* its address, or the one that a trusted proxy says */
     char id[REQUEST_ID_MAX]; /* X-Request-Id */
     struct trace trace;
     bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
     double started;
-    bool streaming; /* the head of an event stream has gone out */
-    bool answered;  /* nothing more will be written */
+    double wrote_at; /* a stream, last; until then: started */
+    bool streaming;  /* the head of an event stream has gone out */
+    bool answered;   /* nothing more will be written */
 
     atomic_bool gone; /* the client left */
     pthread_mutex_t lock;
@@ -113,8 +119,8 @@ struct call {
 
     /* set by the worker before its call_wake */
     struct generation *gen;
-    int status;  /* an answer in one piece, when gen is NULL */
-    char *reply; /* JSON text, or a page that starts with '<' */
+    int status;             /* an answer in one piece, when gen is NULL */
+    char *reply;            /* JSON text, or a page that starts with '<' */
     const char *reply_type; /* Content-Type when it is neither */
     const char *error_code; /* of the error that was set, or NULL; a literal */
 };
@@ -124,7 +130,7 @@ struct server {
     struct event_base *base;
     struct evhttp *http;
     struct evhttp_bound_socket *socket;
-    struct event *wake, *sigint, *sigterm, *sighup, *deadline, *watchdog;
+    struct event *wake, *sigint, *sigterm, *sighup, *deadline, *watchdog, *second;
     int wake_fd;
     int port;
     struct call *calls;
@@ -164,8 +170,8 @@ struct server {
 
 /* server.c */
 void call_wake(struct call *c);
-void call_cancel(struct call *c);       /* loop: its choices end within a step */
-void server_wake(struct server *s);     /* any thread: the loop takes a turn */
+void call_cancel(struct call *c);   /* loop: its choices end within a step */
+void server_wake(struct server *s); /* any thread: the loop takes a turn */
 void server_loop_begins(struct server *s);
 
 /* lifecycle.c: loop */
@@ -174,7 +180,7 @@ void lifecycle_on_wake(struct server *s);
 void stop_when_drained(struct server *s);
 
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
-void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
+void reply_set_json(struct call *c, int status, json_t *j);        /* takes j */
 void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
@@ -190,6 +196,7 @@ void reply_file(struct call *c, const struct server_file *f);
 void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
 void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
+void reply_stream_comment(struct call *c);         /* loop: what readers pass over */
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
 
 /* routes.c */
@@ -197,6 +204,14 @@ void reply_stream_end(struct call *c);             /* loop: [DONE] */
 const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
 size_t route_number(const struct route *r); /* NULL: 0 */
 const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
+
+/* forwarded.c: who the client is when a proxy stands between. */
+/* Of trusted_proxies: SP_EUSAGE names a wrong one. */
+int forwarded_check(const struct server_opts *o, sp_error *err);
+/* out: peer itself, or, if it is a trusted proxy, the last of the addresses in `list` (X-Forwarded-For; may be NULL)
+ * that is none. What is no address ends the search: nothing before it can be believed. */
+void forwarded_client(const struct server_opts *o, const char *peer, const char *list,
+                      char out[64]);
 
 /* request_log.c: loop */
 bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
@@ -238,6 +253,7 @@ int generation_share_prompts(struct call *c, struct generation *g);
 /* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
 void generation_event(struct call *c, const struct call_event *e); /* loop */
+void generation_keep_alive(struct call *c, double now);            /* loop: after SILENCE_SECONDS */
 
 /* choice_json.c: OpenAI's objects */
 json_t *choice_chunk(const struct generation *g, const struct choice *ch,

@@ -95,3 +95,23 @@ def test_the_unit_s_stop_outlasts_the_drain():
     text = (DEPLOY / "sampan.service").read_text()
     drain = int(re.search(r'"drain-seconds", OPT_INT, "(\d+)"', (ROOT / "src/base/options_table.c").read_text())[1])
     assert int(re.search(r"TimeoutStopSec=(\d+)", text)[1]) > drain
+
+
+def test_compose_differs_in_names_only():
+    """The files beside compose.yml are those for one machine, with the server's name."""
+    for mine, theirs in (("nginx.conf", "nginx/sampan.conf"), ("prometheus.yml", "prometheus/prometheus.yml")):
+        code = [[line for line in (DEPLOY / path).read_text().splitlines() if not line.lstrip().startswith("#")]
+                for path in (f"docker/{mine}", theirs)]
+        assert [line.replace("sampan:8080", "127.0.0.1:8080") for line in code[0]] == code[1]
+
+
+def test_the_image_has_the_libraries_that_the_program_needs():
+    """By name: each library the program is linked with belongs to a package that the second stage installs, or to one of
+    the base image."""
+    program = os.environ.get("SAMPAN", str(ROOT / "build/release/sampan"))
+    linked = re.findall(r"NEEDED\s+(\S+)", subprocess.run(["objdump", "-p", program], capture_output=True, text=True, check=True).stdout)
+    final = (DEPLOY / "docker/Dockerfile").read_text().rsplit("FROM", 1)[1]
+    for library in linked:
+        stem = re.match(r"lib[\w+]+?(?=[-.]?\d|\.so|-\d|$)", library)[0]
+        package = {"libcrypto": "libssl"}.get(stem, stem.replace("_", "-"))
+        assert package in final or package in ("libc", "libm", "libgcc-s"), library
