@@ -4,6 +4,7 @@
 #include <event2/bufferevent.h>
 #include <event2/thread.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,6 +288,15 @@ static const struct route *find_route(struct call *c)
     return NULL;
 }
 
+/* Each write is a token or the end of an answer, and there is nothing to wait for: with Nagle's algorithm a piece waits
+ * until the client has acknowledged the one before, which it may put off for 40 ms. */
+static void send_at_once(struct evhttp_request *req)
+{
+    int on = 1;
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(req));
+    (void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 static bool is_open(const struct call *c)
 {
     return c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
@@ -304,6 +314,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     struct guard *g = guard_of(s, req);
     int refused = g ? guard_request(g, req, &why) : 503;
     struct call *c = call_new(s, req);
+    send_at_once(req);
     if (!c) {
         evhttp_send_error(req, 503, "out of memory");
         return;
