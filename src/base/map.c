@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/rng.h"
 
 #define EMPTY UINT32_MAX
@@ -39,52 +40,10 @@ static void draw_seed(void)
     seed[1] = rng_seed();
 }
 
-static uint64_t rotate(uint64_t x, int by)
-{
-    return x << by | x >> (64 - by);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-/* SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012), folded to 32 bits. The
- * words are read in the machine's own byte order: the value never leaves the process. */
+/* Folded to 32 bits. */
 static uint32_t hash_of(const void *key, size_t n)
 {
-    uint64_t v[4] = {seed[0] ^ 0x736f6d6570736575u, seed[1] ^ 0x646f72616e646f6du,
-                     seed[0] ^ 0x6c7967656e657261u, seed[1] ^ 0x7465646279746573u};
-    const char *p = key;
-    size_t left = n;
-    for (; left >= 8; p += 8, left -= 8) {
-        uint64_t word = 0;
-        memcpy(&word, p, 8);
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-    }
-    uint64_t last = 0;
-    if (left)
-        memcpy(&last, p, left);
-    last ^= (uint64_t)n << 56;
-    v[3] ^= last;
-    sip_round(v);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    sip_round(v);
-    sip_round(v);
-    sip_round(v);
-    uint64_t h = v[0] ^ v[1] ^ v[2] ^ v[3];
+    uint64_t h = hash_bytes(seed, key, n);
     return (uint32_t)(h ^ h >> 32);
 }
 

@@ -31,6 +31,12 @@ static const struct option_spec table[] = {
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
     {"kv-type", OPT_CHOICE, "auto", "auto|f16|bf16|f32", NO_RANGE, VERB_MODEL | VERB_SHOW, NULL,
      "how keys and values are kept; auto is f16, and f32 with --compute f32"},
+    {"prefix-cache", OPT_CHOICE, "on", "on|off", NO_RANGE, VERB_SERVE, NULL,
+     "keep the keys and values of prompts and answers while there is room, for the next prompt that "
+     "begins alike"},
+    {"prefix-store", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "DIR",
+     "folder that keeps the prefix cache on disk, as large as the KV cache at most, so that a restart "
+     "begins warm; prompts can be read from it: keep it to yourself"},
     {"packed-cache", OPT_STRING, "on", NULL, NO_RANGE,
      VERB_MODEL | VERB_LIST | VERB_SHOW | VERB_RM | VERB_STORE, "on|off|DIR",
      "keep a model's packed weights on disk for the next start: in the store or the user's cache, or "

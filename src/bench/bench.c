@@ -123,6 +123,7 @@ void bench_needs(const struct bench_test *tests, size_t n, struct engine_opts *e
         if (tests[i].batch > eo->max_seqs)
             eo->max_seqs = tests[i].batch;
     }
+    eo->prefix_cache = false; /* what is timed is computed */
     if (eo->max_queue < eo->max_seqs)
         eo->max_queue = eo->max_seqs;
     if (eo->max_seqs > STEP_ROWS / 2)

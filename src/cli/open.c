@@ -163,6 +163,8 @@ static int open_engine(const options *o, const char *name, struct engine_opts eo
     eo.max_context = options_int(o, "max-context");
     eo.max_seqs = (int)options_int(o, "max-seqs");
     eo.max_queue = (int)options_int(o, "max-queue");
+    eo.prefix_store = options_str(o, "prefix-store");
+    eo.prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
     if (code == 0)
         code = cli_engine_with(o, name ? name : own, &eo, out, err);
     sp_free(own);

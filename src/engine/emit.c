@@ -57,6 +57,7 @@ void emit_done(engine *e, struct request *q, enum finish_reason reason, const ch
         ev.error = *err;
     ev.prompt_tokens = q->n_prompt;
     ev.answer_tokens = q->n_answer;
+    ev.cached_tokens = q->n_prompt_cached;
     ev.queue_seconds = (q->admitted > 0 ? q->admitted : now) - q->submitted;
     ev.prefill_seconds = q->first > 0 ? q->first - q->timed : 0;
     ev.decode_seconds = q->first > 0 ? q->last - q->first : 0;
@@ -76,7 +77,7 @@ static void count_token(engine *e, struct request *q, int32_t token)
     double now = clock_seconds();
     if (q->n_answer == 0) {
         q->first = now;
-        count_add(&e->counts.prompt_tokens, (uint64_t)q->n_prompt);
+        count_prompt(e, q);
     }
     count_add(&e->counts.answer_tokens, 1);
     q->last = now;

@@ -14,6 +14,7 @@ struct engine_opts engine_opts_default(void)
                                 .max_seqs = 16,
                                 .max_queue = 256,
                                 .step_rows = 256,
+                                .prefix_cache = true,
                                 .packed = model_opts_default().packed};
 }
 
@@ -140,7 +141,8 @@ static int open_model(engine *e, sp_error *err)
     if (code == 0 && pages_init(&e->pages, pages) < 0)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
-        e->pages_free = pages;
+        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)pages;
+        e->stats = e->tally;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
                                        .kv_type = kv_type_name(kv_pool_type(e->kv)),
@@ -150,6 +152,9 @@ static int open_model(engine *e, sp_error *err)
                                        .kv_bytes = mem.kv_page * (uint64_t)pages,
                                        .kv_pages = pages};
     }
+    if (code == 0 && e->opts.prefix_store)
+        code = prefix_store_open(e, e->opts.prefix_store, err);
+    e->opts.prefix_store = NULL; /* the caller's */
     return code;
 }
 
@@ -197,6 +202,8 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
 {
     if (o->max_seqs < 1 || o->max_seqs > 4096)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
+    if (o->prefix_store && !o->prefix_cache)
+        return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
     if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
         o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
@@ -256,6 +263,7 @@ void engine_close(engine *e)
         pthread_mutex_unlock(&e->lock);
         pthread_join(e->thread, NULL);
     }
+    prefix_store_close(e->store, &e->pages);
     kv_pool_free(e->kv);
     model_free(e->model);
     pool_free(e->pool);
@@ -300,7 +308,7 @@ void engine_get_info(engine *e, struct engine_info *out)
 {
     pthread_mutex_lock(&e->lock);
     *out = e->info;
-    out->kv_pages_free = e->pages_free;
+    out->kv_pages_free = (int32_t)(e->stats.kv_pages_free + e->stats.kv_pages_cached);
     out->running = e->n_running;
     out->waiting = e->waiting;
     pthread_mutex_unlock(&e->lock);
@@ -345,6 +353,7 @@ int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_er
     if (e->live)
         e->live->live_prev = q;
     e->live = q;
+    q->waits = true;
     *e->queue_end = q;
     e->queue_end = &q->next;
     e->waiting++;
@@ -357,8 +366,8 @@ void engine_cancel(engine *e, uint64_t id)
 {
     pthread_mutex_lock(&e->lock);
     for (struct request *q = e->live; q; q = q->live_next)
-        if (q->id == id)
-            atomic_store(&q->cancelled, true);
+        if (q->id == id && !atomic_exchange(&q->cancelled, true))
+            e->n_leaving += q->waits;
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
 }

@@ -35,7 +35,9 @@ struct engine_opts {
     int max_seqs;        /* requests running at once, default 16 */
     int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
     int64_t step_rows;   /* rows of a step: prefill chunk plus decodes, default 256 */
-    uint64_t kv_bytes;   /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    bool prefix_cache;   /* full pages are kept and found again by their tokens, default true */
+    const char *prefix_store; /* folder that keeps the prefix cache over restarts; NULL: none */
+    uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */
@@ -59,22 +61,28 @@ struct engine_info {
     bool pinned; /* each on a CPU of its own */
     uint64_t weight_bytes, kv_bytes;
     double load_seconds;
-    int32_t kv_pages, kv_pages_free;
+    int32_t kv_pages, kv_pages_free; /* free: no request holds them */
     int running, waiting;
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
-/* What an engine has done since it was opened, and what it holds now. Counters only rise, and what an event tells is
- * counted before its sink is called. Any thread may ask, at any time: it costs the engine nothing. */
+/* What an engine has done since it was opened, and what it holds now. Counters only rise; of steps and tokens, what an
+ * event tells is counted before its sink is called, and the rest is as of the last step. Any thread may ask. */
 #define ENGINE_ROW_BOUNDS 13
 extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
 struct engine_stats {
     uint64_t steps, step_rows; /* a row: one token of a prompt or an answer that a step computes */
     uint64_t steps_by_rows[ENGINE_ROW_BOUNDS + 1]; /* [i]: above the bound before, up to bound i */
     uint64_t prompt_tokens;                        /* of requests whose prompt is behind them */
+    uint64_t prompt_tokens_cached;                 /* of these: from the prefix cache */
     uint64_t answer_tokens;                        /* end tokens count, as in events */
     int running, waiting;
-    uint64_t kv_pages, kv_pages_free;
+    uint64_t kv_pages;
+    uint64_t kv_pages_free,
+        kv_pages_cached;                  /* nobody holds them: empty; kept by the prefix cache */
+    uint64_t prefix_queries, prefix_hits; /* prompt tokens: looked up in the cache, found there */
+    uint64_t evictions;                   /* pages that the cache had to give up */
+    uint64_t preemptions; /* requests that gave their pages back and computed them again */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
 
@@ -130,6 +138,7 @@ struct engine_event {
     const char *stop; /* the stop string that matched, or NULL */
     sp_error error;   /* FINISH_ERROR */
     int64_t prompt_tokens, answer_tokens;
+    int64_t cached_tokens; /* of the prompt, whose K and V came from the prefix cache */
     double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
 };
 
@@ -149,9 +158,11 @@ struct engine_request {
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
+    uint64_t tenant;      /* prefixes are shared within one tenant only */
     int64_t
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
-                             before it were there already; 0: all of it */
+                             before it were there already; 0: all of it. What is timed never
+                             comes from the prefix cache, nor does a prompt with logprobs or logits */
     engine_sink sink;
     void *user;
 };

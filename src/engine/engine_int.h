@@ -13,15 +13,50 @@
 #define LOGPROBS_MAX 20
 #define STOPS_MAX 64
 
-/* pages.c: which KV pages are free. Engine thread only. */
+/* pages.c, prefix.c: the KV pages, counted by the requests that hold them, and the prefix cache over them. Engine
+ * thread only; all memory is taken at start.
+ *
+ * A page that the cache keeps is full and never written again; it stands for its tokens behind those of its parent, the
+ * page before it. Whoever holds a page holds its parents, and gives them back after it. So a page that nobody holds has
+ * no child that somebody holds, and in the order of giving back, which is the order of eviction, children come before
+ * their parents: the cache never keeps a page without its parents, and an index names a parent for good. A pool serves
+ * one model, KV type, compute mode and instruction set; of what sets pages of equal tokens apart only the tenant is
+ * left. */
+struct page {
+    int32_t holders;
+    bool kept;      /* by the cache; what follows is set then */
+    int32_t parent; /* -1: the first of a sequence */
+    uint64_t tenant;
+    uint64_t hash;        /* of tenant, all parents' tokens and its own */
+    int32_t same_bucket;  /* the next one; -1: none */
+    int32_t older, newer; /* held by nobody: neighbours in the order of giving back; -1: none */
+};
 struct pages {
-    int32_t *free; /* a stack */
-    int32_t n_free, total;
+    struct page *page;      /* [total] */
+    int32_t *tokens;        /* [total, KV_PAGE] of the kept */
+    int32_t *free;          /* a stack: held by nobody and not kept */
+    int32_t n_free, n_idle; /* idle: held by nobody and kept */
+    int32_t total;
+    int32_t oldest, newest; /* idle; -1: none */
+    int32_t *bucket;        /* [bucket_mask + 1] the first page of each */
+    uint64_t bucket_mask, seed, evictions;
 };
 int pages_init(struct pages *p, int32_t total);
 void pages_done(struct pages *p);
-bool pages_take(struct pages *p, int32_t n, int32_t *out); /* all or none */
-void pages_give(struct pages *p, const int32_t *pages, int32_t n);
+/* A page with one holder: a free one, or the one that has been idle for longest. -1: all are held. */
+int32_t pages_take(struct pages *p);
+void pages_hold(struct pages *p, int32_t page); /* one holder more of a kept page */
+void pages_give(struct pages *p, int32_t page);
+int32_t pages_available(const struct pages *p); /* that could be taken */
+void pages_refill(struct pages *p); /* before the first use: who is held from now on isn't free */
+
+/* The page kept for KV_PAGE tokens behind `parent` (-1: at the start); -1: none. */
+int32_t prefix_find(const struct pages *p, int32_t parent, const int32_t *tokens, uint64_t tenant);
+/* Keeps a full page of the caller's. When there is one already, the caller holds that one in its place: computed from
+ * the same tokens, both have the same bits. Returns the one that the caller holds now. */
+int32_t prefix_keep(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens,
+                    uint64_t tenant);
+void prefix_forget(struct pages *p, int32_t page);
 
 /* stop.c: text is held back while it may still become a stop string. */
 struct stopper {
@@ -76,6 +111,7 @@ int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
 /* A request from submit to DONE. */
 struct request {
     struct request *next; /* in the queue or in the running list */
+    struct request *prev; /* in the running list */
     struct request *live_prev, *live_next;
     uint64_t id;
     struct engine_request r; /* prompt, stops and bias point to copies below */
@@ -87,10 +123,15 @@ struct request {
     buf text;                          /* text of the event being made */
     int64_t n_prompt, n_answer, n_max; /* n_max: answer tokens at most */
     int64_t n_cached;                  /* positions whose K and V are in the pages */
-    int64_t n_next;                    /* n_cached after the step that is being run */
+    int64_t n_step;                    /* rows in the step that is being run */
+    int64_t n_prompt_told; /* prompt tokens whose event was sent, with prompt_logprobs */
     int32_t *pages;
     int32_t n_pages;
+    int32_t n_kept;          /* its first pages, which the prefix cache keeps */
+    int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
+    bool waits;                                     /* in the queue; under lock */
+    bool preempted;                                 /* gave its pages back once */
     double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
 };
@@ -98,10 +139,11 @@ struct request {
 /* stats.c: written by the engine thread alone, read by any. */
 struct engine_counts {
     atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
-    atomic_uint_fast64_t prompt_tokens, answer_tokens;
+    atomic_uint_fast64_t prompt_tokens, prompt_tokens_cached, answer_tokens;
 };
 void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
 void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
+void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
 
 struct engine {
     checkpoint *ckpt;
@@ -123,17 +165,21 @@ struct engine {
     struct request *queue, **queue_end; /* under lock */
     struct request *live;               /* under lock: queued and running */
     int waiting, n_running;             /* under lock */
-    int32_t pages_free;                 /* under lock: copy for engine_get_info */
+    int n_leaving;                      /* under lock: in the queue and cancelled */
+    struct engine_stats stats;          /* under lock: a copy of `tally` */
     uint64_t next_id;
     bool stop;
 
     /* the engine thread's */
-    struct request *running; /* in order of admission */
+    struct request *running, *running_last; /* in order of admission */
     struct pages pages;
+    struct prefix_store *store; /* NULL: none */
+    struct engine_stats tally;
+    struct request **seq_owner; /* [step_rows] who has rows in this step: its sequences */
+    int32_t n_seqs;
     struct model_row *rows;
     struct model_seq *seqs;
-    struct request **seq_owner; /* [step_rows] whose sequence it is */
-    float *logits;              /* [MODEL_LOGIT_ROWS, vocab] */
+    float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
     struct sampler sampler;
     struct engine_counts counts;
 };
@@ -142,6 +188,10 @@ struct engine {
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err);
 void request_free(struct request *q);
 int32_t request_pages(const struct request *q); /* pages it may need */
+int32_t request_pages_for(int64_t positions);
+bool request_wants_prompt(const struct request *q); /* events of prompt tokens */
+/* Gives its pages back, and with them all that was computed. */
+void request_release(engine *e, struct request *q);
 
 /* emit.c: events */
 void emit_prompt(engine *e, struct request *q, int64_t index, const float *logits, float lse);
@@ -150,11 +200,33 @@ bool emit_token(engine *e, struct request *q, int32_t token, const float *logits
 void emit_done(engine *e, struct request *q, enum finish_reason reason, const char *stop,
                const sp_error *err);
 
+/* prefix.c: takes pages that the cache has for what follows at q->n_cached; how many positions. */
+int64_t prefix_extend(engine *e, struct request *q);
+/* Counts them, unless q was preempted: then its prompt was counted before. */
+void prefix_count(engine *e, struct request *q, int64_t found);
+/* Of the page that q would begin now, `other` has yet to compute all that q may take: better wait for it. */
+bool prefix_awaits(const engine *e, const struct request *q, const struct request *other);
+/* Copies the page that another running request is filling, if it begins as q's next one; how many positions count. */
+int64_t prefix_copy(engine *e, struct request *q);
+void prefix_record(engine *e, struct request *q); /* its full pages go into the cache */
+/* prefix_store.c: the cache on disk. Opening fills the pages that nobody has touched yet. Kept pages are put in line
+ * and copied out between steps while there are buffers (ready). Closing, when no thread uses the pages any more, writes
+ * the rest. */
+int prefix_store_open(engine *e, const char *dir, sp_error *err);
+void prefix_store_close(struct prefix_store *s, const struct pages *p);
+void prefix_store_add(struct prefix_store *s, int32_t page);
+bool prefix_store_ready(struct prefix_store *s);
+void prefix_store_save(struct prefix_store *s, const struct pages *p);
+/* plan.c: fills `seq_owner` and gives each the pages for its rows. */
+void plan_step(engine *e);
 /* step.c: one step over the running requests. */
 void step_run(engine *e);
-/* Takes a request out of the running list and frees it; DONE has been sent. */
-void schedule_retire(engine *e, struct request *q);
 /* schedule.c: the engine thread. */
 void *schedule_main(void *arg);
+/* Takes a request out of the running list and frees it; DONE has been sent. */
+void schedule_retire(engine *e, struct request *q);
+/* Takes a request out of the running list, to the head of the queue. What it answered is kept; its K and V will be
+ * computed again, with the same bits. */
+void schedule_preempt(engine *e, struct request *q);
 
 #endif

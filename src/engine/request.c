@@ -135,8 +135,26 @@ static int copy_request(engine *e, struct request *q, const struct engine_reques
 /* The last token of an answer is never fed back, so its position needs no page. */
 int32_t request_pages(const struct request *q)
 {
-    int64_t positions = q->n_prompt + (q->n_max > 0 ? q->n_max - 1 : 0);
+    return request_pages_for(q->n_prompt + (q->n_max > 0 ? q->n_max - 1 : 0));
+}
+
+int32_t request_pages_for(int64_t positions)
+{
     return (int32_t)((positions + KV_PAGE - 1) / KV_PAGE);
+}
+
+bool request_wants_prompt(const struct request *q)
+{
+    return q->r.prompt_logprobs || q->r.prompt_logits;
+}
+
+/* The last page first: see struct page. */
+void request_release(engine *e, struct request *q)
+{
+    while (q->n_pages > 0)
+        pages_give(&e->pages, q->pages[--q->n_pages]);
+    q->n_cached = q->n_step = 0;
+    q->n_kept = 0;
 }
 
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err)

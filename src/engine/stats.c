@@ -21,6 +21,12 @@ void count_step(struct engine_counts *c, int64_t rows)
     count_add(&c->step_rows, (uint64_t)rows);
 }
 
+void count_prompt(engine *e, const struct request *q)
+{
+    count_add(&e->counts.prompt_tokens, (uint64_t)q->n_prompt);
+    count_add(&e->counts.prompt_tokens_cached, (uint64_t)q->n_prompt_cached);
+}
+
 static uint64_t value(const atomic_uint_fast64_t *count)
 {
     return atomic_load_explicit(count, memory_order_relaxed);
@@ -29,16 +35,16 @@ static uint64_t value(const atomic_uint_fast64_t *count)
 void engine_get_stats(engine *e, struct engine_stats *out)
 {
     const struct engine_counts *c = &e->counts;
-    *out = (struct engine_stats){.steps = value(&c->steps),
-                                 .step_rows = value(&c->step_rows),
-                                 .prompt_tokens = value(&c->prompt_tokens),
-                                 .answer_tokens = value(&c->answer_tokens)};
-    for (size_t i = 0; i <= ENGINE_ROW_BOUNDS; i++)
-        out->steps_by_rows[i] = value(&c->steps_by_rows[i]);
     pthread_mutex_lock(&e->lock);
+    *out = e->stats;
     out->running = e->n_running;
     out->waiting = e->waiting;
-    out->kv_pages = (uint64_t)e->info.kv_pages;
-    out->kv_pages_free = (uint64_t)e->pages_free;
     pthread_mutex_unlock(&e->lock);
+    out->steps = value(&c->steps);
+    out->step_rows = value(&c->step_rows);
+    for (size_t i = 0; i <= ENGINE_ROW_BOUNDS; i++)
+        out->steps_by_rows[i] = value(&c->steps_by_rows[i]);
+    out->prompt_tokens = value(&c->prompt_tokens);
+    out->prompt_tokens_cached = value(&c->prompt_tokens_cached);
+    out->answer_tokens = value(&c->answer_tokens);
 }

@@ -1,5 +1,4 @@
-/* One step: a decode row for every request that has its prompt behind it, then prompt chunks in order of
- * admission up to step_rows; forward; logits in blocks; one token for each finished context. */
+/* One step: what the plan says, forward, logits in blocks, one token for each finished context. */
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
@@ -10,21 +9,17 @@ struct batch {
     int32_t n_seqs;
 };
 
-static bool wants_prompt(const struct request *q)
-{
-    return q->r.prompt_logprobs || q->r.prompt_logits;
-}
-
-/* Rows [from, from + n) of a request's tokens. The last token's logits give the next one; with prompt
- * logprobs every prompt row's are wanted. */
-static void add_rows(engine *e, struct batch *b, struct request *q, int64_t n)
+/* The rows of a request that the plan gave it. The last token's logits give the next one; with prompt logprobs every
+ * prompt row's are wanted, but for those told before it was preempted. */
+static void add_rows(engine *e, struct batch *b, struct request *q)
 {
     int64_t known = (int64_t)q->tokens.n;
     e->seqs[b->n_seqs] = (struct model_seq){q->pages, q->n_pages};
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < q->n_step; i++) {
         int64_t pos = q->n_cached + i;
         bool next = pos == known - 1 && q->n_max > 0;
-        bool prompt = wants_prompt(q) && pos + 1 < q->n_prompt;
+        bool prompt =
+            request_wants_prompt(q) && pos + 1 < q->n_prompt && pos + 1 >= q->n_prompt_told;
         e->rows[b->n_rows] = (struct model_row){.token = q->tokens.ids[pos],
                                                 .pos = (int32_t)pos,
                                                 .seq = b->n_seqs,
@@ -32,28 +27,13 @@ static void add_rows(engine *e, struct batch *b, struct request *q, int64_t n)
         b->n_wanted += next || prompt;
         b->n_rows++;
     }
-    q->n_next = q->n_cached + n;
-    e->seq_owner[b->n_seqs++] = q;
-}
-
-static int64_t rows_left(const struct request *q)
-{
-    return (int64_t)q->tokens.n - q->n_cached;
+    b->n_seqs++;
 }
 
 static void build(engine *e, struct batch *b)
 {
-    for (struct request *q = e->running; q; q = q->next)
-        if (rows_left(q) == 1 && q->n_cached > 0 && b->n_rows < e->opts.step_rows)
-            add_rows(e, b, q, 1);
-    for (struct request *q = e->running; q && b->n_rows < e->opts.step_rows; q = q->next) {
-        int64_t room = e->opts.step_rows - b->n_rows, left = rows_left(q);
-        int64_t untimed = q->r.timed_from - q->n_cached; /* a chunk ends where the time begins */
-        if (left > 1 || q->n_cached == 0) {
-            left = untimed > 0 ? untimed : left;
-            add_rows(e, b, q, left < room ? left : room);
-        }
-    }
+    for (int32_t i = 0; i < e->n_seqs; i++)
+        add_rows(e, b, e->seq_owner[i]);
 }
 
 static void fail_all(engine *e, const sp_error *err)
@@ -73,6 +53,7 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
     float lse = q->r.logprobs >= 0 ? model_ops(e->model)->log_sum_exp(logits, e->vocab) : 0.0f;
     if (pos + 1 < q->n_prompt) {
         emit_prompt(e, q, pos + 1, logits, lse);
+        q->n_prompt_told = pos + 2;
         return false;
     }
     sp_alloc_guard_begin();
@@ -106,12 +87,13 @@ static void use_rows(engine *e, const struct batch *b)
 }
 
 /* The rows' positions are in the pages now. */
-static void advance(engine *e, const struct batch *b)
+static void advance(engine *e)
 {
-    for (int32_t i = 0; i < b->n_seqs; i++) {
+    for (int32_t i = 0; i < e->n_seqs; i++) {
         struct request *q = e->seq_owner[i];
-        q->n_cached = q->n_next;
-        if (q->n_cached == q->r.timed_from)
+        q->n_cached += q->n_step;
+        prefix_record(e, q);
+        if (q->n_cached == q->r.timed_from && q->n_answer == 0)
             q->timed = clock_seconds();
     }
 }
@@ -123,7 +105,7 @@ static void end_prompts(engine *e)
     while (q) {
         struct request *next = q->next;
         if (q->n_max == 0 && q->n_cached == q->n_prompt) {
-            count_add(&e->counts.prompt_tokens, (uint64_t)q->n_prompt);
+            count_prompt(e, q);
             emit_done(e, q, FINISH_LENGTH, NULL, NULL);
             schedule_retire(e, q);
         }
@@ -135,11 +117,12 @@ void step_run(engine *e)
 {
     struct batch b = {0};
     sp_error err = {0};
+    plan_step(e);
     build(e, &b);
     if (b.n_rows == 0)
         return;
     for (struct request *q = e->running; q; q = q->next)
-        if (!q->started && wants_prompt(q)) {
+        if (!q->started && request_wants_prompt(q)) {
             q->started = true;
             emit_prompt(e, q, 0, NULL, 0);
         }
@@ -150,7 +133,7 @@ void step_run(engine *e)
         return;
     }
     count_step(&e->counts, b.n_rows);
-    advance(e, &b);
+    advance(e);
     use_rows(e, &b);
     end_prompts(e);
 }

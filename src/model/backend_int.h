@@ -3,11 +3,11 @@
  * A backend has memory, in buffers that nobody else touches, and runs operations on it. The host knows a place in a
  * buffer as a tensor: it says where, and can't be read. In go bytes by upload, host memory that never changes by import
  * (packed weights, which may be a mapped file), and by begin a step's tokens, positions, sequences and page tables. Out
- * come logits, to the host memory that OP_LOGITS names, and from sync what went wrong.
+ * come logits, to the host memory that OP_LOGITS names, from sync what went wrong, and bytes by download.
  *
  * Operations run in the order of their submission, at the latest when sync waits for them. From begin or the first
- * submit until sync returns the host doesn't upload, import or free, and leaves what it passed as it is. A step makes
- * no allocation. One thread at a time uses a backend.
+ * submit until sync returns the host doesn't upload, download, import or free, and leaves what it passed as it is. A
+ * step makes no allocation. One thread at a time uses a backend.
  *
  * Activations are float32 here, [rows, cols] side by side, int8 and bf16 forms of them a backend's own business: each
  * operation that leaves rows says who will read them (`next`), so that the forms are made while the rows are at hand.
@@ -79,7 +79,8 @@ enum op_kind {
     OP_RESIDUAL,  /* x += out, or RMSNorm(out) * post; normed = RMSNorm(x) * norm */
     OP_EXPERTS,   /* out = x through the experts that its router chooses, and the shared one */
     OP_KEEP_WANTED, /* rows of x and q that want logits move up in their order; with them the step's rows */
-    OP_LOGITS /* out = x[first ..] head^T, to the host */
+    OP_LOGITS, /* out = x[first ..] head^T, to the host */
+    OP_COPY    /* bytes to another place of the same buffer; they don't overlap */
 };
 
 struct op {
@@ -133,6 +134,10 @@ struct op {
             int64_t first;
             float *out; /* host memory, [rows, vocab] */
         } logits;
+        struct {
+            struct tensor from, to;
+            size_t bytes;
+        } copy;
     };
 };
 
@@ -143,6 +148,7 @@ struct backend_table {
     int (*import)(backend *b, const void *host, size_t bytes, buffer **out, sp_error *err);
     void (*free)(backend *b, buffer *memory);
     void (*upload)(backend *b, struct tensor to, const void *from, size_t bytes);
+    void (*download)(backend *b, void *to, struct tensor from, size_t bytes);
     /* Rows and page tables of the operations that follow; the batch has been checked. */
     void (*begin)(backend *b, const struct model_batch *batch);
     void (*submit)(backend *b, const struct op *op); /* copied */

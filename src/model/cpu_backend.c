@@ -57,6 +57,18 @@ static void cpu_upload(backend *b, struct tensor to, const void *from, size_t by
     memcpy(cpu_bytes(to), from, bytes);
 }
 
+static void cpu_download(backend *b, void *to, struct tensor from, size_t bytes)
+{
+    (void)b;
+    memcpy(to, cpu_bytes(from), bytes);
+}
+
+static void cpu_copy(struct cpu_backend *cpu)
+{
+    const struct op *op = cpu->op;
+    memcpy(cpu_bytes(op->copy.to), cpu_bytes(op->copy.from), op->copy.bytes);
+}
+
 /* ---- a step ---- */
 
 static void cpu_begin(backend *b, const struct model_batch *batch)
@@ -77,7 +89,7 @@ static void cpu_submit(backend *b, const struct op *op)
         [OP_STORE_KV] = cpu_store_kv, [OP_ATTENTION] = cpu_attention,
         [OP_GATE] = cpu_gate,         [OP_RESIDUAL] = cpu_residual,
         [OP_EXPERTS] = cpu_experts,   [OP_KEEP_WANTED] = cpu_keep_wanted,
-        [OP_LOGITS] = cpu_logits};
+        [OP_LOGITS] = cpu_logits,     [OP_COPY] = cpu_copy};
     struct cpu_backend *cpu = of(b);
     cpu->op = op;
     run[op->kind](cpu);
@@ -117,6 +129,7 @@ int cpu_backend_new(const struct cpu_backend_opts *o, backend **out, sp_error *e
                                                .import = cpu_import,
                                                .free = cpu_free,
                                                .upload = cpu_upload,
+                                               .download = cpu_download,
                                                .begin = cpu_begin,
                                                .submit = cpu_submit,
                                                .sync = cpu_sync,

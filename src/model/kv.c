@@ -1,4 +1,5 @@
 /* The memory of keys and values: pages of 64 positions, every page with all layers. */
+#include <assert.h>
 #include "model/model_int.h"
 
 static enum kv_type type_for(const struct model_opts *o)
@@ -64,6 +65,39 @@ enum kv_type kv_pool_type(const kv_pool *kv)
 int32_t kv_pool_pages(const kv_pool *kv)
 {
     return kv->pages;
+}
+
+size_t kv_pool_page_bytes(const kv_pool *kv)
+{
+    return kv->page_bytes;
+}
+
+static struct tensor page_at(const kv_pool *kv, int32_t page)
+{
+    assert(page >= 0 && page < kv->pages);
+    return (struct tensor){kv->buffer, (size_t)page * kv->page_bytes};
+}
+
+void kv_pool_read(kv_pool *kv, int32_t page, void *out)
+{
+    kv->backend->table->download(kv->backend, out, page_at(kv, page), kv->page_bytes);
+}
+
+void kv_pool_write(kv_pool *kv, int32_t page, const void *from)
+{
+    kv->backend->table->upload(kv->backend, page_at(kv, page), from, kv->page_bytes);
+}
+
+void kv_pool_copy(kv_pool *kv, int32_t from, int32_t to)
+{
+    const struct op op = {
+        .kind = OP_COPY,
+        .copy = {.from = page_at(kv, from), .to = page_at(kv, to), .bytes = kv->page_bytes}};
+    assert(from != to);
+    kv->backend->table->submit(kv->backend, &op);
+    int code = kv->backend->table->sync(kv->backend, NULL);
+    assert(code == 0); /* no hidden state is made here */
+    (void)code;
 }
 
 struct kv_view kv_pool_layer(const kv_pool *kv, const struct model_config *c, int64_t layer)

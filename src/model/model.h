@@ -66,6 +66,9 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
  * thread of its own. The checkpoint must outlive the model (the embedding's rows are read from it). */
 int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err);
 void model_free(model *m);
+/* What tells this model, by its files and the place of each weight in them, from any other, hexadecimal. SP_EINVAL: its
+ * bytes are not those of files; SP_ENOMEM. */
+int model_key(model *m, char key[65], sp_error *err);
 const struct model_config *model_get_config(const model *m);
 enum compute_mode model_compute(const model *m);
 const char *model_isa(const model *m);
@@ -78,6 +81,13 @@ int kv_pool_new(const model *m, int32_t n_pages, kv_pool **out, sp_error *err);
 void kv_pool_free(kv_pool *kv);
 int32_t kv_pool_pages(const kv_pool *kv);
 enum kv_type kv_pool_type(const kv_pool *kv);
+
+size_t kv_pool_page_bytes(const kv_pool *kv);
+/* Between steps: a page's bytes, of all layers, out of the pool and into one of the same model and options. */
+void kv_pool_read(kv_pool *kv, int32_t page, void *out);
+void kv_pool_write(kv_pool *kv, int32_t page, const void *from);
+/* Between steps: what page `from` holds, of all layers, goes into page `to` as well. */
+void kv_pool_copy(kv_pool *kv, int32_t from, int32_t to);
 
 struct model_seq {
     const int32_t *pages; /* page table: room for every position of its rows */

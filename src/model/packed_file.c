@@ -116,6 +116,13 @@ static bool make_key(model *m, char key[65])
     return k.known && key[0];
 }
 
+int model_key(model *m, char key[65], sp_error *err)
+{
+    if (make_key(m, key))
+        return 0;
+    return sp_fail(err, SP_EINVAL, "the model can't be told from others: its bytes are no file's");
+}
+
 /* ---- the header ---- */
 
 static int header_sum(const struct packed_header *h, char sum[65])

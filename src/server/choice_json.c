@@ -177,9 +177,10 @@ json_t *choice_chunk(const struct generation *g, const struct choice *ch,
 
 json_t *usage_json(const struct generation *g)
 {
-    return json_pack("{s:I,s:I,s:I}", "prompt_tokens", (json_int_t)g->prompt_tokens,
+    return json_pack("{s:I,s:I,s:I,s:{s:I}}", "prompt_tokens", (json_int_t)g->prompt_tokens,
                      "completion_tokens", (json_int_t)g->answer_tokens, "total_tokens",
-                     (json_int_t)(g->prompt_tokens + g->answer_tokens));
+                     (json_int_t)(g->prompt_tokens + g->answer_tokens), "prompt_tokens_details",
+                     "cached_tokens", (json_int_t)g->cached_tokens);
 }
 
 static json_t *head_json(const struct generation *g, bool chunk)

@@ -186,8 +186,10 @@ static void finish_one(struct generation *g, struct choice *ch, const struct eng
     ch->reason = ev->reason;
     g->n_done++;
     g->answer_tokens += ev->answer_tokens;
-    if (ch->index % g->per_prompt == 0)
+    if (ch->index % g->per_prompt == 0) {
         g->prompt_tokens += ev->prompt_tokens;
+        g->cached_tokens += ev->cached_tokens;
+    }
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
     if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))

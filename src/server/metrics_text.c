@@ -109,6 +109,31 @@ static double prompt_tokens(const struct view *v)
     return (double)v->stats.prompt_tokens;
 }
 
+static double prompt_computed(const struct view *v)
+{
+    return (double)(v->stats.prompt_tokens - v->stats.prompt_tokens_cached);
+}
+
+static double prompt_cached(const struct view *v)
+{
+    return (double)v->stats.prompt_tokens_cached;
+}
+
+static double prefix_queries(const struct view *v)
+{
+    return (double)v->stats.prefix_queries;
+}
+
+static double prefix_hits(const struct view *v)
+{
+    return (double)v->stats.prefix_hits;
+}
+
+static double preemptions(const struct view *v)
+{
+    return (double)v->stats.preemptions;
+}
+
 static double answer_tokens(const struct view *v)
 {
     return (double)v->stats.answer_tokens;
@@ -146,8 +171,8 @@ static double waiting(const struct view *v)
 
 static double cache_usage(const struct view *v)
 {
-    uint64_t total = v->stats.kv_pages;
-    return total > 0 ? (double)(total - v->stats.kv_pages_free) / (double)total : 0;
+    uint64_t total = v->stats.kv_pages, idle = v->stats.kv_pages_free + v->stats.kv_pages_cached;
+    return total > 0 ? (double)(total - idle) / (double)total : 0;
 }
 
 #define FINISHED "request_success_total", "counter", "Answers that ended, by why"
@@ -159,7 +184,15 @@ static const struct {
 } samples[] = {
     {"prompt_tokens_total", "counter", "Tokens of prompts that were read", NULL, prompt_tokens},
     {"prompt_tokens_by_source_total", "counter", "Tokens of prompts, by where they came from",
-     "source=\"local_compute\"", prompt_tokens},
+     "source=\"local_compute\"", prompt_computed},
+    {"prompt_tokens_by_source_total", "counter", "Tokens of prompts, by where they came from",
+     "source=\"local_cache_hit\"", prompt_cached},
+    {"prefix_cache_queries_total", "counter", "Tokens of prompts that were looked up in the cache",
+     NULL, prefix_queries},
+    {"prefix_cache_hits_total", "counter", "Tokens of prompts that were found there", NULL,
+     prefix_hits},
+    {"num_preemptions_total", "counter", "Answers that gave up their pages and compute again", NULL,
+     preemptions},
     {"generation_tokens_total", "counter", "Tokens of answers", NULL, answer_tokens},
     {FINISHED, "finished_reason=\"stop\"", finished_stop},
     {FINISHED, "finished_reason=\"length\"", finished_length},
@@ -183,6 +216,16 @@ static void put_samples(const struct page *p)
                        p->views[i].name, samples[k].label ? "," : "",
                        samples[k].label ? samples[k].label : "", samples[k].value(&p->views[i]));
     }
+}
+
+/* What vLLM has no name for. */
+static void put_evictions(const struct page *p)
+{
+    head(p->out, p->prefix, "prefix_cache_evicted_pages_total", "counter",
+         "Pages that the prefix cache gave up for others");
+    for (size_t i = 0; i < p->n; i++)
+        buf_printf(p->out, "%sprefix_cache_evicted_pages_total{model_name=\"%s\"} %llu\n",
+                   p->prefix, p->views[i].name, (unsigned long long)p->views[i].stats.evictions);
 }
 
 static void put_cache_config(const struct page *p)
@@ -303,6 +346,7 @@ bool metrics_text(struct server *s, buf *out)
     if (ok) {
         struct page p = {out, PREFIX, views, n};
         put_models(&p);
+        put_evictions(&p);
         p.prefix = "vllm:";
         if (s->opts.metrics_vllm)
             put_models(&p);

@@ -124,6 +124,7 @@ static void add_generation(struct fields *f, const struct call *c, const struct 
     add_integer(f, "stream", g->stream);
     add_integer(f, "choices", (int64_t)g->n_choices);
     add_integer(f, "prompt_tokens", g->prompt_tokens);
+    add_integer(f, "cached_tokens", g->cached_tokens);
     add_integer(f, "answer_tokens", g->answer_tokens);
     if (g->n_done == g->n_choices)
         add_text(f, "finish_reason", reasons[worst]);

@@ -79,7 +79,7 @@ struct generation {
     size_t per_prompt;  /* choices that share a prompt: OpenAI's n */
     size_t model_index; /* in server_opts.models */
     int64_t max_tokens; /* as asked for; -1: not */
-    int64_t prompt_tokens, answer_tokens;
+    int64_t prompt_tokens, answer_tokens, cached_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
     double first_at; /* when the first token of any choice came; 0: none has */
     sp_error error;  /* the first failure */

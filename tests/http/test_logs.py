@@ -63,7 +63,7 @@ def test_one_line_a_request(logged):
         "request_id": "my-id/7", "trace_id": TRACE, "span_id": back[1], "parent_id": PARENT, "method": "POST",
         "path": "/v1/completions", "status": 200, "model": server.model, "stream": 0, "choices": 2, "finish_reason": "length",
         "completion_id": said["id"], "level": "info"}
-    assert (e["prompt_tokens"], e["answer_tokens"]) == (said["usage"]["prompt_tokens"], 12)
+    assert (e["prompt_tokens"], e["cached_tokens"], e["answer_tokens"]) == (said["usage"]["prompt_tokens"], 0, 12)
     assert 0 <= e["queue_seconds"] + e["prefill_seconds"] + e["decode_seconds"] <= e["total_seconds"] + 1e-5
     assert 0 < e["first_token_seconds"] <= e["total_seconds"]
     assert SECRET not in raw and "nobody else" not in raw

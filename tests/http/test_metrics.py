@@ -85,7 +85,7 @@ def ask(server, **more):
 
 
 def test_counts_are_exact(serve):
-    s = serve("--max-context", "512")
+    s = serve("--max-context", "512", "--prefix-cache", "off")
     three = ask(s, n=3, max_tokens=5)
     prompt = three.usage.prompt_tokens
     chunks = list(ask(s, stream=True, max_tokens=8))
@@ -122,6 +122,33 @@ def test_counts_are_exact(serve):
     assert m.get("num_requests_waiting") == 0
     assert wait_until(lambda: Numbers(s).get("num_requests_running") == 0 and Numbers(s).get("kv_cache_usage_perc") == 0)
     assert m.get("http_connections") >= 1
+
+
+def test_tokens_by_source(serve):
+    s = serve("--max-context", "2048")
+    prompt = list(range(250)) * 2
+    used = [s.client.completions.create(model=s.model, prompt=prompt + [i], max_tokens=2).usage for i in range(3)]
+    cached = sum(u.prompt_tokens_details.cached_tokens for u in used)
+    assert cached > 500
+    assert wait_until(lambda: Numbers(s).get("prefix_cache_hits_total") == cached)
+    m = Numbers(s)
+    assert m.get("prompt_tokens_by_source_total", source="local_cache_hit") == cached
+    assert m.get("prompt_tokens_by_source_total", source="local_compute") == m.get("prompt_tokens_total") - cached == 3 * 501 - cached
+    assert m.get("prefix_cache_queries_total") == 3 * 501 and m.get("num_preemptions_total") == 0
+    assert m.get("kv_cache_usage_perc") == 0  # pages that only the cache keeps are free to take
+
+
+def test_preemptions_are_counted(serve):
+    """Two answers that do not fit together: one has to wait, and computes again."""
+    s = serve("--max-context", "2048", "--kv-memory", "400K", "--prefix-cache", "off")
+    m = Numbers(s)
+    pages = float(next(dict(labels)["num_gpu_blocks"] for name, labels in m.samples if name == "sampan:cache_config_info"))
+    answer = s.client.completions.create(model=s.model, prompt=[[1], [2]], max_tokens=2000, temperature=0, extra_body={"ignore_eos": True})
+    assert answer.usage.completion_tokens == 4000
+    m = Numbers(s)
+    assert m.get("num_preemptions_total") >= 1, pages
+    assert m.get("generation_tokens_total") == 4000 and m.get("prompt_tokens_total") == 2
+    assert m.get("request_success_total", finished_reason="length") == 2
 
 
 def test_times_are_those_of_the_client(serve):
@@ -200,7 +227,7 @@ def test_open_metrics_and_vllms_names(serve):
         text(s, path="/v1/models")
     ours = {name for name in m.families if name.startswith("sampan:")}
     theirs = {name for name in m.families if name.startswith("vllm:")}
-    only_ours = {"sampan:requests_rejected", "sampan:http_connections", "sampan:build_info"}
+    only_ours = {"sampan:requests_rejected", "sampan:http_connections", "sampan:build_info", "sampan:prefix_cache_evicted_pages"}
     assert theirs == {name.replace("sampan:", "vllm:") for name in ours - only_ours} and len(theirs) > 15
     assert m.get("vllm:num_requests_running") == m.get("num_requests_running")
 

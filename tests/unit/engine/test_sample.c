@@ -425,23 +425,6 @@ static void stops_are_found_across_pieces(void **state)
     stopper_done(&s);
 }
 
-static void pages_come_and_go(void **state)
-{
-    struct pages p;
-    int32_t a[4], b[4];
-    (void)state;
-    assert_int_equal(pages_init(&p, 6), 0);
-    assert_true(pages_take(&p, 4, a));
-    assert_int_equal(a[0], 0);
-    assert_false(pages_take(&p, 3, b));
-    assert_int_equal(p.n_free, 2);
-    assert_true(pages_take(&p, 2, b));
-    pages_give(&p, a, 4);
-    pages_give(&p, b, 2);
-    assert_int_equal(p.n_free, 6);
-    pages_done(&p);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,7 +440,6 @@ int main(void)
         cmocka_unit_test(choosing_allocates_nothing),
         cmocka_unit_test(transformers_keeps_the_same),
         cmocka_unit_test(stops_are_found_across_pieces),
-        cmocka_unit_test(pages_come_and_go),
     };
     return cmocka_run_group_tests(tests, make_sampler, end_sampler);
 }

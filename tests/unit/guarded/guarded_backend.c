@@ -134,6 +134,17 @@ static void guarded_upload(backend *b, struct tensor to, const void *from, size_
     protect(r->memory, r->bytes, PROT_NONE);
 }
 
+static void guarded_download(backend *b, void *to, struct tensor from, size_t bytes)
+{
+    struct guarded *g = of(b);
+    const struct region *r = find(g, from.buffer);
+    must(idle(g), "download between submit and sync");
+    must(from.at <= r->bytes && bytes <= r->bytes - from.at, "download beyond the end of a buffer");
+    protect(r->memory, r->bytes, PROT_READ | PROT_WRITE);
+    g->inner->table->download(g->inner, to, from, bytes);
+    protect(r->memory, r->bytes, PROT_NONE);
+}
+
 /* ---- steps ---- */
 
 static void *copy(struct guarded *g, const void *from, size_t bytes)
@@ -202,6 +213,7 @@ int __wrap_cpu_backend_new(const struct cpu_backend_opts *o, backend **out, sp_e
                                                .import = guarded_import,
                                                .free = guarded_free,
                                                .upload = guarded_upload,
+                                               .download = guarded_download,
                                                .begin = guarded_begin,
                                                .submit = guarded_submit,
                                                .sync = guarded_sync,

@@ -166,6 +166,26 @@ static void test_no_rows_wanted(void **state)
     sp_free(all);
 }
 
+/* A sequence goes on from a copy of another's page as from its own. */
+static void test_a_copied_page(void **state)
+{
+    struct fixture *f = *state;
+    int64_t vocab = f->g.vocab;
+    float *all = run_chunks(&f->b, f->g.tokens, MAX_ROWS, MAX_ROWS);
+    float *last = sp_calloc((size_t)vocab, sizeof *last);
+    assert_non_null(last);
+    assert_int_equal(forward(f, MAX_ROWS - 1, 1, NULL), 0);
+    f->pages[1][0] = 3 * SEQ_PAGES + 1; /* nobody has written there */
+    kv_pool_copy(f->b.kv, f->pages[0][0], f->pages[1][0]);
+    f->rows[0] = f->rows[MAX_ROWS - 1];
+    f->rows[0].seq = 1;
+    assert_int_equal(forward(f, 1, 2, NULL), 0);
+    model_logits(f->b.m, 0, 1, last);
+    assert_memory_equal(last, all + (MAX_ROWS - 1) * vocab, (size_t)vocab * sizeof(float));
+    sp_free(last);
+    sp_free(all);
+}
+
 /* The memory of a model is written to through its backend only. */
 static void set(struct fixture *f, struct tensor to, const float *values, int64_t n)
 {
@@ -250,6 +270,7 @@ int main(void)
         STEP_TEST(test_page_of_two_writers),
         STEP_TEST(test_wanted_rows),
         STEP_TEST(test_no_rows_wanted),
+        STEP_TEST(test_a_copied_page),
         STEP_TEST(test_foreign_pages_are_not_read),
         STEP_TEST(test_not_finite_names_the_layer),
         STEP_TEST(test_a_step_allocates_nothing),
