@@ -47,6 +47,11 @@ enum log_level log_get_level(void)
     return (enum log_level)atomic_load(&level_now);
 }
 
+void log_set_level(enum log_level level)
+{
+    atomic_store(&level_now, (int)level);
+}
+
 static const char *level_name(enum log_level level)
 {
     static const char *const names[] = {"debug", "info", "warn", "error", "off"};

@@ -12,6 +12,7 @@ enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
 
 void log_setup(enum log_level level, enum log_format format);
 enum log_level log_get_level(void);
+void log_set_level(enum log_level level);
 /* room: the folder that speaks ("engine", "hub"). */
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -35,6 +35,7 @@ enum option_verb {
     VERB_BENCH = 1 << 8,
     VERB_CONFIG = 1 << 9,
     VERB_STORE = 1 << 10,
+    VERB_KEY = 1 << 11,
     VERB_HEALTHCHECK = 1 << 12,
     VERB_ALL = (1 << 13) - 1
 };

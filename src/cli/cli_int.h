@@ -22,6 +22,7 @@ int cmd_store(const options *o, sp_error *err);
 int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
+int cmd_key(const options *o, sp_error *err);
 int cmd_healthcheck(const options *o, sp_error *err);
 
 /* main.c: the settings as they are now, from the command line that this process has, its environment and the file. */

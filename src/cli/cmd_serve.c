@@ -77,7 +77,7 @@ struct serving {
     size_t n, opened;
     struct served served[MAX_MODELS];
     struct served_model models[MAX_MODELS];
-    bool auth;
+    bool auth, tls;
     server *running;
 };
 
@@ -87,12 +87,15 @@ static void greet(void *arg, const char *host, int port)
     const char *name = w->served[0].names[0];
     const struct catalogue_entry *best = catalogue_best(machine_memory_total());
     bool v6 = strchr(host, ':') != NULL;
-    printf("\nSampan answers at http://%s%s%s:%d\n\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
-    printf("  curl http://%s%s%s:%d/v1/chat/completions%s -H 'Content-Type: application/json' \\\n"
-           "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
-           "\"你好！\"}]}'\n\n",
-           v6 ? "[" : "", host, v6 ? "]" : "", port,
-           w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", name);
+    const char *s = w->tls ? "s" : "";
+    printf("\nSampan answers at http%s://%s%s%s:%d\n\n", s, v6 ? "[" : "", host, v6 ? "]" : "",
+           port);
+    printf(
+        "  curl http%s://%s%s%s:%d/v1/chat/completions%s -H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
+        "\"你好！\"}]}'\n\n",
+        s, v6 ? "[" : "", host, v6 ? "]" : "", port,
+        w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", name);
     printf("  %s chat --model %s\n", cli_program, name);
     if (strcmp(best->name, name) != 0)
         printf("\nThe best model of the catalogue for this machine's memory:\n  %s pull %s\n",
@@ -115,12 +118,10 @@ static int load(void *arg, const struct served_model **models, size_t *n, sp_err
     return code;
 }
 
-/* SIGHUP: the settings are read again, and what may change while requests run is taken from them. */
-static void reload(void *arg)
+static void reload_settings(void)
 {
     sp_error err = {0};
     options *again = NULL;
-    (void)arg;
     if (cli_options_again(&again, &err) < 0) {
         log_error("serve", "SIGHUP: nothing changes: %s", err.message);
         return;
@@ -128,6 +129,18 @@ static void reload(void *arg)
     cli_set_up_log(again);
     log_info("serve", "SIGHUP: the log level is %s now", options_str(again, "log-level"));
     options_free(again);
+}
+
+/* SIGHUP: what may change while requests run is read again. Each keeps what it has when that fails. */
+static void reload(void *arg)
+{
+    const struct serving *w = arg;
+    sp_error err = {0};
+    reload_settings();
+    if (server_reload_keys(w->running, &err) < 0)
+        log_error("serve", "SIGHUP: the keys stay as they are: %s", err.message);
+    if (server_reload_tls(w->running, &err) < 0)
+        log_error("serve", "SIGHUP: the certificate stays as it is: %s", err.message);
 }
 
 static int serve(struct serving *w, sp_error *err)
@@ -149,7 +162,20 @@ static int serve(struct serving *w, sp_error *err)
                              .arg = w};
     so.n_trusted_proxies = options_list(o, "trusted-proxy", &so.trusted_proxies);
     so.n_api_keys = options_list(o, "api-key", &so.api_keys);
-    w->auth = so.n_api_keys > 0;
+    so.keys_file = options_str(o, "keys");
+    so.tls_cert = options_str(o, "tls-cert");
+    so.tls_key = options_str(o, "tls-key");
+    w->tls = so.tls_cert != NULL;
+    so.admin_key = options_str(o, "admin-key");
+    so.n_cors_origins = options_list(o, "cors-origin", &so.cors_origins);
+    so.n_allowed_hosts = options_list(o, "allowed-host", &so.allowed_hosts);
+    so.limits = (struct server_limits){.body_bytes = options_bytes(o, "max-body"),
+                                       .head_bytes = options_bytes(o, "max-header"),
+                                       .head_seconds = (int)options_int(o, "header-timeout"),
+                                       .body_seconds = (int)options_int(o, "body-timeout"),
+                                       .keep_seconds = (int)options_int(o, "keep-alive"),
+                                       .connections = (int)options_int(o, "max-connections")};
+    w->auth = so.n_api_keys > 0 || so.keys_file;
     int code = server_new(&so, &w->running, err);
     if (code == 0)
         code = server_run(w->running, err);

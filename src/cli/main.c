@@ -47,6 +47,13 @@ static const struct verb verbs[] = {
      "  sampan serve --model qwen2.5-coder-0.5b\n"
      "  sampan serve --model ./model.gguf --alias gpt-local --port 9000 --max-context 8192\n"
      "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --api-key SECRET\n"},
+    {"key", VERB_KEY, cmd_key, "new NAME | list | revoke NAME", "keys of a server for many",
+     "  sampan key new alice --keys keys.json --requests-per-minute 60 --concurrent 4\n"
+     "  sampan key new ci --keys keys.json --allow-model qwen2.5-coder-0.5b --tokens-per-minute "
+     "20000\n"
+     "  sampan key list --keys keys.json\n"
+     "  sampan key revoke alice --keys keys.json        # then reload the server\n"
+     "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --keys keys.json\n"},
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"
      "  sampan eval kl --model qwen2.5-coder-0.5b --file text.txt   # fast against f32\n"},

@@ -33,6 +33,15 @@ void emit_prompt(engine *e, struct request *q, int64_t index, const float *logit
     q->r.sink(&ev);
 }
 
+void emit_progress(struct request *q)
+{
+    struct engine_event ev = {.kind = EVENT_PROGRESS, .id = q->id, .user = q->r.user, .text = ""};
+    ev.index = q->n_told = q->n_cached < q->n_prompt ? q->n_cached : q->n_prompt;
+    ev.prompt_tokens = q->n_prompt;
+    ev.prefill_seconds = clock_seconds() - q->admitted;
+    q->r.sink(&ev);
+}
+
 void emit_done(engine *e, struct request *q, enum finish_reason reason, const char *stop,
                const sp_error *err)
 {
@@ -108,6 +117,7 @@ bool emit_token(engine *e, struct request *q, int32_t token, const float *logits
     buf_clear(&q->text);
     if (token_list_add(&q->tokens, token) < 0 || detok_add(&q->detok, token, &q->text) < 0)
         return out_of_memory(e, q);
+    q->stop.blind = q->n_answer <= q->r.min_tokens;
     const char *stop = stopper_add(&q->stop, q->text.data, q->text.len, &release);
     if (q->stop.held.failed)
         return out_of_memory(e, q);

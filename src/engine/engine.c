@@ -67,6 +67,8 @@ static int plan_memory(engine *e, const struct model_memory *m, int32_t *pages, 
 
 static int add_end(engine *e, int32_t token)
 {
+    if (token < 0 || token >= e->vocab)
+        return 0; /* a configuration's mistake: never drawn */
     for (size_t i = 0; i < e->n_ends; i++)
         if (e->ends[i] == token)
             return 0;
@@ -370,4 +372,14 @@ void engine_cancel(engine *e, uint64_t id)
             e->n_leaving += q->waits;
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
+}
+
+bool engine_is_queued(engine *e, uint64_t id)
+{
+    bool queued = false;
+    pthread_mutex_lock(&e->lock);
+    for (struct request *q = e->queue; q && !queued; q = q->next)
+        queued = q->id == id;
+    pthread_mutex_unlock(&e->lock);
+    return queued;
 }

@@ -111,7 +111,9 @@ struct token_logprob {
 
 enum engine_event_kind {
     EVENT_PROMPT, /* logprobs of prompt tokens, in order, possibly in several events */
-    EVENT_TOKEN,  /* one more token of the answer */
+    EVENT_PROGRESS, /* with `progress`: `index` tokens of the prompt are in the cache, `prefill_seconds` so far;
+                       once before the first of its steps, then after each */
+    EVENT_TOKEN, /* one more token of the answer */
     EVENT_DONE
 };
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
@@ -154,7 +156,11 @@ struct engine_request {
     size_t n_stop;
     bool ignore_end; /* go on past end tokens; without it an end token ends the answer: it counts in
                               answer_tokens, gives no text and no TOKEN event */
+    int64_t
+        min_tokens; /* no end token is drawn and no stop string counts that ends within so many tokens;
+                           0: none; at most max_tokens */
     bool skip_special;    /* leave special tokens out of the text (default true) */
+    bool progress;        /* EVENT_PROGRESS while the prompt is worked on */
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
@@ -171,6 +177,7 @@ struct engine_request engine_request_default(const engine *e);
 /* Checks every value (SP_EINVAL names it; a prompt that leaves no room in the context names both
  * numbers), queues (SP_EFULL: the queue is full). */
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err);
-void engine_cancel(engine *e, uint64_t id); /* unknown or finished ids are fine */
+void engine_cancel(engine *e, uint64_t id);    /* unknown or finished ids are fine */
+bool engine_is_queued(engine *e, uint64_t id); /* no step has had it yet */
 
 #endif

@@ -63,6 +63,8 @@ struct stopper {
     char **stops; /* [n], owned */
     size_t n;
     buf held;
+    bool blind;  /* what is added now can end no stop string */
+    size_t skip; /* bytes of held in which none can end */
 };
 int stopper_init(struct stopper *s, const char *const *stops, size_t n);
 void stopper_done(struct stopper *s);
@@ -77,6 +79,8 @@ struct token_counts {
     uint8_t *seen;    /* [vocab] anywhere in prompt or answer; NULL without repetition penalty */
     int32_t *ids;     /* [n] each token that either of them has, once */
     int64_t n;
+    const int32_t *banned; /* [n_banned] tokens that must not come now */
+    size_t n_banned;
 };
 /* Into what there is; `ids` must have room for one more. */
 void token_counts_add(struct token_counts *c, int32_t token, bool answer);
@@ -130,8 +134,9 @@ struct request {
     int32_t n_kept;          /* its first pages, which the prefix cache keeps */
     int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
-    bool waits;                                     /* in the queue; under lock */
-    bool preempted;                                 /* gave its pages back once */
+    bool waits;     /* in the queue; under lock */
+    bool preempted; /* gave its pages back once */
+    int64_t n_told; /* positions that the last EVENT_PROGRESS told of */
     double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
 };
@@ -194,6 +199,7 @@ bool request_wants_prompt(const struct request *q); /* events of prompt tokens *
 void request_release(engine *e, struct request *q);
 
 /* emit.c: events */
+void emit_progress(struct request *q);
 void emit_prompt(engine *e, struct request *q, int64_t index, const float *logits, float lse);
 /* Takes the sampled token in: text, events, end. True: the request is over. */
 bool emit_token(engine *e, struct request *q, int32_t token, const float *logits, float lse);

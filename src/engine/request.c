@@ -66,6 +66,9 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->max_tokens < -1 || (r->max_tokens == 0 && !r->prompt_logprobs && !r->prompt_logits))
         return sp_fail(err, SP_EINVAL, "max_tokens: %lld: it must be at least 1",
                        (long long)r->max_tokens);
+    if (r->min_tokens < 0 || (r->max_tokens >= 0 && r->min_tokens > r->max_tokens))
+        return sp_fail(err, SP_EINVAL, "min_tokens: %lld is not from 0 to max_tokens",
+                       (long long)r->min_tokens);
     if (r->logprobs < -1 || r->logprobs > LOGPROBS_MAX)
         return sp_fail(err, SP_EINVAL, "logprobs: %d is not from 0 to %d", r->logprobs,
                        LOGPROBS_MAX);

@@ -56,6 +56,8 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
         q->n_prompt_told = pos + 2;
         return false;
     }
+    q->counts.banned = e->ends;
+    q->counts.n_banned = q->n_answer < q->r.min_tokens ? e->n_ends : 0;
     sp_alloc_guard_begin();
     int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
     sp_alloc_guard_end();
@@ -95,6 +97,8 @@ static void advance(engine *e)
         prefix_record(e, q);
         if (q->n_cached == q->r.timed_from && q->n_answer == 0)
             q->timed = clock_seconds();
+        if (q->r.progress && q->n_told < q->n_cached && q->n_told < q->n_prompt)
+            emit_progress(q);
     }
 }
 
@@ -121,11 +125,13 @@ void step_run(engine *e)
     build(e, &b);
     if (b.n_rows == 0)
         return;
-    for (struct request *q = e->running; q; q = q->next)
-        if (!q->started && request_wants_prompt(q)) {
-            q->started = true;
+    for (struct request *q = e->running; q; q = q->next) {
+        if (!q->started && q->r.progress)
+            emit_progress(q);
+        if (!q->started && request_wants_prompt(q))
             emit_prompt(e, q, 0, NULL, 0);
-        }
+        q->started = true;
+    }
     struct model_batch mb = {
         .rows = e->rows, .n_rows = b.n_rows, .seqs = e->seqs, .n_seqs = b.n_seqs};
     if (model_forward(e->model, &mb, e->kv, &err) < 0) {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
 
@@ -40,6 +40,7 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     for (size_t i = 0; i < g->n_choices; i++) {
         g->choices[i].call = c;
         g->choices[i].index = i;
+        g->choices[i].n_cached = -1;
         buf_init(&g->choices[i].text, REPLY_MAX);
     }
     return g;
@@ -60,6 +61,7 @@ void generation_free(struct generation *g)
         json_decref(ch->lp_content);
     }
     sp_free(g->choices);
+    sp_free(g->user);
     sp_free(g);
 }
 
@@ -134,6 +136,7 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.prompt = ch->prompt.ids;
     r.n_prompt = ch->prompt.n;
     r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
+    r.progress = g->progress && ch->index % g->per_prompt == 0; /* the others share it */
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
@@ -148,6 +151,20 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     return code;
 }
 
+/* The engine's messages begin with the parameter's name, but for a prompt that is too long. */
+static void refused(struct call *c, const struct generation *g, const sp_error *err)
+{
+    char param[32];
+    if (err->code == SP_EINVAL && strstr(err->message, "the context has")) {
+        reply_set_error(c, 400, "invalid_request_error", g->chat ? "messages" : "prompt",
+                        "context_length_exceeded", "%s", err->message);
+        return;
+    }
+    bool named = err->code == SP_EINVAL && sscanf(err->message, "%31[a-z_]:", param) == 1 &&
+                 err->message[strlen(param)] == ':';
+    reply_set_sp_error(c, err, named ? param : NULL);
+}
+
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
 {
     sp_error err = {0};
@@ -156,6 +173,8 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
     pthread_mutex_lock(&c->lock);
     c->gen = g; /* before the first event can come */
     pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < g->n_choices; i += g->per_prompt)
+        g->prompt_tokens += (int64_t)g->choices[i].prompt.n;
     for (size_t i = 0; i < g->n_choices && code == 0; i++)
         code = submit_choice(c, g, &g->choices[i], r, &err);
     if (code == 0)
@@ -166,8 +185,18 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
         if (g->choices[k].submitted)
             engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
-    reply_set_sp_error(c, &err,
-                       err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
+    refused(c, g, &err);
+}
+
+/* An end token counts, too, but has no event of its own. */
+static void count_tokens(struct call *c, struct choice *ch, const struct engine_event *ev)
+{
+    int64_t now = ev->kind == EVENT_DONE    ? ev->answer_tokens
+                  : ev->kind == EVENT_TOKEN ? ch->n_tokens + 1
+                                            : ch->n_tokens;
+    c->gen->answer_tokens += now - ch->n_tokens;
+    access_charge(c, now - ch->n_tokens);
+    ch->n_tokens = now;
 }
 
 /* The times of the choice that took longest. */
@@ -185,11 +214,8 @@ static void finish_one(struct generation *g, struct choice *ch, const struct eng
 {
     ch->reason = ev->reason;
     g->n_done++;
-    g->answer_tokens += ev->answer_tokens;
-    if (ch->index % g->per_prompt == 0) {
-        g->prompt_tokens += ev->prompt_tokens;
+    if (ch->index % g->per_prompt == 0)
         g->cached_tokens += ev->cached_tokens;
-    }
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
     if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))
@@ -207,6 +233,10 @@ static void stream_event(struct call *c, struct generation *g, struct choice *ch
         if (first_error)
             reply_stream_json(
                 c, reply_error_object("server_error", NULL, c->error_code, g->error.message));
+        return;
+    }
+    if (ev->kind == EVENT_PROGRESS) {
+        reply_stream_json(c, progress_chunk(g, ch, ev));
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
@@ -238,6 +268,7 @@ void generation_event(struct call *c, const struct call_event *e)
     metrics_event(c, ch, e);
     if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
         g->first_at = e->at;
+    count_tokens(c, ch, &e->ev);
     if (c->answered)
         return;
     if (e->ev.kind == EVENT_DONE)

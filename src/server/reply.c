@@ -82,6 +82,8 @@ static const char *reason_of(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 202:
+        return "Accepted";
     case 204:
         return "No Content";
     case 304:
@@ -90,6 +92,8 @@ static const char *reason_of(int status)
         return "Bad Request";
     case 401:
         return "Unauthorized";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -158,8 +162,11 @@ void reply_send(struct call *c)
                  c->reply_type ? c->reply_type
                  : page        ? "text/html; charset=utf-8"
                                : "application/json");
+    set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
+    char seconds[16];
+    (void)snprintf(seconds, sizeof seconds, "%d", c->retry_after ? c->retry_after : 1);
     if (c->status == 429 || c->status == 503)
-        set_head(c, "Retry-After", "1");
+        set_head(c, "Retry-After", seconds);
     if (c->status == 401)
         set_head(c, "WWW-Authenticate", "Bearer");
     struct evbuffer *out = evbuffer_new();

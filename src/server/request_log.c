@@ -3,7 +3,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 #define BODY_LOGGED 4096 /* bytes of a body with --log-prompts */
 
@@ -154,6 +154,7 @@ void request_log(const struct call *c, int status)
     add_text(&f, "span_id", c->trace.span);
     add_text(&f, "parent_id", c->trace.parent);
     add_text(&f, "client", c->client);
+    add_text(&f, "key", access_key_name(c));
     add_text(&f, "method", method_text(c));
     add_text(&f, "path", path);
     add_integer(&f, "status", status);

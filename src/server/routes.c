@@ -17,6 +17,12 @@ static const struct route routes[] = {
     {"/v1/completions", EVHTTP_REQ_POST, false, api_completions, NULL},
     {"/tokenize", EVHTTP_REQ_POST, false, api_tokenize, NULL},
     {"/detokenize", EVHTTP_REQ_POST, false, api_detokenize, NULL},
+    {"/admin/status", EVHTTP_REQ_GET, false, NULL, api_admin_status},
+    {"/admin/requests", EVHTTP_REQ_GET, false, NULL, api_admin_requests},
+    {"/admin/cancel", EVHTTP_REQ_POST, false, NULL, api_admin_cancel},
+    {"/admin/log-level", EVHTTP_REQ_POST, false, NULL, api_admin_log_level},
+    {"/admin/reload", EVHTTP_REQ_POST, false, NULL, api_admin_reload},
+    {"/admin/drain", EVHTTP_REQ_POST, false, NULL, api_admin_drain},
 };
 
 _Static_assert(SP_COUNT(routes) < METRIC_ROUTES, "metrics count each route by its number");

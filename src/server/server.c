@@ -5,7 +5,6 @@
 #include <event2/thread.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "server/access_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
 
@@ -61,6 +61,7 @@ static void call_free(struct call *c)
         sp_free(e);
     }
     generation_free(c->gen);
+    access_release(c);
     pthread_mutex_destroy(&c->lock);
     sp_free(c->body);
     sp_free(c->reply);
@@ -98,6 +99,14 @@ static bool call_unused(struct call *c, int pending)
     return pending == 0 && !queued;
 }
 
+/* Once, when it has been let in. */
+static void charge_prompt(struct call *c)
+{
+    if (c->gen && !c->answered && !c->charged)
+        access_charge(c, c->gen->prompt_tokens);
+    c->charged = true;
+}
+
 /* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
 static void call_progress(struct call *c)
 {
@@ -116,6 +125,7 @@ static void call_progress(struct call *c)
         return;
     if (c->reply && !c->answered)
         reply_send(c);
+    charge_prompt(c);
     while (e) {
         struct call_event *next = e->next;
         generation_event(c, e);
@@ -226,21 +236,6 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     return c;
 }
 
-static bool key_ok(const struct server *s, struct evhttp_request *req)
-{
-    const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    if (s->opts.n_api_keys == 0)
-        return true;
-    if (!head || strncmp(head, "Bearer ", 7) != 0)
-        return false;
-    bool ok = false;
-    for (size_t i = 0; i < s->opts.n_api_keys; i++) {
-        size_t n = strlen(s->opts.api_keys[i]);
-        ok |= strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
-    }
-    return ok;
-}
-
 /* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
  * body and looks again only once it writes. No read callback: the guard keeps bytes that come early. */
 static void watch_connection(struct call *c)
@@ -272,6 +267,10 @@ static const struct route *find_route(struct call *c)
     const char *allow, *path = c->path = path_of(c);
     enum evhttp_cmd_type method = c->method;
     const struct route *r = route_find(path, method, &allow);
+    if (strncmp(path, "/admin/", 7) == 0 && !access_admin(c->s)) {
+        r = NULL;
+        allow = NULL;
+    }
     if (r)
         return r;
     if (!allow) {
@@ -297,14 +296,26 @@ static void send_at_once(struct evhttp_request *req)
     (void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static bool is_open(const struct call *c)
-{
-    return c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
-}
-
 static bool needs_models(const struct route *r)
 {
     return r->work || r->reply == api_models || r->reply == api_model || r->reply == api_version;
+}
+
+/* What can be answered at once sets the status; what needs a worker leaves it 0. */
+static void route_call(struct call *c)
+{
+    if (access_origin(c))
+        c->route = find_route(c);
+    if (!c->route || !access_key(c))
+        return;
+    if (c->s->loading && needs_models(c->route))
+        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
+    else if (c->route->reply)
+        c->route->reply(c);
+    else if (c->s->draining)
+        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    else
+        (void)access_take(c);
 }
 
 static void on_request(struct evhttp_request *req, void *arg)
@@ -324,16 +335,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         call_free(c);
         return;
     }
-    c->route = find_route(c);
-    if (c->route && !is_open(c) && !key_ok(s, req))
-        reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
-                        "a valid key is needed: send the header Authorization: Bearer KEY");
-    else if (c->route && s->loading && needs_models(c->route))
-        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
-    else if (c->route && c->route->reply)
-        c->route->reply(c);
-    else if (c->route && s->draining)
-        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    route_call(c);
     if (c->status) {
         reply_send(c);
         call_free(c);
@@ -351,17 +353,6 @@ static void on_request(struct evhttp_request *req, void *arg)
 }
 
 /* ---- start and end ---- */
-
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (strcmp(host, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return (ntohl(v4.s_addr) >> 24) == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
 
 static int bound_port(struct evhttp_bound_socket *socket)
 {
@@ -409,7 +400,7 @@ static int make_loop(struct server *s, sp_error *err)
     evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                             EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
                                             EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
-    evhttp_set_max_body_size(s->http, (ev_ssize_t)BODY_MAX);
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)s->opts.limits.body_bytes);
     evhttp_set_max_headers_size(s->http, HEADERS_MAX);
     evhttp_set_timeout(s->http, IDLE_SECONDS);
     evhttp_set_gencb(s->http, on_request, s);
@@ -426,15 +417,29 @@ static int start_workers(struct server *s, sp_error *err)
     return 0;
 }
 
+static int set_limits(struct server_limits *l, sp_error *err)
+{
+    const struct server_limits most = {BODY_MAX,     HEADERS_MAX,  HEAD_SECONDS,
+                                       BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
+    l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
+    l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
+    l->head_seconds = l->head_seconds ? l->head_seconds : most.head_seconds;
+    l->body_seconds = l->body_seconds ? l->body_seconds : most.body_seconds;
+    l->keep_seconds = l->keep_seconds ? l->keep_seconds : most.keep_seconds;
+    l->connections = l->connections ? l->connections : most.connections;
+    if (l->body_bytes < 1024 || l->body_bytes > BODIES_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-body: %zu bytes are not from 1K to %zuM",
+                       l->body_bytes, BODIES_MAX >> 20);
+    if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
+                       l->head_bytes, HEADERS_MAX >> 10);
+    return 0;
+}
+
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
     if (opts->n_models == 0 && !opts->load)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
-    if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
-        return sp_fail(err, SP_EUSAGE,
-                       "--host %s: others could use this server: give --api-key KEY, or say "
-                       "--no-auth to leave it open",
-                       opts->host);
     size_t n = opts->root_path ? strlen(opts->root_path) : 0;
     if (n && (opts->root_path[0] != '/' || opts->root_path[n - 1] == '/'))
         return sp_fail(err, SP_EUSAGE, "--root-path %s: it must begin with / and not end with it",
@@ -446,13 +451,20 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     s->opts = *opts;
     s->wake_fd = -1;
+    s->started = clock_seconds();
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
     atomic_init(&s->cutting, false);
     atomic_init(&s->load_over, false);
-    int code = make_loop(s, err);
+    int code = set_limits(&s->opts.limits, err);
+    if (code == 0)
+        code = access_open(s, err);
+    if (code == 0)
+        code = tls_load(s, err);
+    if (code == 0)
+        code = make_loop(s, err);
     if (code == 0)
         code = metrics_init(s, err);
     if (code == 0)
@@ -470,6 +482,22 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
 void server_loop_begins(struct server *s)
 {
     guard_loop(s);
+}
+
+int server_reload_keys(server *s, sp_error *err)
+{
+    int code = access_reload(s, err);
+    if (code == 0)
+        log_info("server", "the keys have been read again");
+    return code;
+}
+
+int server_reload_tls(server *s, sp_error *err)
+{
+    int code = tls_load(s, err);
+    if (code == 0 && s->tls)
+        log_info("server", "the certificate has been read again");
+    return code;
 }
 
 void server_stop(server *s)
@@ -491,6 +519,8 @@ void server_free(server *s)
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
+    access_close(s);
+    tls_close(s);
     struct event *events[] = {s->wake,     s->sigint,   s->sigterm, s->sighup,
                               s->deadline, s->watchdog, s->second};
     for (size_t i = 0; i < SP_COUNT(events); i++)

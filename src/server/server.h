@@ -10,12 +10,30 @@ struct served_model {
     const char *const *names; /* first: its id; then aliases */
     size_t n_names;
 };
+/* Each 0: its default. */
+struct server_limits {
+    size_t body_bytes; /* of a request: 32 MB; at most 256 MB, which all bodies together may have */
+    size_t head_bytes; /* 64 KB, which is also the most */
+    int head_seconds;  /* from a head's first byte to its last: 15 */
+    int body_seconds;  /* for a body: 600 */
+    int keep_seconds;  /* between two requests of a connection: 300 */
+    int connections;   /* 4096, or what the process may open */
+};
 struct server_opts {
     const char *host; /* "127.0.0.1" */
     int port;         /* 0: any free one */
     bool next_port;   /* a busy port: try the next ones and say so */
     const char *const *api_keys;
     size_t n_api_keys;
+    const char *keys_file; /* of more keys (keyfile.h); NULL: none */
+    const char *admin_key; /* opens /admin/, and nothing else does; NULL: there is no /admin/ */
+    const char *const *cors_origins; /* whose pages may use the server; "*": all */
+    size_t n_cors_origins;
+    const char *const *
+        allowed_hosts; /* names in Host beside loopback's; "*": all. Without any: all off loopback */
+    size_t n_allowed_hosts;
+    const char *tls_cert, *tls_key; /* PEM files: chain and key; NULL: plain HTTP */
+    struct server_limits limits;
     bool no_auth;          /* needed to listen off loopback without keys */
     const char *root_path; /* "/llm": paths may begin with it, as behind a proxy; NULL: none */
     const char *const
@@ -44,6 +62,9 @@ int server_run(
     sp_error
         *err); /* until server_stop or SIGINT/SIGTERM; drains what runs, a second one cuts it */
 void server_stop(server *s); /* any thread */
+/* Each reads its files again; on failure what is in use stays as it was. The loop's thread (a signal's callback). */
+int server_reload_keys(server *s, sp_error *err);
+int server_reload_tls(server *s, sp_error *err); /* for new connections */
 void server_free(server *s);
 
 #endif

@@ -11,27 +11,30 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <jansson.h>
+#include <openssl/types.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/base.h"
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20) /* bytes of a request's body */
-#define REPLY_MAX ((size_t)1 << 30) /* bytes of an answer */
-#define CHOICES_MAX 128             /* answers of one request: prompts times n */
-#define WAITING_MAX 1024            /* calls between the socket and the engine */
-#define IDLE_SECONDS 3600           /* a connection without a byte either way */
-#define STATUS_CLIENT_LEFT                                                                         \
-    499 /* in logs and metrics: there was nobody to answer, as nginx says it */
-#define SILENCE_SECONDS                                                                            \
-    15 /* of a stream: then its reader gets a comment, so that no proxy gives it up */
+#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body, unless the settings say else */
+#define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
+#define CHOICES_MAX 128              /* answers of one request: prompts times n */
+#define WAITING_MAX 1024             /* calls between the socket and the engine */
+#define IDLE_SECONDS 3600            /* a connection without a byte either way */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
+/* In logs and metrics: there was nobody to answer, as nginx says it. */
+#define STATUS_CLIENT_LEFT 499
+/* Of a stream: then its reader gets a comment, so that no proxy gives it up. */
+#define SILENCE_SECONDS 15
 #define REQUEST_ID_MAX 129 /* bytes with the NUL */
 
+struct access;
 struct call;
 struct guard;
+struct key;
 struct map;
 struct server_file;
 
@@ -62,16 +65,19 @@ struct choice {
     buf text; /* what a whole (not streamed) answer collects */
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
-    int64_t offset;  /* characters of text so far, for text_offset */
-    double token_at; /* when the last token came; 0: none has */
+    int64_t offset;   /* characters of text so far, for text_offset */
+    int64_t n_tokens; /* of the answer so far */
+    int64_t n_cached; /* of the prompt, before the first step; -1: not known */
+    double token_at;  /* when the last token came; 0: none has */
     enum finish_reason reason;
 };
 
 /* A chat or text completion under way. Made by a worker, then the loop's. */
 struct generation {
-    bool chat, stream, include_usage, echo;
+    bool chat, stream, include_usage, continuous_usage, progress, echo;
     int logprobs; /* -1: none */
     char id[48], model[256];
+    char *user; /* whom the client says it is for; NULL: not said */
     int64_t created;
     engine *engine;
     struct choice *choices;
@@ -106,6 +112,10 @@ struct call {
     size_t n_body;
     double started;
     double wrote_at; /* a stream, last; until then: started */
+    struct key *key; /* access.c; loop, but a worker of this call may read it */
+    bool key_taken;  /* counts among the key's running requests */
+    bool charged;    /* the prompt's tokens */
+    int retry_after; /* seconds, for 429; 0: 1 */
     bool streaming;  /* the head of an event stream has gone out */
     bool answered;   /* nothing more will be written */
 
@@ -144,6 +154,9 @@ struct server {
     sp_error load_error;
     const struct served_model *loaded;
     size_t n_loaded;
+    double started; /* clock_seconds */
+    struct access *access;
+    SSL_CTX *tls; /* NULL: plain */
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -233,15 +246,16 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
 int request_int(struct call *c, const json_t *body, const char *name, int64_t min, int64_t max,
                 int64_t *out); /* leaves *out when absent or null */
-int request_messages(struct call *c,
-                     const json_t *messages); /* roles and contents are of the right kind */
+/* Roles and contents are of the right kind. A content that is null becomes "", as in vLLM. */
+int request_messages(struct call *c, json_t *messages);
 struct stops {
     const char *text[16];
     size_t n;
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
-int request_stream(struct call *c, const json_t *body,
-                   struct generation *g); /* stream, stream_options */
+int request_user(struct call *c, const json_t *body, struct generation *g);
+/* stream, stream_options, return_progress */
+int request_stream(struct call *c, const json_t *body, struct generation *g);
 
 /* generation.c */
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
@@ -263,6 +277,9 @@ json_t *generation_json(const struct generation *g);
 json_t *usage_json(const struct generation *g);
 json_t *generation_chunk(const struct generation *g, json_t *choice); /* takes choice; NULL: none */
 json_t *role_chunk(const struct generation *g, const struct choice *ch);
+/* How far the prompt is, as llama.cpp's server tells it: a whole chunk. */
+json_t *progress_chunk(const struct generation *g, struct choice *ch,
+                       const struct engine_event *ev);
 
 /* api_*.c */
 void api_chat(struct call *c);
@@ -279,6 +296,12 @@ void api_root(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
 void api_docs_file(struct call *c);
+void api_admin_requests(struct call *c);
+void api_admin_status(struct call *c);
+void api_admin_cancel(struct call *c);
+void api_admin_log_level(struct call *c);
+void api_admin_reload(struct call *c);
+void api_admin_drain(struct call *c);
 
 /* Files built in by tools/embed.cmake: openapi.json, and what /docs is made of. */
 struct server_file {
@@ -289,6 +312,13 @@ struct server_file {
 };
 extern const struct server_file server_files[];
 extern const size_t n_server_files;
+
+/* tls.c; the loop's thread, or before it runs. */
+int tls_load(struct server *s, sp_error *err); /* the files anew; on failure all stays as it was */
+void tls_close(struct server *s);
+struct bufferevent *tls_bufferevent(
+    struct server *s); /* of a connection that is about to be accepted; NULL: no memory */
+void tls_goodbye(struct bufferevent *bev); /* before it is freed */
 
 /* api_docs.c */
 const struct server_file *server_file_find(const char *name); /* NULL: not built in */

@@ -170,6 +170,14 @@ def put_templates():
         "{{ messages[1:][::-1] | length }}{{ ('a,b'.split(',') | join('-')) if tools else raise_exception('no') }}")
 
 
+def put_keyfile():
+    entry = {"name": "alice", "sha256": "0123456789abcdef" * 4, "created": "2026-01-01T00:00:00Z"}
+    put("keyfile", "usual", json.dumps({"keys": [entry, {**entry, "name": "b.c-d_e", "models": ["x", "y"], "requests_per_minute": 60,
+                                                         "tokens_per_minute": 1000000000000, "concurrent": 1}]}))
+    put("keyfile", "twice", json.dumps({"keys": [entry, entry]}))
+    put("keyfile", "wrong", json.dumps({"keys": [{**entry, "models": [], "concurrent": 0, "more": None}, 7]}))
+
+
 def put_yaml():
     put("yaml", "usual", "port: 8080\nhost: 127.0.0.1\napi-key:\n  - a\n  - 'b c'\nmax-context: 4096\ncompute: fast\nnext-port: true\n")
     put("yaml", "odd", "---\n# nothing\nmodel: \"a\\u00e9\\n\"\nkv-bytes: 1.5GB\nthreads: |\n  2\n...\n")
@@ -298,6 +306,7 @@ def main():
     put_configs()
     put_tokenizers()
     put_templates()
+    put_keyfile()
     put_yaml()
     put_requests()
     put_http()

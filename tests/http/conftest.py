@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPAN = os.environ.get("SAMPAN", str(ROOT / "build/release/sampan"))
 NAME = "qwen2.5-coder-0.5b"
+ADMIN_KEY = "admin-of-the-tests"
 
 
 def model_path():
@@ -57,7 +58,7 @@ def exact_smollm2():
 
 @pytest.fixture(scope="session")
 def fast():
-    s = Server("--max-context", "2048")
+    s = Server("--max-context", "2048", "--admin-key", ADMIN_KEY)
     yield s
     s.end(signal.SIGINT)
 
