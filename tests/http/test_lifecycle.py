@@ -200,3 +200,28 @@ def test_what_the_service_manager_hears(serve, tmp_path, abstract):
         assert any(e.get("path") == "/livez" for e in lines)  # a probe is told at debug only
         assert not any(e.get("path") == "/readyz" for e in lines)
         assert any("nothing changes" in e["msg"] and "sideways" in e["msg"] for e in lines)
+
+
+def test_sighup_reads_the_keys_again(serve, tmp_path):
+    keys = tmp_path / "keys.json"
+
+    def new(name):
+        return subprocess.run([SAMPAN, "key", "new", name, "--keys", keys], capture_output=True, text=True, check=True).stdout.strip()
+
+    def models(secret):
+        request = urllib.request.Request(s.url + "/v1/models", headers={"Authorization": f"Bearer {secret}"})
+        return status(request)[0]
+    alice = new("alice")
+    with open(tmp_path / "log", "w") as log:
+        s = serve("--keys", str(keys), "--log-format", "json", log=log)
+        bob = new("bob")
+        assert (models(alice), models(bob)) == (200, 401)
+        s.process.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: models(bob) == 200) and models(alice) == 200
+        keys.write_text("nonsense")
+        s.process.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: "the keys stay as they are" in (tmp_path / "log").read_text())
+        assert (models(alice), models(bob)) == (200, 200)
+        s.end()
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [e.get("key") for e in told if e.get("path") == "/v1/models"][:2] == ["alice", None]
