@@ -82,9 +82,9 @@ static const struct option_spec table[] = {
      "tell tokens, times and speed after an answer, on stderr"},
 
     /* The server */
-    {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE, "H",
+    {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE | VERB_HEALTHCHECK, "H",
      "address to listen on; others than loopback need --api-key, --keys or --no-auth"},
-    {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE, "N",
+    {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE | VERB_HEALTHCHECK, "N",
      "port to listen on; 0 is any free one"},
     {"next-port", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "when the port is busy, try the next ones and say so"},
@@ -126,6 +126,19 @@ static const struct option_spec table[] = {
      "connections at once; one more takes the place of the one that has been idle for longest"},
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
+
+    {"root-path", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "/PATH",
+     "where a proxy shows this server; paths that begin with it are taken too"},
+    {"trusted-proxy", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ADDRESS[/BITS]",
+     "proxy whose X-Forwarded-For says who the client is, in logs; may be given several times"},
+    {"drain-seconds", OPT_INT, "30", NULL, 0, 86400, VERB_SERVE, "N",
+     "what running requests get after SIGTERM or Ctrl-C before they are cut; a second one cuts them at once"},
+    {"log-prompts", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "write what requests hold into the log, the first 4096 bytes of each; without it no text of theirs gets there"},
+    {"metrics-open", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "answer /metrics without a key, too"},
+    {"metrics-alias", OPT_CHOICE, NULL, "vllm", NO_RANGE, VERB_SERVE, NULL,
+     "tell /metrics under vLLM's names beside our own, for dashboards made for it"},
 
     /* The store */
     {"source", OPT_CHOICE, NULL, "hf|ms|pip", NO_RANGE, VERB_PULL, NULL,

@@ -24,6 +24,11 @@ int cmd_bench(const options *o, sp_error *err);
 int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
 int cmd_key(const options *o, sp_error *err);
+int cmd_healthcheck(const options *o, sp_error *err);
+
+/* main.c: the settings as they are now, from the command line that this process has, its environment and the file. */
+int cli_options_again(options **out, sp_error *err);
+void cli_set_up_log(const options *o);
 
 /* open.c: the store and engines as the options ask for them. */
 int cli_hub(const options *o, hub **out, sp_error *err);

@@ -74,6 +74,8 @@ static const struct verb verbs[] = {
      "  sampan bench serve --api chat --turns 4 --prefix-words 800 --concurrency 8 --json\n"
      "  sampan bench serve --api chat --data sharegpt.json --rate 0.5 --ramp-to 4 --requests "
      "200\n"},
+    {"healthcheck", VERB_HEALTHCHECK, cmd_healthcheck, "", "does the server here take requests",
+     "  sampan healthcheck --port 9000    # 0: it does; 1: it loads, ends or is not there\n"},
     {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
      "  sampan config show\n  sampan config show --json\n"},
 };
@@ -136,7 +138,19 @@ static int unknown_verb(const char *name)
     return 2;
 }
 
-static void set_up_log(const options *o)
+/* What this process was called with, for cli_options_again. */
+static struct {
+    const struct verb *verb;
+    int argc;
+    char **argv;
+} called;
+
+int cli_options_again(options **out, sp_error *err)
+{
+    return options_parse(called.verb->bit, called.argc, called.argv, out, err);
+}
+
+void cli_set_up_log(const options *o)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "off"};
     static const char *const formats[] = {"auto", "text", "json"};
@@ -190,9 +204,12 @@ int main(int argc, char **argv)
 
     sp_error err = {0};
     options *o = NULL;
-    int code = options_parse(v->bit, argc, argv, &o, &err);
+    called.verb = v;
+    called.argc = argc;
+    called.argv = argv;
+    int code = cli_options_again(&o, &err);
     if (code == 0) {
-        set_up_log(o);
+        cli_set_up_log(o);
         code = v->run(o, &err);
     }
     options_free(o);

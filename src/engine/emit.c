@@ -83,11 +83,14 @@ static bool is_end(const engine *e, int32_t token)
     return false;
 }
 
-static void count_token(struct request *q, int32_t token)
+static void count_token(engine *e, struct request *q, int32_t token)
 {
     double now = clock_seconds();
-    if (q->n_answer == 0)
+    if (q->n_answer == 0) {
         q->first = now;
+        count_prompt(e, q);
+    }
+    count_add(&e->counts.answer_tokens, 1);
     q->last = now;
     q->n_answer++;
     token_counts_add(&q->counts, token, true);
@@ -106,7 +109,7 @@ bool emit_token(engine *e, struct request *q, int32_t token, const float *logits
     struct token_logprob top[LOGPROBS_MAX];
     struct engine_event ev = {.kind = EVENT_TOKEN, .id = q->id, .user = q->r.user, .token = token};
     size_t release = 0;
-    count_token(q, token);
+    count_token(e, q, token);
     if (!q->r.ignore_end && is_end(e, token)) {
         emit_done(e, q, FINISH_STOP, NULL, NULL);
         return true;

@@ -322,13 +322,6 @@ void engine_get_info(engine *e, struct engine_info *out)
     pthread_mutex_unlock(&e->lock);
 }
 
-void engine_get_stats(engine *e, struct engine_stats *out)
-{
-    pthread_mutex_lock(&e->lock);
-    *out = e->stats;
-    pthread_mutex_unlock(&e->lock);
-}
-
 /* GGUF files carry no generation_config: then what Qwen2.5 publishes in its own. */
 static struct sampling default_sampling(const struct generation_config *g)
 {

@@ -77,8 +77,17 @@ struct engine_info {
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
-/* Pages now, and counts since the start, as of the last step. */
+/* What an engine has done since it was opened, and what it holds now. Counters only rise; of steps and tokens, what an
+ * event tells is counted before its sink is called, and the rest is as of the last step. Any thread may ask. */
+#define ENGINE_ROW_BOUNDS 13
+extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
 struct engine_stats {
+    uint64_t steps, step_rows; /* a row: one token of a prompt or an answer that a step computes */
+    uint64_t steps_by_rows[ENGINE_ROW_BOUNDS + 1]; /* [i]: above the bound before, up to bound i */
+    uint64_t prompt_tokens;                        /* of requests whose prompt is behind them */
+    uint64_t prompt_tokens_cached;                 /* of these: from the prefix cache */
+    uint64_t answer_tokens;                        /* end tokens count, as in events */
+    int running, waiting;
     uint64_t kv_pages;
     uint64_t kv_pages_free,
         kv_pages_cached;                  /* nobody holds them: empty; kept by the prefix cache */

@@ -164,6 +164,15 @@ struct request {
     atomic_bool cancelled;
 };
 
+/* stats.c: written by the engine thread alone, read by any. */
+struct engine_counts {
+    atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
+    atomic_uint_fast64_t prompt_tokens, prompt_tokens_cached, answer_tokens;
+};
+void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
+void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
+void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
+
 struct engine {
     checkpoint *ckpt;
     tokenizer *tok;
@@ -201,6 +210,7 @@ struct engine {
     float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
     struct sampler sampler;
     struct step_cost cost;
+    struct engine_counts counts;
 };
 
 /* request.c */

@@ -123,6 +123,7 @@ static void end_prompts(engine *e)
     while (q) {
         struct request *next = q->next;
         if (q->n_max == 0 && q->n_cached == q->n_prompt) {
+            count_prompt(e, q);
             emit_done(e, q, FINISH_LENGTH, NULL, NULL);
             schedule_retire(e, q);
         }
@@ -152,6 +153,7 @@ void step_run(engine *e)
         fail_all(e, &err);
         return;
     }
+    count_step(&e->counts, b.n_rows);
     advance(e);
     use_rows(e, &b);
     if (b.n_wanted == b.n_rows) /* no prompts */

@@ -308,7 +308,8 @@ bool access_key(struct call *c)
     bool admin = is_admin_path(c->route);
     const char *secret = secret_of(c);
     char hash[65] = "";
-    if (c->route->open || (!admin && a->n == 0 && !c->s->opts.keys_file))
+    bool open = c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
+    if (open || (!admin && a->n == 0 && !c->s->opts.keys_file))
         return true;
     if (secret)
         key_hash(secret, hash);

@@ -26,9 +26,7 @@ void api_models(struct call *c)
 void api_model(struct call *c)
 {
     const struct server_opts *o = &c->s->opts;
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(c->req);
-    const char *path = evhttp_uri_get_path(uri);
-    char *name = evhttp_uridecode(path + strlen("/v1/models/"), 0, NULL);
+    char *name = evhttp_uridecode(c->path + strlen("/v1/models/"), 0, NULL);
     for (size_t i = 0; name && i < o->n_models; i++)
         for (size_t k = 0; k < o->models[i].n_names; k++)
             if (c->status == 0 && strcmp(o->models[i].names[k], name) == 0 &&
@@ -46,8 +44,16 @@ void api_health(struct call *c)
 {
     if (c->s->draining)
         reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    else if (c->s->loading)
+        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
     else
         reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* The loop answers, so the process lives: also while it loads or ends. */
+void api_livez(struct call *c)
+{
+    reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
 }
 
 void api_version(struct call *c)

@@ -5,6 +5,8 @@
 #include "base/rng.h"
 #include "server/access_int.h"
 
+#define SHUTTING_DOWN "the server is shutting down: the answer is cut"
+
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n)
 {
@@ -27,6 +29,8 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     g->n_choices = n_prompts * (size_t)n;
     g->per_prompt = (size_t)n;
     g->engine = m->engine;
+    g->model_index = (size_t)(m - c->s->opts.models);
+    g->max_tokens = -1;
     g->logprobs = -1;
     g->created = clock_unix();
     snprintf(g->model, sizeof g->model, "%s", name);
@@ -86,6 +90,7 @@ static struct call_event *copy_event(const struct engine_event *ev)
     if (!e)
         return NULL;
     e->next = NULL;
+    e->at = clock_seconds();
     e->ev = *ev;
     char *behind = (char *)(e + 1);
     if (top)
@@ -136,8 +141,9 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
-    int code = atomic_load(&c->gone) ? sp_fail(err, SP_ECANCELLED, "the client left")
-                                     : engine_submit(g->engine, &r, &ch->id, err);
+    int code = atomic_load(&c->gone)         ? sp_fail(err, SP_ECANCELLED, "the client left")
+               : atomic_load(&c->s->cutting) ? sp_fail(err, SP_ECANCELLED, SHUTTING_DOWN)
+                                             : engine_submit(g->engine, &r, &ch->id, err);
     if (code == 0) {
         ch->submitted = true;
         c->pending++;
@@ -164,6 +170,7 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
 {
     sp_error err = {0};
     int code = 0;
+    g->max_tokens = r->max_tokens;
     pthread_mutex_lock(&c->lock);
     c->gen = g; /* before the first event can come */
     pthread_mutex_unlock(&c->lock);
@@ -193,8 +200,18 @@ static void count_tokens(struct call *c, struct choice *ch, const struct engine_
     ch->n_tokens = now;
 }
 
-static void finish_one(struct call *c, struct generation *g, struct choice *ch,
-                       const struct engine_event *ev)
+/* The times of the choice that took longest. */
+static void keep_times(struct generation *g, const struct engine_event *ev)
+{
+    if (ev->queue_seconds + ev->prefill_seconds + ev->decode_seconds <
+        g->queue_seconds + g->prefill_seconds + g->decode_seconds)
+        return;
+    g->queue_seconds = ev->queue_seconds;
+    g->prefill_seconds = ev->prefill_seconds;
+    g->decode_seconds = ev->decode_seconds;
+}
+
+static void finish_one(struct generation *g, struct choice *ch, const struct engine_event *ev)
 {
     ch->reason = ev->reason;
     g->n_done++;
@@ -202,14 +219,21 @@ static void finish_one(struct call *c, struct generation *g, struct choice *ch,
         g->cached_tokens += ev->cached_tokens;
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
-    (void)c;
+    if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))
+        sp_fail(&g->error, SP_ECANCELLED, SHUTTING_DOWN);
+    keep_times(g, ev);
 }
 
+/* A choice that failed or was cut has no last chunk: the first of them tells why, and the stream ends with the
+ * others. */
 static void stream_event(struct call *c, struct generation *g, struct choice *ch,
-                         const struct engine_event *ev)
+                         const struct engine_event *ev, bool first_error)
 {
-    if (ev->reason == FINISH_ERROR && ev->kind == EVENT_DONE) {
-        reply_stream_json(c, reply_error_object("server_error", NULL, NULL, ev->error.message));
+    if (ev->kind == EVENT_DONE && g->error.code && ev->reason >= FINISH_CANCELLED) {
+        c->error_code = g->error.code == SP_ECANCELLED ? "draining" : NULL;
+        if (first_error)
+            reply_stream_json(
+                c, reply_error_object("server_error", NULL, c->error_code, g->error.message));
         return;
     }
     if (ev->kind == EVENT_PROGRESS) {
@@ -241,22 +265,26 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
+    bool well = g->error.code == 0;
+    metrics_event(c, ch, e);
+    if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
+        g->first_at = e->at;
     count_tokens(c, ch, &e->ev);
     if (c->answered)
         return;
+    if (e->ev.kind == EVENT_DONE)
+        finish_one(g, ch, &e->ev);
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
-        if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
-            reply_set_sp_error(c, &e->ev.error, NULL);
+        if (g->error.code) {
+            reply_set_sp_error(c, &g->error, NULL);
             reply_send(c);
             return;
         }
         stream_begin(c, g);
     }
-    if (e->ev.kind == EVENT_DONE)
-        finish_one(c, g, ch, &e->ev);
     if (g->stream)
-        stream_event(c, g, ch, &e->ev);
+        stream_event(c, g, ch, &e->ev, well);
     else
         choice_collect(g, ch, &e->ev);
     if (g->n_done < g->n_choices)
@@ -268,4 +296,18 @@ void generation_event(struct call *c, const struct call_event *e)
     if (g->include_usage && !g->error.code)
         reply_stream_json(c, generation_chunk(g, NULL));
     reply_stream_end(c);
+}
+
+/* The head goes out at the latest now: what fails from here on is told by an event. */
+void generation_keep_alive(struct call *c, double now)
+{
+    pthread_mutex_lock(&c->lock);
+    struct generation *g = c->worked ? c->gen : NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (!g || !g->stream || c->answered || c->reply || atomic_load(&c->gone) ||
+        now - c->wrote_at < SILENCE_SECONDS)
+        return;
+    if (!c->streaming)
+        stream_begin(c, g);
+    reply_stream_comment(c);
 }

@@ -34,20 +34,34 @@ struct server_opts {
     size_t n_allowed_hosts;
     const char *tls_cert, *tls_key; /* PEM files: chain and key; NULL: plain HTTP */
     struct server_limits limits;
-    bool no_auth;       /* needed to listen off loopback without keys */
+    bool no_auth;          /* needed to listen off loopback without keys */
+    const char *root_path; /* "/llm": paths may begin with it, as behind a proxy; NULL: none */
+    const char *const
+        *trusted_proxies; /* ADDRESS or ADDRESS/BITS: their X-Forwarded-For is believed */
+    size_t n_trusted_proxies;
     bool allow_special; /* messages may hold control tokens */
+    bool log_prompts;   /* bodies of requests go into the log */
+    bool metrics_open;  /* /metrics needs no key */
+    bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
+    int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     const struct served_model *models;
     size_t n_models;
-    void (*on_ready)(void *arg, const char *host, int port); /* listening now */
+    /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code
+     * ends server_run. */
+    int (*load)(void *arg, const struct served_model **models, size_t *n, sp_error *err);
+    void (*on_reload)(void *arg);                            /* SIGHUP; on the loop thread */
+    void (*on_ready)(void *arg, const char *host, int port); /* takes requests now */
     void *arg;
 };
 
 typedef struct server server;
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err);
-int server_run(server *s,
-               sp_error *err); /* until server_stop or SIGINT/SIGTERM; drains what runs */
-void server_stop(server *s);   /* any thread */
+int server_run(
+    server *s,
+    sp_error
+        *err); /* until server_stop or SIGINT/SIGTERM; drains what runs, a second one cuts it */
+void server_stop(server *s); /* any thread */
 /* Each reads its files again; on failure what is in use stays as it was. The loop's thread (a signal's callback). */
 int server_reload_keys(server *s, sp_error *err);
 int server_reload_tls(server *s, sp_error *err); /* for new connections */

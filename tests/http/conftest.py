@@ -22,10 +22,10 @@ def model_path():
 
 
 class Server:
-    def __init__(self, *args, model=None):
+    def __init__(self, *args, model=None, log=subprocess.DEVNULL, env=None):
         self.process = subprocess.Popen([SAMPAN, "serve", "--model", model or model_path(), "--alias", model or NAME,
                                          "--port", "0", *args],
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                        stdout=subprocess.PIPE, stderr=log, text=True, env=env)
         self.url, self.model = None, model or NAME
         for line in self.process.stdout:
             found = re.match(r"Sampan answers at (http://\S+)", line)

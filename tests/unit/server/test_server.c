@@ -147,14 +147,14 @@ static void docs_in_the_form_built(void **state)
     (void)state;
     bool full = server_file_find("index.html") != NULL;
     assert_int_equal(ask("GET", "/docs", NULL, NULL), 200);
-    assert_int_equal(says("/docs/swagger-ui-bundle.js"), full);
+    assert_int_equal(says("\"docs/swagger-ui-bundle.js"), full);
     assert_int_equal(says("tools/swagger_ui.py"), !full);
     assert_int_equal(says("POST /v1/chat/completions"), !full);
     assert_int_equal(ask("GET", "/docs/swagger-ui.css", NULL, NULL), full ? 406 : 404);
     assert_int_equal(ask("GET", "/docs/openapi.yaml", NULL, NULL), 404);
     assert_int_equal(ask("GET", "/", NULL, NULL), 200);
     assert_true(says("POST /v1/chat/completions") && says("GET /v1/models/{model}"));
-    assert_true(says("href=\"/docs\"") && says("Content-Security-Policy: default-src 'none'"));
+    assert_true(says("href=\"docs\"") && says("Content-Security-Policy: default-src 'none'"));
 }
 
 static void methods_that_are_not(void **state)
@@ -372,6 +372,20 @@ static void many_at_once(void **state)
     }
 }
 
+static void metrics_tell(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("GET", "/metrics", NULL, NULL), 401);
+    assert_int_equal(complete(",\"prompt\":[1,2,3],\"max_tokens\":2,\"ignore_eos\":true"), 200);
+    assert_int_equal(ask("GET", "/metrics", "secret", NULL), 200);
+    assert_true(says("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_true(says("\n# TYPE sampan:time_to_first_token_seconds histogram\n"));
+    assert_true(says("\nsampan:request_params_n_bucket{model_name=\"tiny\",le=\"+Inf\"} "));
+    assert_true(says(
+        "\nhttp_requests_total{handler=\"/v1/models/{name}\",method=\"GET\",status=\"2xx\"} "));
+    assert_false(says("vllm:"));
+}
+
 static void what_cannot_start_says_why(void **state)
 {
     struct server_opts o = options();
@@ -404,6 +418,7 @@ int main(void)
         cmocka_unit_test(a_prompt_too_long_names_both_numbers),
         cmocka_unit_test(a_client_that_leaves_frees_its_place),
         cmocka_unit_test(many_at_once),
+        cmocka_unit_test(metrics_tell),
         cmocka_unit_test(what_cannot_start_says_why),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
