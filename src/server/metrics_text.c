@@ -134,6 +134,21 @@ static double preemptions(const struct view *v)
     return (double)v->stats.preemptions;
 }
 
+static double drafts(const struct view *v)
+{
+    return (double)v->stats.drafts;
+}
+
+static double draft_tokens(const struct view *v)
+{
+    return (double)v->stats.draft_tokens;
+}
+
+static double accepted_tokens(const struct view *v)
+{
+    return (double)v->stats.accepted_tokens;
+}
+
 static double answer_tokens(const struct view *v)
 {
     return (double)v->stats.answer_tokens;
@@ -193,6 +208,12 @@ static const struct {
      prefix_hits},
     {"num_preemptions_total", "counter", "Answers that gave up their pages and compute again", NULL,
      preemptions},
+    {"spec_decode_num_drafts_total", "counter", "Times that an answer had guesses in a step", NULL,
+     drafts},
+    {"spec_decode_num_draft_tokens_total", "counter", "Guesses that were verified", NULL,
+     draft_tokens},
+    {"spec_decode_num_accepted_tokens_total", "counter", "Guesses that were right", NULL,
+     accepted_tokens},
     {"generation_tokens_total", "counter", "Tokens of answers", NULL, answer_tokens},
     {FINISHED, "finished_reason=\"stop\"", finished_stop},
     {FINISHED, "finished_reason=\"length\"", finished_length},
@@ -216,6 +237,19 @@ static void put_samples(const struct page *p)
                        p->views[i].name, samples[k].label ? "," : "",
                        samples[k].label ? samples[k].label : "", samples[k].value(&p->views[i]));
     }
+}
+
+static void put_accepted_by_place(const struct page *p)
+{
+    head(p->out, p->prefix, "spec_decode_num_accepted_tokens_per_pos_total", "counter",
+         "Guesses that were right, by their place after the last token");
+    for (size_t i = 0; i < p->n; i++)
+        for (int k = 0; k < DRAFT_MOST; k++)
+            buf_printf(p->out,
+                       "%sspec_decode_num_accepted_tokens_per_pos_total{model_name=\"%s\","
+                       "position=\"%d\"} %llu\n",
+                       p->prefix, p->views[i].name, k,
+                       (unsigned long long)p->views[i].stats.accepted_at[k]);
 }
 
 /* What vLLM has no name for. */
@@ -320,6 +354,7 @@ static void put_models(const struct page *p)
     put_histograms(p);
     put_iterations(p);
     put_samples(p);
+    put_accepted_by_place(p);
     put_cache_config(p);
 }
 

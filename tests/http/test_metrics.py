@@ -85,7 +85,7 @@ def ask(server, **more):
 
 
 def test_counts_are_exact(serve):
-    s = serve("--max-context", "512", "--prefix-cache", "off")
+    s = serve("--max-context", "512", "--prefix-cache", "off", "--speculate", "off")
     three = ask(s, n=3, max_tokens=5)
     prompt = three.usage.prompt_tokens
     chunks = list(ask(s, stream=True, max_tokens=8))
@@ -138,9 +138,23 @@ def test_tokens_by_source(serve):
     assert m.get("kv_cache_usage_perc") == 0  # pages that only the cache keeps are free to take
 
 
+def test_guesses_are_counted(serve):
+    s = serve("--max-context", "2048", "--prefix-cache", "off")
+    used = s.client.completions.create(model=s.model, prompt=list(range(40)) * 8, max_tokens=600, temperature=0,
+                                       extra_body={"ignore_eos": True}).usage
+    m = Numbers(s)
+    right = m.get("spec_decode_num_accepted_tokens_total")
+    assert 0 < m.get("spec_decode_num_drafts_total") <= m.get("spec_decode_num_draft_tokens_total")
+    assert 0 < right <= m.get("spec_decode_num_draft_tokens_total")
+    by_place = [v for (name, _), v in m.samples.items() if name == "sampan:spec_decode_num_accepted_tokens_per_pos_total"]
+    assert sum(by_place) == right and by_place == sorted(by_place, reverse=True)
+    # The prompt, each token of the answer that was no right guess but the last, and all guesses.
+    assert m.get("iteration_tokens_total_sum") == used.prompt_tokens + 600 - 1 - right + m.get("spec_decode_num_draft_tokens_total")
+
+
 def test_preemptions_are_counted(serve):
     """Two answers that do not fit together: one has to wait, and computes again."""
-    s = serve("--max-context", "2048", "--kv-memory", "400K", "--prefix-cache", "off")
+    s = serve("--max-context", "2048", "--kv-memory", "400K", "--prefix-cache", "off", "--speculate", "off")
     m = Numbers(s)
     pages = float(next(dict(labels)["num_gpu_blocks"] for name, labels in m.samples if name == "sampan:cache_config_info"))
     answer = s.client.completions.create(model=s.model, prompt=[[1], [2]], max_tokens=2000, temperature=0, extra_body={"ignore_eos": True})
