@@ -13,7 +13,8 @@
 #define CROWD 8
 
 static char *dir;
-static engine *e; /* of the test that runs */
+static engine *e;         /* of the test that runs */
+static uint64_t kv_bytes; /* of its pool; 0: enough */
 
 /* ---- what came of a request ---- */
 
@@ -149,6 +150,7 @@ static void open_engine(enum compute_mode compute, enum kv_type kv, int64_t step
     o.kv_type = kv;
     o.kv_given = true;
     o.step_rows = step_rows;
+    o.kv_bytes = kv_bytes;
     assert_int_equal(engine_open(dir, &o, &e, &err), 0);
 }
 
@@ -223,26 +225,46 @@ static void so_it_is_in_other_precisions(void **state)
 }
 
 /* Requests of all kinds at once, with prompts that come while others decode; some speculate and some don't. */
-static void a_mixed_crowd_gets_what_each_gets_alone(void **state)
+static void check_crowd(int64_t step_rows, int64_t tokens)
 {
     struct result alone[CROWD], crowd[CROWD];
+    open_engine(COMPUTE_FAST, KV_F32, step_rows);
+    for (int i = 0; i < CROWD; i++) {
+        submit(request(i % KINDS, i % 3, tokens + 20 * i), &alone[i], 0);
+        wait_for(&alone[i]);
+    }
+    for (int i = 0; i < CROWD; i++)
+        submit(request(i % KINDS, i % 3, tokens + 20 * i), &crowd[i], i == 2 ? 0 : -1);
+    for (int i = 0; i < CROWD; i++) {
+        wait_for(&crowd[i]);
+        assert_same(&alone[i], &crowd[i]);
+        result_done(&alone[i]);
+        result_done(&crowd[i]);
+    }
+}
+
+static void a_mixed_crowd_gets_what_each_gets_alone(void **state)
+{
     (void)state;
     for (int64_t rows = 8; rows <= 128; rows *= 4) {
-        open_engine(COMPUTE_FAST, KV_F16, rows);
-        for (int i = 0; i < CROWD; i++) {
-            submit(request(i % KINDS, i % 3, 60 + 20 * i), &alone[i], 0);
-            wait_for(&alone[i]);
-        }
-        for (int i = 0; i < CROWD; i++)
-            submit(request(i % KINDS, i % 3, 60 + 20 * i), &crowd[i], i == 2 ? 0 : -1);
-        for (int i = 0; i < CROWD; i++) {
-            wait_for(&crowd[i]);
-            assert_same(&alone[i], &crowd[i]);
-            result_done(&alone[i]);
-            result_done(&crowd[i]);
-        }
+        check_crowd(rows, 60);
         close_engine();
     }
+}
+
+/* A page has 64 positions x 2 layers x 2 heads x 8 numbers x 2 (key and value) x 4 bytes: there are twelve. */
+static void so_it_does_where_pages_run_short(void **state)
+{
+    struct engine_stats s;
+    (void)state;
+    kv_bytes = 12 * 16384;
+    check_crowd(64, 200);
+    get_stats(&s);
+    assert_int_equal(s.kv_pages, 12);
+    assert_true(s.preemptions > 0);
+    assert_true(s.accepted_tokens > 0);
+    close_engine();
+    kv_bytes = 0;
 }
 
 static void counts_add_up(void **state)
@@ -373,6 +395,7 @@ int main(void)
         cmocka_unit_test(every_kind_of_request_gets_the_same_events),
         cmocka_unit_test(so_it_is_in_other_precisions),
         cmocka_unit_test(a_mixed_crowd_gets_what_each_gets_alone),
+        cmocka_unit_test(so_it_does_where_pages_run_short),
         cmocka_unit_test(counts_add_up),
         cmocka_unit_test(it_stops_where_guesses_are_wrong),
         cmocka_unit_test(an_engine_without_speculation_makes_no_guess),
