@@ -34,7 +34,8 @@ class Proxied:
     """A server and an nginx before it; `url` is where people see it."""
     def __init__(self, folder, tmp, *args):
         self.log = open(tmp / "log", "w")
-        self.server = Server("--max-context", str(CONTEXT), "--root-path", "/llm", "--trusted-proxy", "127.0.0.0/8", "--log-format", "json",
+        self.server = Server("--max-context", str(CONTEXT), "--root-path", "/llm", "--trusted-proxy", "127.0.0.0/8", "--allowed-host", "llm.example.org",
+                             "--log-format", "json",
                              *args, model=str(folder), log=self.log)
         port = free_port()
         site = (ROOT / "deploy/nginx/sampan.conf").read_text()
@@ -75,6 +76,19 @@ def test_tokens_arrive_one_by_one(proxied):
     spread = arrivals[-1] - arrivals[0]
     assert spread > 0.3 and sum(b > a for a, b in zip(arrivals, arrivals[1:])) > 100
     assert arrivals[len(arrivals) // 10] - arrivals[0] < spread / 2
+
+
+def test_names_and_origins(proxied):
+    """A page that nginx serves under its own name and port may use the server; under a name that is not allowed nobody may."""
+    ask = lambda **fields: urllib.request.Request(proxied.url + "/v1/models", headers=fields)
+    with urllib.request.urlopen(ask(Origin=proxied.url.removesuffix("/llm")), timeout=20) as answer:
+        assert answer.status == 200
+    for fields in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(ask(**fields), timeout=20)
+        assert caught.value.code == 403
+    with urllib.request.urlopen(ask(Host="llm.example.org"), timeout=20) as answer:
+        assert answer.status == 200
 
 
 def test_pages_and_paths(proxied):
