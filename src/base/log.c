@@ -15,7 +15,9 @@
 
 /* On the stack, since a log line must not allocate. A longer message is cut and ends in "...". */
 #define MESSAGE_MAX 2048
-#define LINE_MAX_BYTES (6 * MESSAGE_MAX + 256) /* JSON writes one byte as six at worst */
+#define LINE_MAX_BYTES                                                                             \
+    (6 * MESSAGE_MAX + 256 + LOG_FIELDS_MAX) /* JSON writes one byte as six at worst */
+#define TAIL_MAX 32                          /* what must still follow the last field */
 
 static atomic_int level_now = LOG_INFO;
 static atomic_int format_now = LOG_AUTO;
@@ -23,6 +25,15 @@ static atomic_int format_now = LOG_AUTO;
 struct line {
     char text[LINE_MAX_BYTES];
     size_t n;
+    bool full;
+};
+
+struct message {
+    enum log_level level;
+    const char *room, *text;
+    const struct log_field *fields;
+    size_t n_fields;
+    struct timespec now;
 };
 
 void log_setup(enum log_level level, enum log_format format)
@@ -36,6 +47,11 @@ enum log_level log_get_level(void)
     return (enum log_level)atomic_load(&level_now);
 }
 
+void log_set_level(enum log_level level)
+{
+    atomic_store(&level_now, (int)level);
+}
+
 static const char *level_name(enum log_level level)
 {
     static const char *const names[] = {"debug", "info", "warn", "error", "off"};
@@ -45,8 +61,10 @@ static const char *level_name(enum log_level level)
 static void put(struct line *l, const char *s, size_t n)
 {
     size_t room = sizeof l->text - l->n;
-    if (n > room)
+    if (n > room) {
         n = room;
+        l->full = true;
+    }
     memcpy(l->text + l->n, s, n);
     l->n += n;
 }
@@ -85,47 +103,87 @@ static void put_plain(struct line *l, const char *s)
     }
 }
 
-static void make_text(struct line *l, enum log_level level, const char *room, const char *msg,
-                      const struct timespec *now, bool color)
+static void put_value(struct line *l, const struct log_field *f, bool json)
+{
+    char number[64];
+    if (f->kind == FIELD_TEXT && json) {
+        puts_line(l, "\"");
+        put_json(l, f->text);
+        puts_line(l, "\"");
+    } else if (f->kind == FIELD_TEXT) {
+        put_plain(l, f->text);
+    } else {
+        (void)(f->kind == FIELD_INTEGER
+                   ? snprintf(number, sizeof number, "%lld", (long long)f->integer)
+                   : snprintf(number, sizeof number, "%.6f", f->seconds));
+        puts_line(l, number);
+    }
+}
+
+static void put_fields(struct line *l, const struct message *m, bool json)
+{
+    bool cut = false;
+    for (size_t i = 0; i < m->n_fields; i++) {
+        const struct log_field *f = &m->fields[i];
+        size_t before = l->n;
+        if (f->kind == FIELD_NONE || (f->kind == FIELD_TEXT && !f->text))
+            continue;
+        puts_line(l, json ? ",\"" : " ");
+        puts_line(l, f->name);
+        puts_line(l, json ? "\":" : "=");
+        put_value(l, f, json);
+        if (l->full || l->n > sizeof l->text - TAIL_MAX) {
+            l->n = before;
+            l->full = false;
+            cut = true;
+        }
+    }
+    if (cut)
+        puts_line(l, json ? ",\"cut\":true" : " cut=true");
+}
+
+static void make_text(struct line *l, const struct message *m, bool color)
 {
     static const char *const colors[] = {"\x1b[2m", "\x1b[36m", "\x1b[33m", "\x1b[31m"};
     char stamp[16];
     struct tm tm;
-    (void)localtime_r(&now->tv_sec, &tm);
+    (void)localtime_r(&m->now.tv_sec, &tm);
     (void)strftime(stamp, sizeof stamp, "%H:%M:%S ", &tm);
     puts_line(l, stamp);
     if (color)
-        puts_line(l, colors[level]);
+        puts_line(l, colors[m->level]);
     char name[8];
-    (void)snprintf(name, sizeof name, "%-5s", level_name(level));
+    (void)snprintf(name, sizeof name, "%-5s", level_name(m->level));
     puts_line(l, name);
     if (color)
         puts_line(l, "\x1b[0m");
     put(l, " ", 1);
-    put_plain(l, room);
+    put_plain(l, m->room);
     put(l, ": ", 2);
-    put_plain(l, msg);
+    put_plain(l, m->text);
+    put_fields(l, m, false);
     put(l, "\n", 1);
 }
 
-static void make_json(struct line *l, enum log_level level, const char *room, const char *msg,
-                      const struct timespec *now)
+static void make_json(struct line *l, const struct message *m)
 {
     char stamp[32], millis[8];
     struct tm tm;
-    (void)gmtime_r(&now->tv_sec, &tm);
+    (void)gmtime_r(&m->now.tv_sec, &tm);
     (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(millis, sizeof millis, ".%03dZ", (int)(now->tv_nsec / 1000000) % 1000);
+    (void)snprintf(millis, sizeof millis, ".%03dZ", (int)(m->now.tv_nsec / 1000000) % 1000);
     puts_line(l, "{\"ts\":\"");
     puts_line(l, stamp);
     puts_line(l, millis);
     puts_line(l, "\",\"level\":\"");
-    puts_line(l, level_name(level));
+    puts_line(l, level_name(m->level));
     puts_line(l, "\",\"room\":\"");
-    put_json(l, room);
+    put_json(l, m->room);
     puts_line(l, "\",\"msg\":\"");
-    put_json(l, msg);
-    puts_line(l, "\"}\n");
+    put_json(l, m->text);
+    puts_line(l, "\"");
+    put_fields(l, m, true);
+    puts_line(l, "}\n");
 }
 
 static void write_line(const struct line *l)
@@ -140,9 +198,30 @@ static void write_line(const struct line *l)
     }
 }
 
+static void write_message(struct message *m)
+{
+    struct line l;
+    l.n = 0;
+    l.full = false;
+    bool tty = isatty(STDERR_FILENO) == 1;
+    int format = atomic_load(&format_now);
+    const char *no_color = getenv("NO_COLOR");
+    (void)clock_gettime(CLOCK_REALTIME, &m->now);
+    if (format == LOG_JSON || (format == LOG_AUTO && !tty))
+        make_json(&l, m);
+    else
+        make_text(&l, m, tty && !(no_color && *no_color));
+    write_line(&l);
+}
+
+static bool is_wanted(enum log_level level)
+{
+    return level < LOG_OFF && (int)level >= atomic_load(&level_now);
+}
+
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
 {
-    if (level >= LOG_OFF || (int)level < atomic_load(&level_now))
+    if (!is_wanted(level))
         return;
     int saved = errno;
     char msg[MESSAGE_MAX];
@@ -156,16 +235,18 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
         size_t whole = utf8_complete(msg, sizeof msg - 4);
         memcpy(msg + whole, "...", 4);
     }
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    struct line l = {.n = 0};
-    bool tty = isatty(STDERR_FILENO) == 1;
-    int format = atomic_load(&format_now);
-    const char *no_color = getenv("NO_COLOR");
-    if (format == LOG_JSON || (format == LOG_AUTO && !tty))
-        make_json(&l, level, room, msg, &now);
-    else
-        make_text(&l, level, room, msg, &now, tty && !(no_color && *no_color));
-    write_line(&l);
+    struct message m = {.level = level, .room = room, .text = msg};
+    write_message(&m);
+    errno = saved;
+}
+
+void log_fields(enum log_level level, const char *room, const char *msg,
+                const struct log_field *fields, size_t n)
+{
+    if (!is_wanted(level))
+        return;
+    int saved = errno;
+    struct message m = {.level = level, .room = room, .text = msg, .fields = fields, .n_fields = n};
+    write_message(&m);
     errno = saved;
 }

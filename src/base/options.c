@@ -46,8 +46,9 @@ const char *options_nearest(const struct options *o, unsigned verbs, str name, s
 
 const char *options_verb_name(unsigned verb)
 {
-    static const char *const names[] = {"run", "chat", "serve", "pull",   "list",    "show",
-                                        "rm",  "eval", "bench", "config", "tokenize"};
+    static const char *const names[] = {"run",   "chat",        "serve", "pull",       "list",
+                                        "show",  "rm",          "eval",  "bench",      "config",
+                                        "store", "bench serve", "key",   "healthcheck"};
     size_t i = 0;
     while (i < sizeof names / sizeof names[0] - 1 && !(verb >> i & 1))
         i++;
@@ -56,7 +57,8 @@ const char *options_verb_name(unsigned verb)
 
 bool options_is_secret(const struct option_spec *s)
 {
-    return strcmp(s->name, "api-key") == 0;
+    return strcmp(s->name, "api-key") == 0 || strcmp(s->name, "admin-key") == 0 ||
+           strcmp(s->name, "key") == 0;
 }
 
 /* ---- values ---- */

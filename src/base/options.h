@@ -35,7 +35,10 @@ enum option_verb {
     VERB_BENCH = 1 << 8,
     VERB_CONFIG = 1 << 9,
     VERB_STORE = 1 << 10,
-    VERB_ALL = (1 << 11) - 1
+    VERB_BENCH_SERVE = 1 << 11, /* a verb of two words */
+    VERB_KEY = 1 << 12,
+    VERB_HEALTHCHECK = 1 << 13,
+    VERB_ALL = (1 << 14) - 1
 };
 
 struct option_spec {

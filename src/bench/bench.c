@@ -247,6 +247,8 @@ static int submit(engine *e, struct crowd *c, uint64_t seed, uint64_t *id, sp_er
     r.max_tokens = answer_tokens(c->test);
     r.ignore_end = true;
     r.sampling.temperature = 0;
+    r.speculate =
+        0; /* random tokens have no text to look up in, and a test is of one token a step */
     r.sink = on_event;
     r.user = c;
     if (code == 0)

@@ -1,41 +1,18 @@
-/* The results as one HTML page: a table, bars, and lines where a number was varied. Charts are SVG written
- * here; the page has no script and loads nothing, so that it can be mailed, archived and printed. */
+/* The results as one HTML page: a table, bars, and lines where a number was varied. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "base/base.h"
-#include "base/clock.h"
+#include "bench/html_int.h"
 #include "bench/report_int.h"
 
-#define WIDTH 760.0 /* of a chart, in its own units */
+#define WIDTH HTML_WIDTH
 #define BAR 24.0    /* height of a bar with its gap */
 #define LEFT 230.0  /* room for the labels of bars */
 #define RIGHT 110.0 /* room for their figures */
-#define SERIES_MOST 8
+#define SERIES_MOST HTML_COLORS
 #define LEGEND 264 /* below the lines */
-
-static const char page_head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<title>Sampan: speed</title>\n<style>\n"
-    ":root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d1d9e0;--back:#fff;"
-    "--c0:#0969da;--c1:#bc4c00;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#0a7d91;--c6:#7d6000;"
-    "--c7:#57606a}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;"
-    "--back:#0d1117;--c0:#4493f8;--c1:#f0883e;--c2:#3fb950;--c3:#ab7df8;--c4:#f778ba;--c5:#39c5cf;"
-    "--c6:#d29922;--c7:#9198a1}}\n"
-    "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);"
-    "max-width:1000px;margin:2rem auto;padding:0 1rem}\n"
-    "table{border-collapse:collapse;display:block;overflow-x:auto}\n"
-    "th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:right;"
-    "white-space:nowrap}\nth:first-child,td:first-child,th:nth-child(2),td:nth-child(2)"
-    "{text-align:left}\n"
-    "svg{width:100%;height:auto;max-width:1000px}\n"
-    "svg text{fill:var(--ink);font:13px system-ui,sans-serif}\n"
-    ".soft,svg .soft{color:var(--soft);fill:var(--soft)}\n.grid{stroke:var(--line)}\n"
-    ".dev{stroke:var(--ink);stroke-width:1.5}\n";
 
 static const char page_notes[] =
     "<h2>How to read it</h2>\n<p>pp512: a prompt of 512 tokens is read (prefill). tg128: 128 "
@@ -45,22 +22,6 @@ static const char page_notes[] =
     "reads. GOPS: multiplications and additions with weights; attention is not counted. The limit "
     "is what the best bare loop on the same threads did between the repetitions, reading memory or "
     "multiplying, whichever allows less; a share over 100% means that the limit is wrong.</p>\n";
-
-static void put_escaped(buf *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '&')
-            (void)buf_puts(out, "&amp;");
-        else if (*text == '<')
-            (void)buf_puts(out, "&lt;");
-        else if (*text == '>')
-            (void)buf_puts(out, "&gt;");
-        else if (*text == '"')
-            (void)buf_puts(out, "&quot;");
-        else
-            (void)buf_putc(out, *text);
-    }
-}
 
 /* ---- table ---- */
 
@@ -75,7 +36,7 @@ static void put_table(const struct bench_result *r, size_t n, buf *out)
         if (r[i].test.gen)
             (void)snprintf(gb, sizeof gb, "%.1f", r[i].gb_per_second);
         (void)buf_puts(out, "<tr><td>");
-        put_escaped(out, r[i].model);
+        html_escape(r[i].model, out);
         (void)buf_printf(out,
                          "</td><td>%s</td><td>%d</td><td>%.2f ± %.2f</td><td>%.2f</td><td>%s</td>"
                          "<td>%.1f</td><td>%s</td></tr>\n",
@@ -102,13 +63,6 @@ static int model_color(const struct bench_result *r, size_t i)
     return color % SERIES_MOST;
 }
 
-static void open_svg(buf *out, const char *title, double height)
-{
-    (void)buf_printf(
-        out, "<h2>%s</h2>\n<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n", title,
-        WIDTH, height, title);
-}
-
 /* One bar: its label, value / most of the room, a whisker of the deviation, a figure behind. */
 static void put_bar(buf *out, double y, const char *label, double value, double deviation,
                     double most, int color, const char *figure)
@@ -116,7 +70,7 @@ static void put_bar(buf *out, double y, const char *label, double value, double 
     double scale = (WIDTH - LEFT - RIGHT) / most, middle = y + (BAR - 6) / 2;
     double end = LEFT + scale * value, tip = LEFT + scale * (value + deviation);
     (void)buf_printf(out, "<text x=\"%.0f\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 8, middle + 4);
-    put_escaped(out, label);
+    html_escape(label, out);
     (void)buf_printf(out,
                      "</text><rect x=\"%.0f\" y=\"%.1f\" width=\"%.1f\" height=\"%.0f\" rx=\"2\" "
                      "fill=\"var(--c%d)\"/>",
@@ -143,7 +97,7 @@ static void put_bars(const struct bench_result *r, size_t n, bool decode, buf *o
     }
     if (!rows)
         return;
-    open_svg(out, decode ? "Decode, tokens/s" : "Prefill, tokens/s", 8 + BAR * (double)rows);
+    html_svg(decode ? "Decode, tokens/s" : "Prefill, tokens/s", 8 + BAR * (double)rows, out);
     for (size_t i = 0; i < n; i++) {
         char label[224], figure[32];
         if ((r[i].test.gen > 0) != decode)
@@ -163,7 +117,7 @@ static void put_shares(const struct bench_result *r, size_t n, buf *out)
     for (size_t i = 0; i < n; i++)
         most = fmax(most, r[i].share);
     double limit = LEFT + (WIDTH - LEFT - RIGHT) / most;
-    open_svg(out, "Share of the limit", height);
+    html_svg("Share of the limit", height, out);
     for (size_t i = 0; i < n; i++, y += BAR) {
         char label[224], figure[64];
         report_label(r, n, i, label);
@@ -288,7 +242,7 @@ static void put_line(const struct line_chart *c, const size_t *on, size_t n, int
                      "<rect x=\"60\" y=\"%d\" width=\"12\" height=\"12\" fill=\"var(--c%d)\"/>"
                      "<text x=\"80\" y=\"%d\">",
                      y, number, y + 11);
-    put_escaped(out, label);
+    html_escape(label, out);
     (void)buf_puts(out, "</text>\n");
 }
 
@@ -312,17 +266,6 @@ static void put_axes(const struct line_chart *c, buf *out)
     }
 }
 
-/* The next number whose quarters are short: 1, 2, 4, 6, 8 or 10 times a power of ten. */
-static double round_up(double v)
-{
-    static const double steps[] = {1, 2, 4, 6, 8, 10};
-    double unit = pow(10, floor(log10(v)));
-    size_t i = 0;
-    while (steps[i] * unit < v)
-        i++;
-    return steps[i] * unit;
-}
-
 static void put_lines(const struct bench_result *r, size_t n, enum axis axis, buf *out)
 {
     static const char *const titles[] = {
@@ -341,9 +284,9 @@ static void put_lines(const struct bench_result *r, size_t n, enum axis axis, bu
     }
     if (!lines)
         return;
-    c.top = round_up(c.top);
-    open_svg(out, titles[axis],
-             LEGEND + 18.0 * (double)(lines > SERIES_MOST ? SERIES_MOST + 1 : lines));
+    c.top = html_round_up(c.top);
+    html_svg(titles[axis], LEGEND + 18.0 * (double)(lines > SERIES_MOST ? SERIES_MOST + 1 : lines),
+             out);
     put_axes(&c, out);
     int number = 0;
     for (size_t i = 0; i < n && number < SERIES_MOST; i++) {
@@ -360,32 +303,21 @@ static void put_lines(const struct bench_result *r, size_t n, enum axis axis, bu
 
 /* ---- the page ---- */
 
-/* Results for programs. "<" can't end the element early. */
+/* Results for programs. */
 static void put_data(const struct bench_result *r, size_t n, buf *out)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(all, report_json(&r[i]));
-    char *text = json_dumps(all, JSON_REAL_PRECISION(9) | JSON_COMPACT);
-    (void)buf_puts(out, "<script type=\"application/json\" id=\"results\">");
-    for (const char *p = text; p && *p; p++)
-        (void)buf_puts(out, *p == '<' ? "\\u003c" : (const char[]){*p, '\0'});
-    (void)buf_puts(out, "</script>\n");
-    out->failed |= !text;
-    free(text); /* lib-owned */
-    json_decref(all);
+    html_data(all, out);
 }
 
 void bench_html(const struct bench_result *r, size_t n, buf *out)
 {
-    char when[32] = "";
-    time_t now = (time_t)clock_unix();
-    struct tm tm;
-    if (gmtime_r(&now, &tm))
-        (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M UTC", &tm);
-    (void)buf_puts(out, page_head);
-    (void)buf_puts(out, "</style>\n</head>\n<body>\n<h1>Sampan: speed</h1>\n<p class=\"soft\">");
-    (void)buf_printf(out, "Sampan %s, %s. ", SAMPAN_VERSION, when);
+    html_begin("Sampan: speed", out);
+    (void)buf_puts(out, "<p class=\"soft\">Sampan " SAMPAN_VERSION ", ");
+    html_date(out);
+    (void)buf_puts(out, ". ");
     if (n)
         (void)buf_printf(out, "Kernels: %s, %s. Mean ± standard deviation of %d repetitions.",
                          r[0].isa, r[0].compute, r[0].reps);
@@ -398,5 +330,5 @@ void bench_html(const struct bench_result *r, size_t n, buf *out)
     put_shares(r, n, out);
     (void)buf_puts(out, page_notes);
     put_data(r, n, out);
-    (void)buf_puts(out, "</body>\n</html>\n");
+    html_end(out);
 }

@@ -47,6 +47,8 @@ static void on_event(const struct engine_event *ev)
         m->a->error = ev->error;
         m->a->prompt_tokens = ev->prompt_tokens;
         m->a->answer_tokens = ev->answer_tokens;
+        m->a->draft_tokens = ev->draft_tokens;
+        m->a->accepted_tokens = ev->accepted_tokens;
         m->a->queue_seconds = ev->queue_seconds;
         m->a->prefill_seconds = ev->prefill_seconds;
         m->a->decode_seconds = ev->decode_seconds;
@@ -158,5 +160,8 @@ void answer_stats(const struct answer *a, buf *out)
                (long long)a->answer_tokens);
     if (a->answer_tokens > 1 && a->decode_seconds > 0)
         buf_printf(out, " (%.1f tokens/s)", (double)(a->answer_tokens - 1) / a->decode_seconds);
+    if (a->draft_tokens > 0)
+        buf_printf(out, ", %lld of %lld guesses right", (long long)a->accepted_tokens,
+                   (long long)a->draft_tokens);
     buf_printf(out, ", first after %.2f s", a->queue_seconds + a->prefill_seconds);
 }

@@ -21,7 +21,14 @@ int cmd_rm(const options *o, sp_error *err);
 int cmd_store(const options *o, sp_error *err);
 int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
+int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
+int cmd_key(const options *o, sp_error *err);
+int cmd_healthcheck(const options *o, sp_error *err);
+
+/* main.c: the settings as they are now, from the command line that this process has, its environment and the file. */
+int cli_options_again(options **out, sp_error *err);
+void cli_set_up_log(const options *o);
 
 /* open.c: the store and engines as the options ask for them. */
 int cli_hub(const options *o, hub **out, sp_error *err);
@@ -64,7 +71,7 @@ struct answer {
     buf text; /* the whole answer */
     enum finish_reason reason;
     sp_error error;
-    int64_t prompt_tokens, answer_tokens;
+    int64_t prompt_tokens, answer_tokens, draft_tokens, accepted_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
 };
 /* to_stdout: write text as it comes. The caller frees with answer_free. SP_ECANCELLED after Ctrl-C (what

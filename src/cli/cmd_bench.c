@@ -208,13 +208,13 @@ static int bench_models(const options *o, sp_error *err)
 int cmd_bench(const options *o, sp_error *err)
 {
     const char *what = "";
-    int code = cli_one_word(o, "bench", "model or machine", &what, err);
+    int code = cli_one_word(o, "bench", "machine, model or serve", &what, err);
     if (code < 0)
         return code;
     if (strcmp(what, "machine") == 0)
         return bench_the_machine(o, err);
     if (strcmp(what, "model") == 0)
         return bench_models(o, err);
-    return sp_fail(err, SP_EUSAGE, "bench: unknown subject '%s': there are model and machine",
-                   what);
+    return sp_fail(err, SP_EUSAGE,
+                   "bench: unknown subject '%s': there are machine, model and serve", what);
 }

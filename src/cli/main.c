@@ -47,6 +47,13 @@ static const struct verb verbs[] = {
      "  sampan serve --model qwen2.5-coder-0.5b\n"
      "  sampan serve --model ./model.gguf --alias gpt-local --port 9000 --max-context 8192\n"
      "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --api-key SECRET\n"},
+    {"key", VERB_KEY, cmd_key, "new NAME | list | revoke NAME", "keys of a server for many",
+     "  sampan key new alice --keys keys.json --requests-per-minute 60 --concurrent 4\n"
+     "  sampan key new ci --keys keys.json --allow-model qwen2.5-coder-0.5b --tokens-per-minute "
+     "20000\n"
+     "  sampan key list --keys keys.json\n"
+     "  sampan key revoke alice --keys keys.json        # then reload the server\n"
+     "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --keys keys.json\n"},
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"
      "  sampan eval kl --model qwen2.5-coder-0.5b --file text.txt   # fast against f32\n"},
@@ -54,7 +61,21 @@ static const struct verb verbs[] = {
      "  sampan bench machine                         # what memory and cores can do at best\n"
      "  sampan bench model --model qwen2.5-coder-0.5b --prompt 512,4096 --gen 128 --reps 5\n"
      "  sampan bench model --model A.gguf --model B.gguf --depth 0,8192 --batch 1-16*2 --chart\n"
-     "  sampan bench model --prompt 0 --gen 64 --threads 1-4 --html report.html\n"},
+     "  sampan bench model --prompt 0 --gen 64 --threads 1-4 --html report.html\n"
+     "  sampan bench serve --help                    # servers under load: options of its own\n"},
+    {"bench serve", VERB_BENCH_SERVE, cmd_bench_serve, "",
+     "measure servers with OpenAI's API under load",
+     "  sampan bench serve --concurrency 1,4,16 --requests 64 --html report.html\n"
+     "  sampan bench serve --server http://127.0.0.1:8080 --rate 2 --seconds 60 --goodput "
+     "ttft:500,tpot:50\n"
+     "  sampan bench serve --server ours=http://127.0.0.1:8080 --server "
+     "llama=http://127.0.0.1:8081 "
+     "--concurrency 16\n"
+     "  sampan bench serve --api chat --turns 4 --prefix-words 800 --concurrency 8 --json\n"
+     "  sampan bench serve --api chat --data sharegpt.json --rate 0.5 --ramp-to 4 --requests "
+     "200\n"},
+    {"healthcheck", VERB_HEALTHCHECK, cmd_healthcheck, "", "does the server here take requests",
+     "  sampan healthcheck --port 9000    # 0: it does; 1: it loads, ends or is not there\n"},
     {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
      "  sampan config show\n  sampan config show --json\n"},
 };
@@ -66,7 +87,7 @@ static void print_usage(FILE *to)
             "usage: sampan VERB [options]\n\n",
             SAMPAN_VERSION);
     for (size_t i = 0; i < SP_COUNT(verbs); i++)
-        fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+        fprintf(to, "  %-12s %s\n", verbs[i].name, verbs[i].help);
     fprintf(to, "\n`sampan VERB --help` tells more. A first try:\n\n"
                 "  sampan pull qwen2.5-coder-0.5b\n"
                 "  sampan chat --model qwen2.5-coder-0.5b\n");
@@ -84,12 +105,20 @@ static int print_verb_help(const struct verb *v)
     return failed ? 1 : 0;
 }
 
-static const struct verb *find_verb(const char *name)
+/* The verb that argv begins with, of two words where there is such a one; *n of them. */
+static const struct verb *find_verb(int argc, char **argv, int *n)
 {
-    for (size_t i = 0; i < SP_COUNT(verbs); i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
-    return NULL;
+    const struct verb *found = NULL;
+    for (size_t i = 0; i < SP_COUNT(verbs); i++) {
+        const char *name = verbs[i].name, *space = strchr(name, ' ');
+        size_t first = space ? (size_t)(space - name) : strlen(name);
+        bool same = strlen(argv[0]) == first && memcmp(argv[0], name, first) == 0;
+        if (!same || (space && (argc < 2 || strcmp(argv[1], space + 1) != 0)))
+            continue;
+        found = &verbs[i];
+        *n = space ? 2 : 1;
+    }
+    return found;
 }
 
 static int unknown_verb(const char *name)
@@ -109,7 +138,19 @@ static int unknown_verb(const char *name)
     return 2;
 }
 
-static void set_up_log(const options *o)
+/* What this process was called with, for cli_options_again. */
+static struct {
+    const struct verb *verb;
+    int argc;
+    char **argv;
+} called;
+
+int cli_options_again(options **out, sp_error *err)
+{
+    return options_parse(called.verb->bit, called.argc, called.argv, out, err);
+}
+
+void cli_set_up_log(const options *o)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "off"};
     static const char *const formats[] = {"auto", "text", "json"};
@@ -152,17 +193,23 @@ int main(int argc, char **argv)
         printf("sampan %s\n", SAMPAN_VERSION);
         return 0;
     }
-    const struct verb *v = find_verb(argv[1]);
+    int words = 0;
+    const struct verb *v = find_verb(argc - 1, argv + 1, &words);
     if (!v)
         return unknown_verb(argv[1]);
-    if (wants_help(argc - 2, argv + 2))
+    argc -= 1 + words;
+    argv += 1 + words;
+    if (wants_help(argc, argv))
         return print_verb_help(v);
 
     sp_error err = {0};
     options *o = NULL;
-    int code = options_parse(v->bit, argc - 2, argv + 2, &o, &err);
+    called.verb = v;
+    called.argc = argc;
+    called.argv = argv;
+    int code = cli_options_again(&o, &err);
     if (code == 0) {
-        set_up_log(o);
+        cli_set_up_log(o);
         code = v->run(o, &err);
     }
     options_free(o);

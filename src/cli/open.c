@@ -102,6 +102,12 @@ enum pool_pin cli_pin(const options *o)
                                         : POOL_PIN_OFF;
 }
 
+static enum speculate cli_speculate(const options *o)
+{
+    const char *s = options_str(o, "speculate");
+    return s && strcmp(s, "off") == 0 ? SPECULATE_OFF : SPECULATE_NGRAM;
+}
+
 int cli_one_word(const options *o, const char *verb, const char *choices, const char **out,
                  sp_error *err)
 {
@@ -165,6 +171,8 @@ static int open_engine(const options *o, const char *name, struct engine_opts eo
     eo.max_queue = (int)options_int(o, "max-queue");
     eo.max_queue_tokens = options_int(o, "max-queue-tokens");
     eo.step_rows = options_int(o, "step-tokens");
+    eo.speculate = cli_speculate(o);
+    eo.draft_max = (int)options_int(o, "draft-max");
     eo.prefix_store = options_str(o, "prefix-store");
     eo.prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
     if (code == 0)

@@ -33,6 +33,15 @@ void emit_prompt(engine *e, struct request *q, int64_t index, const float *logit
     q->r.sink(&ev);
 }
 
+void emit_progress(struct request *q)
+{
+    struct engine_event ev = {.kind = EVENT_PROGRESS, .id = q->id, .user = q->r.user, .text = ""};
+    ev.index = q->n_told = q->n_cached < q->n_prompt ? q->n_cached : q->n_prompt;
+    ev.prompt_tokens = q->n_prompt;
+    ev.prefill_seconds = clock_seconds() - q->admitted;
+    q->r.sink(&ev);
+}
+
 void emit_done(engine *e, struct request *q, enum finish_reason reason, const char *stop,
                const sp_error *err)
 {
@@ -57,6 +66,8 @@ void emit_done(engine *e, struct request *q, enum finish_reason reason, const ch
         ev.error = *err;
     ev.prompt_tokens = q->n_prompt;
     ev.answer_tokens = q->n_answer;
+    ev.draft_tokens = q->draft.tokens;
+    ev.accepted_tokens = q->draft.accepted;
     ev.cached_tokens = q->n_prompt_cached;
     ev.queue_seconds = (q->admitted > 0 ? q->admitted : now) - q->submitted;
     ev.prefill_seconds = q->first > 0 ? q->first - q->timed : 0;
@@ -72,11 +83,14 @@ static bool is_end(const engine *e, int32_t token)
     return false;
 }
 
-static void count_token(struct request *q, int32_t token)
+static void count_token(engine *e, struct request *q, int32_t token)
 {
     double now = clock_seconds();
-    if (q->n_answer == 0)
+    if (q->n_answer == 0) {
         q->first = now;
+        count_prompt(e, q);
+    }
+    count_add(&e->counts.answer_tokens, 1);
     q->last = now;
     q->n_answer++;
     token_counts_add(&q->counts, token, true);
@@ -95,7 +109,7 @@ bool emit_token(engine *e, struct request *q, int32_t token, const float *logits
     struct token_logprob top[LOGPROBS_MAX];
     struct engine_event ev = {.kind = EVENT_TOKEN, .id = q->id, .user = q->r.user, .token = token};
     size_t release = 0;
-    count_token(q, token);
+    count_token(e, q, token);
     if (!q->r.ignore_end && is_end(e, token)) {
         emit_done(e, q, FINISH_STOP, NULL, NULL);
         return true;
@@ -105,6 +119,7 @@ bool emit_token(engine *e, struct request *q, int32_t token, const float *logits
     buf_clear(&q->text);
     if (token_list_add(&q->tokens, token) < 0 || detok_add(&q->detok, token, &q->text) < 0)
         return out_of_memory(e, q);
+    q->stop.blind = q->n_answer <= q->r.min_tokens;
     const char *stop = stopper_add(&q->stop, q->text.data, q->text.len, &release);
     if (q->stop.held.failed)
         return out_of_memory(e, q);

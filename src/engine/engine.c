@@ -16,6 +16,8 @@ struct engine_opts engine_opts_default(void)
                                 .max_seqs = 16,
                                 .max_queue = 256,
                                 .step_rows = 256,
+                                .speculate = SPECULATE_NGRAM,
+                                .draft_max = 12,
                                 .prefix_cache = true,
                                 .packed = model_opts_default().packed};
 }
@@ -24,6 +26,8 @@ struct engine_opts engine_opts_default(void)
 
 static int add_end(engine *e, int32_t token)
 {
+    if (token < 0 || token >= e->vocab)
+        return 0; /* a configuration's mistake: never drawn */
     for (size_t i = 0; i < e->n_ends; i++)
         if (e->ends[i] == token)
             return 0;
@@ -151,6 +155,7 @@ static int make_buffers(engine *e, sp_error *err)
     e->seqs = sp_calloc(rows, sizeof *e->seqs);
     e->seq_owner = sp_calloc(rows, sizeof(struct request *));
     e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
+    step_cost_init(&e->cost);
     int code = sampler_init(&e->sampler, model_ops(e->model), e->vocab);
     if (code < 0 || !e->rows || !e->seqs || !e->seq_owner || !e->logits)
         return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
@@ -161,6 +166,9 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
 {
     if (o->max_seqs < 1 || o->max_seqs > 4096)
         return sp_fail(err, SP_EINVAL, "--max-seqs: %d is not from 1 to 4096", o->max_seqs);
+    if (o->draft_max < 1 || o->draft_max > DRAFT_MOST)
+        return sp_fail(err, SP_EINVAL, "--draft-max: %d is not from 1 to %d", o->draft_max,
+                       DRAFT_MOST);
     if (o->prefix_store && !o->prefix_cache)
         return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
     if (o->max_queue < 0 || o->max_queue_tokens < 0 || o->step_rows < 1 || o->step_rows > 65536 ||
@@ -274,13 +282,6 @@ void engine_get_info(engine *e, struct engine_info *out)
     pthread_mutex_unlock(&e->lock);
 }
 
-void engine_get_stats(engine *e, struct engine_stats *out)
-{
-    pthread_mutex_lock(&e->lock);
-    *out = e->stats;
-    pthread_mutex_unlock(&e->lock);
-}
-
 /* GGUF files carry no generation_config: then what Qwen2.5 publishes in its own. */
 static struct sampling default_sampling(const struct generation_config *g)
 {
@@ -296,7 +297,8 @@ static struct sampling default_sampling(const struct generation_config *g)
 
 struct engine_request engine_request_default(const engine *e)
 {
-    struct engine_request r = {.max_tokens = -1, .logprobs = -1, .skip_special = true};
+    struct engine_request r = {
+        .max_tokens = -1, .logprobs = -1, .skip_special = true, .speculate = -1};
     r.sampling = default_sampling(checkpoint_generation(e->ckpt));
     r.sampling.seed = rng_seed();
     return r;
@@ -360,4 +362,14 @@ void engine_cancel(engine *e, uint64_t id)
             queue_cancel(&e->queue, q);
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
+}
+
+bool engine_is_queued(engine *e, uint64_t id)
+{
+    bool queued = false;
+    pthread_mutex_lock(&e->lock);
+    for (struct request *q = e->live; q && !queued; q = q->live_next)
+        queued = q->id == id && q->waits;
+    pthread_mutex_unlock(&e->lock);
+    return queued;
 }

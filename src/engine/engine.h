@@ -35,6 +35,15 @@ struct engine_memory {
     uint64_t limit, free; /* for all of it; of the machine, before */
 };
 
+#define DRAFT_MOST 16 /* draft tokens of a request in one step */
+
+/* Speculative decoding: guesses at a request's next tokens are verified in the same step. It changes speed only:
+ * every token is drawn from the model's own logits, and a guess counts while it equals the draw. */
+enum speculate {
+    SPECULATE_OFF,
+    SPECULATE_NGRAM /* what followed the last tokens where they stood before, in prompt or answer */
+};
+
 struct engine_opts {
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
@@ -58,6 +67,8 @@ struct engine_opts {
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */
+    enum speculate speculate;  /* default SPECULATE_NGRAM */
+    int draft_max; /* draft tokens of a request in a step, 1 .. DRAFT_MOST, default 12 */
 };
 struct engine_opts engine_opts_default(void);
 
@@ -83,14 +94,27 @@ struct engine_info {
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
-/* Pages now, and counts since the start, as of the last step. */
+/* What an engine has done since it was opened, and what it holds now. Counters only rise; of steps and tokens, what an
+ * event tells is counted before its sink is called, and the rest is as of the last step. Any thread may ask. */
+#define ENGINE_ROW_BOUNDS 13
+extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
 struct engine_stats {
+    uint64_t steps, step_rows; /* a row: one token of a prompt or an answer that a step computes */
+    uint64_t steps_by_rows[ENGINE_ROW_BOUNDS + 1]; /* [i]: above the bound before, up to bound i */
+    uint64_t prompt_tokens;                        /* of requests whose prompt is behind them */
+    uint64_t prompt_tokens_cached;                 /* of these: from the prefix cache */
+    uint64_t answer_tokens;                        /* end tokens count, as in events */
+    int running, waiting;
     uint64_t kv_pages;
     uint64_t kv_pages_free,
         kv_pages_cached;                  /* nobody holds them: empty; kept by the prefix cache */
     uint64_t prefix_queries, prefix_hits; /* prompt tokens: looked up in the cache, found there */
     uint64_t evictions;                   /* pages that the cache had to give up */
-    uint64_t preemptions; /* requests that gave their pages back and computed them again */
+    uint64_t preemptions;     /* requests that gave their pages back and computed them again */
+    uint64_t drafts;          /* times that a request had draft tokens in a step */
+    uint64_t draft_tokens;    /* in all of them */
+    uint64_t accepted_tokens; /* that equalled the draw */
+    uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
 
@@ -122,7 +146,9 @@ struct token_logprob {
 
 enum engine_event_kind {
     EVENT_PROMPT, /* logprobs of prompt tokens, in order, possibly in several events */
-    EVENT_TOKEN,  /* one more token of the answer */
+    EVENT_PROGRESS, /* with `progress`: `index` tokens of the prompt are in the cache, `prefill_seconds` so far;
+                       once before the first of its steps, then after each */
+    EVENT_TOKEN, /* one more token of the answer */
     EVENT_DONE
 };
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
@@ -150,6 +176,7 @@ struct engine_event {
     sp_error error;   /* FINISH_ERROR */
     int64_t prompt_tokens, answer_tokens;
     int64_t cached_tokens; /* of the prompt, whose K and V came from the prefix cache */
+    int64_t draft_tokens, accepted_tokens; /* verified for this request, and equal to the draw */
     double queue_seconds, prefill_seconds, decode_seconds; /* decode: first to last token */
 };
 
@@ -167,7 +194,11 @@ struct engine_request {
     size_t n_stop;
     bool ignore_end; /* go on past end tokens; without it an end token ends the answer: it counts in
                               answer_tokens, gives no text and no TOKEN event */
+    int64_t
+        min_tokens; /* no end token is drawn and no stop string counts that ends within so many tokens;
+                           0: none; at most max_tokens */
     bool skip_special;    /* leave special tokens out of the text (default true) */
+    bool progress;        /* EVENT_PROGRESS while the prompt is worked on */
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
@@ -180,6 +211,7 @@ struct engine_request {
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
                              before it were there already; 0: all of it. What is timed never
                              comes from the prefix cache, nor does a prompt with logprobs or logits */
+    int speculate;  /* -1: as the engine does (default); 0: off */
     engine_sink sink;
     void *user;
 };
@@ -188,6 +220,7 @@ struct engine_request engine_request_default(const engine *e);
 /* Checks every value (SP_EINVAL names it; a prompt that leaves no room in the context names both
  * numbers), queues (SP_EFULL: the queue is full). */
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err);
-void engine_cancel(engine *e, uint64_t id); /* unknown or finished ids are fine */
+void engine_cancel(engine *e, uint64_t id);    /* unknown or finished ids are fine */
+bool engine_is_queued(engine *e, uint64_t id); /* no step has had it yet */
 
 #endif

@@ -64,6 +64,8 @@ struct stopper {
     char **stops; /* [n], owned */
     size_t n;
     buf held;
+    bool blind;  /* what is added now can end no stop string */
+    size_t skip; /* bytes of held in which none can end */
 };
 int stopper_init(struct stopper *s, const char *const *stops, size_t n);
 void stopper_done(struct stopper *s);
@@ -78,6 +80,8 @@ struct token_counts {
     uint8_t *seen;    /* [vocab] anywhere in prompt or answer; NULL without repetition penalty */
     int32_t *ids;     /* [n] each token that either of them has, once */
     int64_t n;
+    const int32_t *banned; /* [n_banned] tokens that must not come now */
+    size_t n_banned;
 };
 /* Into what there is; `ids` must have room for one more. */
 void token_counts_add(struct token_counts *c, int32_t token, bool answer);
@@ -109,6 +113,27 @@ int64_t sample_candidates(struct sampler *s, const float *logits, const struct s
 int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
                struct token_logprob *out);
 
+/* draft.c: how many guesses of which request a step verifies. Engine thread only. */
+struct draft {
+    int32_t token[DRAFT_MOST]; /* guesses at the next tokens */
+    float chance[DRAFT_MOST];  /* that this one and all before it are drawn, as estimated */
+    int n;                     /* guesses */
+    int rows;                  /* of them are rows of this step */
+    int right;                 /* were drawn so far */
+    bool open;                 /* all that were compared were right */
+    int64_t tokens, accepted;  /* of the request so far: rows, and those that counted */
+};
+
+/* Seconds of a step without prompts by its number of rows, learned as they run: between places the line. */
+#define COST_PLACES 16
+struct step_cost {
+    double at[COST_PLACES]; /* seconds; before the first step multiples of one row's */
+    bool measured;
+};
+void step_cost_init(struct step_cost *c);
+void step_cost_learn(struct step_cost *c, int64_t rows, double seconds);
+double step_cost_of(const struct step_cost *c, int64_t rows);
+
 /* A request from submit to DONE. */
 struct request {
     struct request *next; /* in the running list, or one of the queue's */
@@ -121,6 +146,8 @@ struct request {
     struct token_counts counts;
     struct stopper stop;
     struct detok detok;
+    struct draft_source *drafts; /* NULL: none */
+    struct draft draft;
     buf text;                          /* text of the event being made */
     int64_t n_prompt, n_answer, n_max; /* n_max: answer tokens at most */
     int64_t n_cached;                  /* positions whose K and V are in the pages */
@@ -131,13 +158,14 @@ struct request {
     int32_t n_kept;          /* its first pages, which the prefix cache keeps */
     int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
-    struct heap_node turn, expiry;                  /* in the queue; under lock */
-    int rank;                                       /* level at its last admission */
-    uint64_t admission;                             /* number of its first */
-    int64_t n_charged;                              /* of the answer, to its tenant */
-    int64_t n_paced;                                /* positions that engine_pace knows of */
-    bool waits;                                     /* in the queue; under lock */
-    bool preempted;                                 /* gave its pages back once */
+    struct heap_node turn, expiry; /* in the queue; under lock */
+    int rank;                      /* level at its last admission */
+    uint64_t admission;            /* number of its first */
+    int64_t n_charged;             /* of the answer, to its tenant */
+    int64_t n_paced;               /* positions that engine_pace knows of */
+    bool waits;                    /* in the queue; under lock */
+    bool preempted;                /* gave its pages back once */
+    int64_t n_told;                /* positions that the last EVENT_PROGRESS told of */
     double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
 };
@@ -147,6 +175,15 @@ struct engine_pace {
     double tokens, seconds; /* of prompts and answers, while anything ran; old ones fade */
     double answer;          /* tokens of an answer */
 };
+
+/* stats.c: written by the engine thread alone, read by any. */
+struct engine_counts {
+    atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
+    atomic_uint_fast64_t prompt_tokens, prompt_tokens_cached, answer_tokens;
+};
+void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
+void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
+void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
 
 struct engine {
     checkpoint *ckpt;
@@ -186,6 +223,8 @@ struct engine {
     struct model_seq *seqs;
     float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
     struct sampler sampler;
+    struct step_cost cost;
+    struct engine_counts counts;
 };
 
 /* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */
@@ -203,6 +242,7 @@ bool request_overdue(const struct request *q, double now); /* total_seconds_max 
 void request_release(engine *e, struct request *q);
 
 /* emit.c: events */
+void emit_progress(struct request *q);
 void emit_prompt(engine *e, struct request *q, int64_t index, const float *logits, float lse);
 /* Takes the sampled token in: text, events, end. True: the request is over. */
 bool emit_token(engine *e, struct request *q, int32_t token, const float *logits, float lse);
@@ -226,6 +266,13 @@ void prefix_store_close(struct prefix_store *s, const struct pages *p);
 void prefix_store_add(struct prefix_store *s, int32_t page);
 bool prefix_store_ready(struct prefix_store *s);
 void prefix_store_save(struct prefix_store *s, const struct pages *p);
+/* Before a step: guesses for the requests that decode, and how many are worth verifying (draft.rows); of all. */
+int64_t draft_plan(engine *e);
+/* Then: no more of q than there are pages for. */
+void draft_fit(engine *e, struct request *q, int64_t most);
+/* A token was drawn: whether the row after it in this step has just this token. */
+bool draft_next(engine *e, struct request *q, int32_t token);
+
 /* plan.c: fills `seq_owner` and gives each the pages for its rows. */
 void plan_step(engine *e);
 /* step.c: one step over the running requests. */

@@ -1,6 +1,7 @@
-/* What a step computes: a decode row for every request that has its prompt behind it, then prompt chunks in the order
- * of those that run (schedule.c) up to step_rows. At each chunk the prefix cache is asked first, and who would begin a
- * page that another computes in this step leaves out the step and finds it in the next one.
+/* What a step computes: a decode row for every request that has its prompt behind it and the guesses that draft.c
+ * takes, then prompt chunks in the order of those that run (schedule.c) up to step_rows. At each chunk the prefix cache
+ * is asked first, and who would begin a page that another computes in this step leaves out the step and finds it in the
+ * next one.
  * Each gets the pages for its rows; when there are none, not even idle ones of the cache, the last in that order gives
  * its own back and computes them again later. So the first always goes on, and every request has its turn: one that was
  * preempted has aged when it comes back. */
@@ -57,6 +58,15 @@ static bool grow(engine *e, struct request *q)
     return true;
 }
 
+/* Pages for guesses are taken where nobody has to give up any for them. */
+static void grow_draft(engine *e, struct request *q)
+{
+    int32_t need = request_pages_for((int64_t)q->tokens.n + q->draft.rows);
+    while (q->draft.rows > 0 && q->n_pages < need && pages_available(&e->pages) > 0)
+        q->pages[q->n_pages++] = pages_take(&e->pages);
+    draft_fit(e, q, (int64_t)q->n_pages * KV_PAGE - (int64_t)q->tokens.n);
+}
+
 static void drop_preempted(engine *e)
 {
     int32_t n = 0;
@@ -79,6 +89,7 @@ void plan_step(engine *e)
             room--;
         }
     }
+    room -= draft_plan(e);
     for (struct request *q = e->running; q && room > 0; q = q->next)
         if (q->n_step == 0 && !awaits_another(e, q)) {
             prefix_count(e, q, prefix_copy(e, q));
@@ -88,4 +99,7 @@ void plan_step(engine *e)
     for (struct request *q = e->running; q && grow(e, q); q = q->next)
         ;
     drop_preempted(e);
+    for (int32_t i = 0; i < e->n_seqs; i++)
+        if (e->seq_owner[i]->draft.rows > 0)
+            grow_draft(e, e->seq_owner[i]);
 }

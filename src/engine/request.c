@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
-#include "engine/engine_int.h"
+#include "engine/draft_int.h"
 
 #define TEXT_MAX ((size_t)1 << 24) /* bytes of text in one event */
 
@@ -66,6 +66,9 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->max_tokens < -1 || (r->max_tokens == 0 && !r->prompt_logprobs && !r->prompt_logits))
         return sp_fail(err, SP_EINVAL, "max_tokens: %lld: it must be at least 1",
                        (long long)r->max_tokens);
+    if (r->min_tokens < 0 || (r->max_tokens >= 0 && r->min_tokens > r->max_tokens))
+        return sp_fail(err, SP_EINVAL, "min_tokens: %lld is not from 0 to max_tokens",
+                       (long long)r->min_tokens);
     if (r->logprobs < -1 || r->logprobs > LOGPROBS_MAX)
         return sp_fail(err, SP_EINVAL, "logprobs: %d is not from 0 to %d", r->logprobs,
                        LOGPROBS_MAX);
@@ -77,6 +80,9 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
                        -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST);
     if (!(r->queue_seconds_max >= 0) || !(r->total_seconds_max >= 0))
         return sp_fail(err, SP_EINVAL, "a request's time limit is negative");
+    if (r->speculate < -1 || r->speculate > 0)
+        return sp_fail(err, SP_EINVAL, "speculate: %d: it is -1 (as the engine does) or 0 (off)",
+                       r->speculate);
     if (r->n_stop > STOPS_MAX)
         return sp_fail(err, SP_EINVAL, "stop: %zu strings, at most %d are taken", r->n_stop,
                        STOPS_MAX);
@@ -114,6 +120,15 @@ static int make_counts(const engine *e, struct request *q)
     return 0;
 }
 
+/* An answer of one token has no use for guesses. */
+static int make_drafts(const engine *e, struct request *q)
+{
+    if (e->opts.speculate == SPECULATE_OFF || q->r.speculate == 0 || q->n_max < 2)
+        return 0;
+    q->drafts = ngram_new(q->n_prompt + q->n_max);
+    return q->drafts ? 0 : SP_ENOMEM;
+}
+
 static int copy_request(engine *e, struct request *q, const struct engine_request *r)
 {
     q->r = *r;
@@ -134,7 +149,9 @@ static int copy_request(engine *e, struct request *q, const struct engine_reques
     q->pages = sp_calloc((size_t)request_pages(q), sizeof *q->pages);
     detok_init(&q->detok, e->tok, r->skip_special);
     buf_init(&q->text, TEXT_MAX);
-    return q->pages ? make_counts(e, q) : SP_ENOMEM;
+    if (!q->pages || make_drafts(e, q) < 0)
+        return SP_ENOMEM;
+    return make_counts(e, q);
 }
 
 /* The last token of an answer is never fed back, so its position needs no page. */
@@ -164,7 +181,7 @@ void request_release(engine *e, struct request *q)
     while (q->n_pages > 0)
         pages_give(&e->pages, q->pages[--q->n_pages]);
     q->n_cached = q->n_step = 0;
-    q->n_kept = 0;
+    q->n_kept = q->draft.rows = 0;
 }
 
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err)
@@ -200,6 +217,8 @@ void request_free(struct request *q)
     token_list_free(&q->tokens);
     stopper_done(&q->stop);
     buf_free(&q->text);
+    if (q->drafts)
+        q->drafts->ops->free(q->drafts);
     sp_free(q->bias);
     sp_free(q->counts.seen);
     sp_free(q->counts.answer);

@@ -62,10 +62,10 @@ void token_counts_add(struct token_counts *c, int32_t token, bool answer)
         c->answer[token]++;
 }
 
-static bool penalized(const struct sampling *p)
+static bool penalized(const struct sampling *p, const struct token_counts *c)
 {
-    return p->n_bias || p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
-           p->frequency_penalty != 0.0f;
+    return c->n_banned || p->n_bias || p->repetition_penalty != 1.0f ||
+           p->presence_penalty != 0.0f || p->frequency_penalty != 0.0f;
 }
 
 static void apply_penalties(float *x, const struct sampling *p, const struct token_counts *c)
@@ -79,6 +79,8 @@ static void apply_penalties(float *x, const struct sampling *p, const struct tok
         if (c->answer && c->answer[t])
             x[t] -= p->presence_penalty + p->frequency_penalty * (float)c->answer[t];
     }
+    for (size_t i = 0; i < c->n_banned; i++)
+        x[c->banned[i]] = -INFINITY;
 }
 
 /* ---- blocks ---- */
@@ -439,7 +441,7 @@ static bool limited(const struct sampler *s, const struct sampling *p)
 static const float *penalize(struct sampler *s, const float *logits, const struct sampling *p,
                              const struct token_counts *counts)
 {
-    if (!penalized(p))
+    if (!penalized(p, counts))
         return logits;
     memcpy(s->work, logits, (size_t)s->vocab * sizeof *s->work);
     apply_penalties(s->work, p, counts);

@@ -1,4 +1,5 @@
-/* One step: what the plan says, forward, logits in blocks, one token for each finished context. */
+/* One step: what the plan says, forward, logits in blocks, one token for each finished context, and one more for each
+ * guess that was right. */
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
@@ -10,7 +11,8 @@ struct batch {
 };
 
 /* The rows of a request that the plan gave it. The last token's logits give the next one; with prompt logprobs every
- * prompt row's are wanted, but for those told before it was preempted. */
+ * prompt row's are wanted, but for those told before it was preempted. Guesses follow the last token; their positions
+ * count as cached once they are right, and are written again otherwise. */
 static void add_rows(engine *e, struct batch *b, struct request *q)
 {
     int64_t known = (int64_t)q->tokens.n;
@@ -27,6 +29,12 @@ static void add_rows(engine *e, struct batch *b, struct request *q)
         b->n_wanted += next || prompt;
         b->n_rows++;
     }
+    for (int i = 0; i < q->draft.rows; i++)
+        e->rows[b->n_rows++] = (struct model_row){.token = q->draft.token[i],
+                                                  .pos = (int32_t)(known + i),
+                                                  .seq = b->n_seqs,
+                                                  .want_logits = true};
+    b->n_wanted += q->draft.rows;
     b->n_seqs++;
 }
 
@@ -56,18 +64,23 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
         q->n_prompt_told = pos + 2;
         return false;
     }
+    q->counts.banned = e->ends;
+    q->counts.n_banned = q->n_answer < q->r.min_tokens ? e->n_ends : 0;
     sp_alloc_guard_begin();
     int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
     sp_alloc_guard_end();
-    if (token >= 0)
+    if (token >= 0) {
+        q->n_cached += draft_next(e, q, token);
         return emit_token(e, q, token, logits, lse);
+    }
     sp_error err;
     sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)pos);
     emit_done(e, q, FINISH_ERROR, NULL, &err);
     return true;
 }
 
-/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. */
+/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. Rows behind a wrong guess are
+ * not used, nor those of a request that is over or cancelled. */
 static void use_rows(engine *e, const struct batch *b)
 {
     int64_t w = 0;
@@ -78,11 +91,14 @@ static void use_rows(engine *e, const struct batch *b)
             int64_t n = b->n_wanted - w < MODEL_LOGIT_ROWS ? b->n_wanted - w : MODEL_LOGIT_ROWS;
             model_logits(e->model, w, n, e->logits);
         }
-        struct request *q = e->seq_owner[e->rows[r].seq];
-        const float *logits = e->logits + w % MODEL_LOGIT_ROWS * e->vocab;
-        if (use_logits(e, q, e->rows[r].pos, logits))
+        const float *logits = e->logits + w++ % MODEL_LOGIT_ROWS * e->vocab;
+        struct request **owner = &e->seq_owner[e->rows[r].seq], *q = *owner;
+        if (!q || e->rows[r].pos >= q->n_cached || atomic_load(&q->cancelled))
+            continue;
+        if (use_logits(e, q, e->rows[r].pos, logits)) {
             schedule_retire(e, q);
-        w++;
+            *owner = NULL;
+        }
     }
 }
 
@@ -95,6 +111,8 @@ static void advance(engine *e)
         prefix_record(e, q);
         if (q->n_cached == q->r.timed_from && q->n_answer == 0)
             q->timed = clock_seconds();
+        if (q->r.progress && q->n_told < q->n_cached && q->n_told < q->n_prompt)
+            emit_progress(q);
     }
 }
 
@@ -105,6 +123,7 @@ static void end_prompts(engine *e)
     while (q) {
         struct request *next = q->next;
         if (q->n_max == 0 && q->n_cached == q->n_prompt) {
+            count_prompt(e, q);
             emit_done(e, q, FINISH_LENGTH, NULL, NULL);
             schedule_retire(e, q);
         }
@@ -120,18 +139,24 @@ void step_run(engine *e)
     build(e, &b);
     if (b.n_rows == 0)
         return;
-    for (struct request *q = e->running; q; q = q->next)
-        if (!q->started && request_wants_prompt(q)) {
-            q->started = true;
+    double begin = clock_seconds();
+    for (struct request *q = e->running; q; q = q->next) {
+        if (!q->started && q->r.progress)
+            emit_progress(q);
+        if (!q->started && request_wants_prompt(q))
             emit_prompt(e, q, 0, NULL, 0);
-        }
+        q->started = true;
+    }
     struct model_batch mb = {
         .rows = e->rows, .n_rows = b.n_rows, .seqs = e->seqs, .n_seqs = b.n_seqs};
     if (model_forward(e->model, &mb, e->kv, &err) < 0) {
         fail_all(e, &err);
         return;
     }
+    count_step(&e->counts, b.n_rows);
     advance(e);
     use_rows(e, &b);
+    if (b.n_wanted == b.n_rows) /* no prompts */
+        step_cost_learn(&e->cost, b.n_rows, clock_seconds() - begin);
     end_prompts(e);
 }

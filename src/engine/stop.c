@@ -31,8 +31,8 @@ static const char *find_first(const struct stopper *s, size_t *at)
 {
     const char *best = NULL;
     for (size_t i = 0; i < s->n; i++) {
-        size_t n = strlen(s->stops[i]);
-        const char *p = memmem(s->held.data, s->held.len, s->stops[i], n);
+        size_t n = strlen(s->stops[i]), from = s->skip >= n ? s->skip - n + 1 : 0;
+        const char *p = memmem(s->held.data + from, s->held.len - from, s->stops[i], n);
         if (!p)
             continue;
         size_t where = (size_t)(p - s->held.data);
@@ -64,6 +64,8 @@ const char *stopper_add(struct stopper *s, const char *text, size_t n, size_t *r
     size_t at = 0;
     if (n)
         buf_add(&s->held, text, n);
+    if (s->blind)
+        s->skip = s->held.len;
     *release = s->held.len;
     if (s->n == 0 || s->held.len == 0)
         return NULL;
@@ -77,5 +79,6 @@ void stopper_drop(struct stopper *s, size_t n)
     if (n == 0)
         return;
     s->held.len -= n;
+    s->skip = s->skip > n ? s->skip - n : 0;
     memmove(s->held.data, s->held.data + n, s->held.len + 1);
 }

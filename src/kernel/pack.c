@@ -248,7 +248,7 @@ static const struct pack_format formats[DT_COUNT] = {
     [DT_IQ4_XS] = {PACK_IQ4, 32, 256, 128, false, true, true, unpack_iq4_xs},
 };
 
-/* Bytes of one group's quants: 4-bit nibbles and the bits above, or whole bytes, for 16 rows. */
+/* Bytes of one group's quants: 4-bit nibbles and bit planes, or whole bytes, for 16 rows. */
 static size_t quants_bytes(enum pack_class cls, int group)
 {
     size_t bits = cls <= PACK_IQ4 ? 4 : cls == PACK_Q5 ? 5 : cls == PACK_Q6 ? 6 : 8;
@@ -317,24 +317,45 @@ int pack_plan(enum dtype t, int64_t rows, int64_t cols, struct packed *out, sp_e
 
 /* --- packing --- */
 
-/* Row r of one group of 4, 5 or 6 bits, `high` of them above the nibble: eight columns (two quad lines) at a
- * time to nibbles, and what is above them into the row's four high bytes. */
-static inline void put_nibbles(const uint8_t *u, int group, int high, int r, uint8_t *dst)
+/* Bits above the nibbles of 16 rows, on their way to the planes: byte r of entry [b][k] has bit 4 + b of
+ * row r's columns 8 k .. 8 k + 7 of a group, lowest first. */
+typedef uint8_t high_bits[2][4][PACK_ROWS];
+
+/* Row r of one group of 4, 5 or 6 bits: u[group] to nibbles and to the bits for `planes` planes, eight
+ * columns (two quad lines) at a time. */
+static inline void put_nibbles(const uint8_t *u, int group, int planes, int r, uint8_t *dst,
+                               high_bits bits)
 {
-    const uint64_t low = 0x0f0f0f0f0f0f0f0fu;
-    const uint32_t mask = high == 1 ? 0x01010101u : 0x03030303u;
-    uint32_t above = 0;
+    const uint64_t low = 0x0f0f0f0f0f0f0f0fu, ones = 0x0101010101010101u;
     for (int k = 0; k < group / 8; k++) {
         uint64_t w = load64(u + 8 * k);
         uint64_t n = w & low;
         store32(dst + 64 * k + 4 * r, (uint32_t)(n | n >> 28));
-        if (high > 0) {
-            above |= ((uint32_t)(w >> 4) & mask) << (high * 2 * k);
-            above |= ((uint32_t)(w >> 36) & mask) << (high * (2 * k + 1));
+        for (int b = 0; b < planes; b++) /* the product gathers one bit of each byte at the top */
+            bits[b][k][r] = (uint8_t)((((w >> (4 + b)) & ones) * 0x0102040810204080u) >> 56);
+    }
+}
+
+/* The low nibbles of 8 bytes, side by side. */
+static inline uint64_t join_nibbles(uint64_t x)
+{
+    x &= 0x0f0f0f0f0f0f0f0fu;
+    x = (x | x >> 4) & 0x00ff00ff00ff00ffu;
+    x = (x | x >> 8) & 0x0000ffff0000ffffu;
+    return (x | x >> 16) & 0xffffffffu;
+}
+
+/* The bit planes of one group, once all rows have left their bits. */
+static inline void put_planes(high_bits bits, int group, int planes, uint8_t *dst)
+{
+    for (int b = 0; b < planes; b++) {
+        uint8_t *word = dst + 8 * group + 2 * group * b;
+        for (int k = 0; k < group / 8; k++, word += 16) {
+            uint64_t top = load64(bits[b][k]), bottom = load64(bits[b][k] + 8);
+            store64(word, join_nibbles(top) | join_nibbles(bottom) << 32);
+            store64(word + 8, join_nibbles(top >> 4) | join_nibbles(bottom >> 4) << 32);
         }
     }
-    if (high > 0)
-        store32(dst + 8 * group + 4 * r, above);
 }
 
 static inline void put_bytes(const uint8_t *u, int group, int r, uint8_t *dst)
@@ -343,13 +364,14 @@ static inline void put_bytes(const uint8_t *u, int group, int r, uint8_t *dst)
         store32(dst + 64 * k + 4 * r, load32(u + 4 * k));
 }
 
-/* How many bits a class has above the nibble. */
-static int high_bits(enum pack_class cls)
+static int planes_of(enum pack_class cls)
 {
     return cls == PACK_Q5 ? 1 : cls == PACK_Q6 ? 2 : 0;
 }
 
-static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t *dst)
+/* bits: one entry a group of the super-group. */
+static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t *dst,
+                       high_bits *bits)
 {
     int groups = p->super / p->group;
     for (int g = 0; g < groups; g++, dst += p->group_bytes, u += p->group) {
@@ -357,15 +379,15 @@ static void put_quants(const struct packed *p, const uint8_t *u, int r, uint8_t 
         case PACK_Q4:
         case PACK_IQ4:
             if (p->group == 32)
-                put_nibbles(u, 32, 0, r, dst);
+                put_nibbles(u, 32, 0, r, dst, bits[g]);
             else
-                put_nibbles(u, 16, 0, r, dst);
+                put_nibbles(u, 16, 0, r, dst, bits[g]);
             break;
         case PACK_Q5:
-            put_nibbles(u, 32, 1, r, dst);
+            put_nibbles(u, 32, 1, r, dst, bits[g]);
             break;
         case PACK_Q6:
-            put_nibbles(u, 16, 2, r, dst);
+            put_nibbles(u, 16, 2, r, dst, bits[g]);
             break;
         default:
             put_bytes(u, 32, r, dst);
@@ -401,11 +423,14 @@ static void pack_quant_tile(const struct packed *p, const uint8_t *const *row, i
 {
     const struct pack_format *f = &formats[p->source];
     size_t block_bytes = (size_t)dtype_get(p->source)->bytes;
+    int groups = p->super / p->group, planes = planes_of(p->cls);
     int64_t supers = p->cols / p->super;
     size_t row_bytes = (size_t)supers * block_bytes;
     struct raw_block b;
+    high_bits bits[16];
+    memset(bits, 0, sizeof bits);
     for (int64_t s = 0; s < supers; s++) {
-        uint8_t *super = tile + (size_t)s * p->super_bytes;
+        uint8_t *super = tile + (size_t)s * p->super_bytes, *quants = super + p->off_quants;
         if (n < PACK_ROWS)
             memset(super, 0, p->super_bytes);
         for (int r = 0; r < n; r++) {
@@ -413,8 +438,10 @@ static void pack_quant_tile(const struct packed *p, const uint8_t *const *row, i
             prefetch_next_tile(block, row_bytes);
             f->unpack(block, &b);
             put_scales(p, &b, r, super);
-            put_quants(p, b.u, r, super + p->off_quants);
+            put_quants(p, b.u, r, quants, bits);
         }
+        for (int g = 0; planes > 0 && g < groups; g++)
+            put_planes(bits[g], p->group, planes, quants + (size_t)g * p->group_bytes);
     }
     size_t used = (size_t)supers * p->super_bytes;
     memset(tile + used, 0, p->tile_bytes - used);
@@ -485,12 +512,14 @@ void pack_group_values(const struct packed *p, const uint8_t *tile, int64_t g, i
             u[k] = q[64 * (k / 4) + 4 * r + k % 4];
         return;
     }
-    int high = high_bits(p->cls);
+    int planes = planes_of(p->cls);
     for (int k = 0; k < p->group; k++) {
         int line = k / 4, byte = 4 * r + k % 4;
         int v = q[64 * (line / 2) + byte] >> (4 * (line % 2)) & 15;
-        if (high > 0)
-            v |= (q[8 * p->group + byte] >> (high * line) & ((1 << high) - 1)) << 4;
+        for (int b = 0; b < planes; b++) {
+            const uint8_t *word = q + 8 * p->group + 2 * p->group * b + 8 * line;
+            v |= (word[byte / 8] >> (byte % 8) & 1) << (4 + b);
+        }
         u[k] = p->cls == PACK_IQ4 ? pack_iq4_codes[v] : (uint8_t)v;
     }
 }

@@ -23,8 +23,9 @@
  * Quants of a "quad line" = 16 rows x 4 consecutive columns = 64 values, row-major in fours:
  * value (r, k..k+3) are bytes 4r..4r+3. Per pair of quad lines (8 columns):
  *   4-bit classes: 64 bytes; low nibbles are the first quad line, high nibbles the second;
- *   5 and 6 bits: 64 high bytes follow the nibbles of a group, byte i with the upper bits of byte i of every
- *     quad line: line l's bit 4 at l (5 bits, eight lines), its bits 4 and 5 at 2 l (6 bits, four lines);
+ *   plus 1 or 2 bit planes for 5 and 6 bits: for every quad line one 64-bit little-endian word a plane,
+ *     bit i belongs to byte i of the line; the words of a group follow its nibbles
+ *     (plane of bit 4: lines 0, 1, ...; then the plane of bit 5);
  *   8-bit class: 64 bytes a quad line, u = q + 128;
  *   IQ4: nibbles like the 4-bit classes, each the place of u = value + 128 in a book of 16 (pack_iq4_codes).
  * Padding columns do not exist: cols is a multiple of the dtype's block.
@@ -41,7 +42,7 @@ enum pack_class { PACK_Q4, PACK_IQ4, PACK_Q5, PACK_Q6, PACK_Q8, PACK_F16, PACK_B
 #define PACK_ROWS 16 /* rows of a tile */
 /* Packed weights are kept on disk (model/packed_file.h): to be raised whenever a tile's bytes change for any dtype.
  * tests/unit/kernel/test_pack.c knows the bytes of each. */
-#define PACK_LAYOUT 2
+#define PACK_LAYOUT 1
 
 struct packed {
     enum pack_class cls;

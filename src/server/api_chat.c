@@ -4,10 +4,17 @@
 
 #define INVALID "invalid_request_error"
 
-static const char *const unsupported[] = {
-    "tools",   "functions",          "audio",       "modalities",   "prediction",
-    "best_of", "web_search_options", "guided_json", "guided_regex", "structured_outputs",
-    NULL};
+static const char *const unsupported[] = {"tools",
+                                          "functions",
+                                          "audio",
+                                          "modalities",
+                                          "prediction",
+                                          "best_of",
+                                          "web_search_options",
+                                          "echo",
+                                          "continue_final_message",
+                                          "store",
+                                          NULL};
 
 static int check_response_format(struct call *c, const json_t *body)
 {
@@ -79,7 +86,7 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
 {
     if (request_sampling(c, body, r) < 0 || request_stops(c, body, stops) < 0 ||
         read_max_tokens(c, body, r) < 0 || read_logprobs(c, body, r) < 0 ||
-        request_stream(c, body, g) < 0)
+        request_stream(c, body, g) < 0 || request_user(c, body, g) < 0)
         return SP_EINVAL;
     r->stop = stops->text;
     r->n_stop = stops->n;

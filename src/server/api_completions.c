@@ -5,8 +5,7 @@
 
 #define INVALID "invalid_request_error"
 
-static const char *const unsupported[] = {
-    "suffix", "guided_json", "guided_regex", "structured_outputs", "response_format", NULL};
+static const char *const unsupported[] = {"response_format", NULL};
 
 static int prompt_bad(struct call *c)
 {
@@ -86,6 +85,7 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
         request_int(c, body, "max_tokens", 0, INT32_MAX, &max_tokens) < 0 ||
         request_int(c, body, "logprobs", 0, 20, &logprobs) < 0 ||
         request_bool(c, body, "echo", false, &g->echo) < 0 || request_stream(c, body, g) < 0 ||
+        request_user(c, body, g) < 0 ||
         request_int(c, body, "best_of", 1, CHOICES_MAX, &best_of) < 0)
         return SP_EINVAL;
     if (best_of != (int64_t)g->per_prompt) {
@@ -96,11 +96,6 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
     if (max_tokens == 0 && !g->echo) {
         reply_set_error(c, 400, INVALID, "max_tokens", NULL,
                         "max_tokens: 0 makes sense with echo: true only");
-        return SP_EINVAL;
-    }
-    if (g->echo && g->stream) {
-        reply_set_error(c, 400, INVALID, "echo", "unsupported_parameter",
-                        "echo: not together with stream");
         return SP_EINVAL;
     }
     r->max_tokens = max_tokens;

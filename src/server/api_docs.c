@@ -58,8 +58,8 @@ static void answer_page(struct call *c, const char *end)
 
 void api_root(struct call *c)
 {
-    answer_page(c, "<p><a href=\"/docs\">Try it out</a></p>"
-                   "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"/docs\">试一试</a></p>");
+    answer_page(c, "<p><a href=\"docs\">Try it out</a></p>"
+                   "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>");
 }
 
 void api_openapi(struct call *c)
@@ -75,18 +75,17 @@ void api_docs(struct call *c)
     else
         answer_page(c, "<p>This build is without Swagger UI, the page to try requests on: run "
                        "<code>tools/swagger_ui.py</code>, build again and restart. "
-                       "<a href=\"/openapi.json\">/openapi.json</a> says all of it.</p>"
+                       "<a href=\"openapi.json\">openapi.json</a> says all of it.</p>"
                        "<p>这个版本没有内置 Swagger UI：运行 <code>tools/swagger_ui.py</code>，"
                        "重新编译并重启即可。</p>");
 }
 
 void api_docs_file(struct call *c)
 {
-    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
-    const struct server_file *f = server_file_find(path + strlen("/docs/"));
+    const struct server_file *f = server_file_find(c->path + strlen("/docs/"));
     if (f)
         reply_file(c, f);
     else
         reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
-                        "%.128s: no such file: GET /docs is the page", path);
+                        "%.128s: no such file: GET /docs is the page", c->path);
 }

@@ -1,7 +1,7 @@
 /* POST /tokenize and /detokenize, in vLLM's shape (prompt or messages -> tokens, count, max_model_len) and
  * in llama.cpp's (content -> tokens). The model may be left out: the first one served. */
 #include <string.h>
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -9,7 +9,15 @@ static const struct served_model *model_or_first(struct call *c, const json_t *b
 {
     const char *name;
     const json_t *j = json_object_get(body, "model");
-    return j && !json_is_null(j) ? request_model(c, body, &name) : &c->s->opts.models[0];
+    const struct server_opts *o = &c->s->opts;
+    if (j && !json_is_null(j))
+        return request_model(c, body, &name);
+    for (size_t i = 0; i < o->n_models; i++)
+        if (access_model(c, &o->models[i]))
+            return &o->models[i];
+    reply_set_error(c, 404, INVALID, "model", "model_not_found",
+                    "model: none that is served is for this key");
+    return NULL;
 }
 
 static json_t *ids_json(const struct token_list *ids)
@@ -58,15 +66,36 @@ static int encode_messages(struct call *c, const json_t *body, const struct serv
     if (request_messages(c, json_object_get(body, "messages")) < 0 ||
         request_bool(c, body, "add_generation_prompt", true, &co.add_generation_prompt) < 0)
         return SP_EINVAL;
-    if (co.tools && !json_is_null(co.tools) && !json_is_array(co.tools)) {
-        reply_set_error(c, 400, INVALID, "tools", NULL, "tools: must be a list");
-        return SP_EINVAL;
-    }
     int code =
         chat_encode(engine_chat(m->engine), json_object_get(body, "messages"), &co, ids, &err);
     if (code < 0)
         reply_set_sp_error(c, &err, "messages");
     return code;
+}
+
+/* Those of the form that is not used, too: a wrong type is a mistake in either. */
+static int check_types(struct call *c, const json_t *body)
+{
+    static const char *const texts[] = {"prompt", "content"};
+    const json_t *tools = json_object_get(body, "tools");
+    bool b;
+    for (size_t i = 0; i < SP_COUNT(texts); i++) {
+        const json_t *text = json_object_get(body, texts[i]);
+        if (text && !json_is_null(text) && !json_is_string(text)) {
+            reply_set_error(c, 400, INVALID, texts[i], NULL, "%s: must be a string", texts[i]);
+            return SP_EINVAL;
+        }
+    }
+    if (tools && !json_is_null(tools) && !json_is_array(tools)) {
+        reply_set_error(c, 400, INVALID, "tools", NULL, "tools: must be a list");
+        return SP_EINVAL;
+    }
+    if (request_bool(c, body, "add_special", false, &b) < 0 ||
+        request_bool(c, body, "add_special_tokens", false, &b) < 0 ||
+        request_bool(c, body, "parse_special", false, &b) < 0 ||
+        request_bool(c, body, "add_generation_prompt", false, &b) < 0)
+        return SP_EINVAL;
+    return 0;
 }
 
 void api_tokenize(struct call *c)
@@ -78,6 +107,7 @@ void api_tokenize(struct call *c)
     struct token_list ids = {0};
     bool llama_cpp = json_object_get(body, "content") != NULL;
     int code = !m                                  ? SP_ENOTFOUND
+               : check_types(c, body) < 0          ? SP_EINVAL
                : json_object_get(body, "messages") ? encode_messages(c, body, m, &ids)
                                                    : encode_text(c, body, m, llama_cpp, &ids);
     if (code == 0) {

@@ -156,12 +156,18 @@ json_t *choice_chunk(const struct generation *g, const struct choice *ch,
     struct choice *own = (struct choice *)(uintptr_t)ch;
     collect_logprob(g, own, ev);
     bool done = ev->kind == EVENT_DONE;
+    bool echo = g->echo && ch->text.len > 0; /* the prompt, before the first of the answer */
     if (ev->kind == EVENT_PROMPT)
         return NULL;
     bool logprobs = g->logprobs >= 0 && (g->chat ? ch->lp_content != NULL : ch->lp_tokens != NULL);
-    if (!done && ev->n_text == 0 && !logprobs)
+    if (!done && ev->n_text == 0 && !logprobs && !echo)
         return NULL;
-    json_t *text = json_stringn(ev->text, ev->n_text);
+    if (echo)
+        buf_add(&own->text, ev->text, ev->n_text);
+    json_t *text =
+        echo ? json_stringn(ch->text.data, ch->text.len) : json_stringn(ev->text, ev->n_text);
+    if (echo)
+        buf_clear(&own->text);
     json_t *lp = !logprobs ? json_null() : g->chat ? chat_logprobs(g, own) : text_logprobs(g, own);
     json_t *finish = done ? json_string(finish_text(ev->reason)) : json_null();
     if (!g->chat)
@@ -202,7 +208,26 @@ json_t *generation_chunk(const struct generation *g, json_t *choice)
         json_array_append_new(choices, choice);
     json_object_set_new(j, "choices", choices);
     if (g->include_usage)
-        json_object_set_new(j, "usage", choice ? json_null() : usage_json(g));
+        json_object_set_new(j, "usage",
+                            choice && !g->continuous_usage ? json_null() : usage_json(g));
+    return j;
+}
+
+json_t *progress_chunk(const struct generation *g, struct choice *ch, const struct engine_event *ev)
+{
+    json_t *choice = g->chat
+                         ? json_pack("{s:i,s:{s:s,s:n},s:n,s:n}", "index", (int)ch->index, "delta",
+                                     "role", "assistant", "content", "logprobs", "finish_reason")
+                         : json_pack("{s:i,s:s,s:n,s:n}", "index", (int)ch->index, "text", "",
+                                     "logprobs", "finish_reason");
+    json_t *j = generation_chunk(g, choice);
+    if (ch->n_cached < 0)
+        ch->n_cached = ev->index;
+    json_object_set_new(j, "prompt_progress",
+                        json_pack("{s:I,s:I,s:I,s:I}", "total", (json_int_t)ev->prompt_tokens,
+                                  "cache", (json_int_t)ch->n_cached, "processed",
+                                  (json_int_t)ev->index, "time_ms",
+                                  (json_int_t)(ev->prefill_seconds * 1e3)));
     return j;
 }
 

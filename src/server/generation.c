@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
+
+#define SHUTTING_DOWN "the server is shutting down: the answer is cut"
 
 #define RETRY_SECONDS_MOST 60
 
@@ -30,6 +32,8 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     g->n_choices = n_prompts * (size_t)n;
     g->per_prompt = (size_t)n;
     g->engine = m->engine;
+    g->model_index = (size_t)(m - c->s->opts.models);
+    g->max_tokens = -1;
     g->logprobs = -1;
     g->created = clock_unix();
     snprintf(g->model, sizeof g->model, "%s", name);
@@ -39,6 +43,7 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     for (size_t i = 0; i < g->n_choices; i++) {
         g->choices[i].call = c;
         g->choices[i].index = i;
+        g->choices[i].n_cached = -1;
         buf_init(&g->choices[i].text, REPLY_MAX);
     }
     return g;
@@ -59,6 +64,7 @@ void generation_free(struct generation *g)
         json_decref(ch->lp_content);
     }
     sp_free(g->choices);
+    sp_free(g->user);
     sp_free(g);
 }
 
@@ -87,6 +93,7 @@ static struct call_event *copy_event(const struct engine_event *ev)
     if (!e)
         return NULL;
     e->next = NULL;
+    e->at = clock_seconds();
     e->ev = *ev;
     char *behind = (char *)(e + 1);
     if (top)
@@ -132,14 +139,16 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.prompt = ch->prompt.ids;
     r.n_prompt = ch->prompt.n;
     r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
-    r.tenant = c->tenant;
+    r.progress = g->progress && ch->index % g->per_prompt == 0; /* the others share it */
+    r.tenant = access_tenant(c);
     r.queue_seconds_max = c->s->opts.queue_seconds;
     r.total_seconds_max = c->s->opts.request_seconds;
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
-    int code = atomic_load(&c->gone) ? sp_fail(err, SP_ECANCELLED, "the client left")
-                                     : engine_submit(g->engine, &r, &ch->id, err);
+    int code = atomic_load(&c->gone)         ? sp_fail(err, SP_ECANCELLED, "the client left")
+               : atomic_load(&c->s->cutting) ? sp_fail(err, SP_ECANCELLED, SHUTTING_DOWN)
+                                             : engine_submit(g->engine, &r, &ch->id, err);
     if (code == 0) {
         ch->submitted = true;
         c->pending++;
@@ -157,13 +166,30 @@ static void set_error(struct call *c, const struct generation *g, const sp_error
     reply_set_sp_error(c, err, param);
 }
 
+/* The engine's messages begin with the parameter's name, but for a prompt that is too long. */
+static void refused(struct call *c, const struct generation *g, const sp_error *err)
+{
+    char param[32];
+    if (err->code == SP_EINVAL && strstr(err->message, "the context has")) {
+        reply_set_error(c, 400, "invalid_request_error", g->chat ? "messages" : "prompt",
+                        "context_length_exceeded", "%s", err->message);
+        return;
+    }
+    bool named = err->code == SP_EINVAL && sscanf(err->message, "%31[a-z_]:", param) == 1 &&
+                 err->message[strlen(param)] == ':';
+    set_error(c, g, err, named ? param : NULL);
+}
+
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
 {
     sp_error err = {0};
     int code = 0;
+    g->max_tokens = r->max_tokens;
     pthread_mutex_lock(&c->lock);
     c->gen = g; /* before the first event can come */
     pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < g->n_choices; i += g->per_prompt)
+        g->prompt_tokens += (int64_t)g->choices[i].prompt.n;
     for (size_t i = 0; i < g->n_choices && code == 0; i++)
         code = submit_choice(c, g, &g->choices[i], r, &err);
     if (code == 0)
@@ -174,31 +200,58 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
         if (g->choices[k].submitted)
             engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
-    set_error(c, g, &err,
-              err.code == SP_EINVAL && strstr(err.message, "context") ? "messages" : NULL);
+    refused(c, g, &err);
 }
 
-static void finish_one(struct call *c, struct generation *g, struct choice *ch,
-                       const struct engine_event *ev)
+/* An end token counts, too, but has no event of its own. */
+static void count_tokens(struct call *c, struct choice *ch, const struct engine_event *ev)
+{
+    int64_t now = ev->kind == EVENT_DONE    ? ev->answer_tokens
+                  : ev->kind == EVENT_TOKEN ? ch->n_tokens + 1
+                                            : ch->n_tokens;
+    c->gen->answer_tokens += now - ch->n_tokens;
+    access_charge(c, now - ch->n_tokens);
+    ch->n_tokens = now;
+}
+
+/* The times of the choice that took longest. */
+static void keep_times(struct generation *g, const struct engine_event *ev)
+{
+    if (ev->queue_seconds + ev->prefill_seconds + ev->decode_seconds <
+        g->queue_seconds + g->prefill_seconds + g->decode_seconds)
+        return;
+    g->queue_seconds = ev->queue_seconds;
+    g->prefill_seconds = ev->prefill_seconds;
+    g->decode_seconds = ev->decode_seconds;
+}
+
+static void finish_one(struct generation *g, struct choice *ch, const struct engine_event *ev)
 {
     ch->reason = ev->reason;
     g->n_done++;
-    g->answer_tokens += ev->answer_tokens;
-    if (ch->index % g->per_prompt == 0) {
-        g->prompt_tokens += ev->prompt_tokens;
+    if (ch->index % g->per_prompt == 0)
         g->cached_tokens += ev->cached_tokens;
-    }
     if (ev->reason == FINISH_ERROR && g->error.code == 0)
         g->error = ev->error;
-    (void)c;
+    if (ev->reason == FINISH_CANCELLED && g->error.code == 0 && atomic_load(&ch->call->s->cutting))
+        sp_fail(&g->error, SP_ECANCELLED, SHUTTING_DOWN);
+    keep_times(g, ev);
 }
 
+/* A choice that failed or was cut has no last chunk: the first of them tells why, and the stream ends with the
+ * others. */
 static void stream_event(struct call *c, struct generation *g, struct choice *ch,
-                         const struct engine_event *ev)
+                         const struct engine_event *ev, bool first_error)
 {
-    if (ev->reason == FINISH_ERROR && ev->kind == EVENT_DONE) {
-        const char *code = reply_code_of(ev->error.code);
-        reply_stream_json(c, reply_error_object("server_error", NULL, code, ev->error.message));
+    if (ev->kind == EVENT_DONE && g->error.code && ev->reason >= FINISH_CANCELLED) {
+        c->error_code = reply_code_of(g->error.code);
+        if (first_error)
+            reply_stream_json(
+                c, reply_error_object("server_error", NULL, c->error_code, g->error.message));
+        return;
+    }
+    if (ev->kind == EVENT_PROGRESS) {
+        reply_stream_json(c, progress_chunk(g, ch, ev));
         return;
     }
     json_t *chunk = choice_chunk(g, ch, ev);
@@ -226,21 +279,26 @@ void generation_event(struct call *c, const struct call_event *e)
 {
     struct generation *g = c->gen;
     struct choice *ch = &g->choices[e->choice];
+    bool well = g->error.code == 0;
+    metrics_event(c, ch, e);
+    if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
+        g->first_at = e->at;
+    count_tokens(c, ch, &e->ev);
     if (c->answered)
         return;
+    if (e->ev.kind == EVENT_DONE)
+        finish_one(g, ch, &e->ev);
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
-        if (e->ev.kind == EVENT_DONE && e->ev.reason == FINISH_ERROR) {
-            set_error(c, g, &e->ev.error, NULL);
+        if (g->error.code) {
+            set_error(c, g, &g->error, NULL);
             reply_send(c);
             return;
         }
         stream_begin(c, g);
     }
-    if (e->ev.kind == EVENT_DONE)
-        finish_one(c, g, ch, &e->ev);
     if (g->stream)
-        stream_event(c, g, ch, &e->ev);
+        stream_event(c, g, ch, &e->ev, well);
     else
         choice_collect(g, ch, &e->ev);
     if (g->n_done < g->n_choices)
@@ -252,4 +310,18 @@ void generation_event(struct call *c, const struct call_event *e)
     if (g->include_usage && !g->error.code)
         reply_stream_json(c, generation_chunk(g, NULL));
     reply_stream_end(c);
+}
+
+/* The head goes out at the latest now: what fails from here on is told by an event. */
+void generation_keep_alive(struct call *c, double now)
+{
+    pthread_mutex_lock(&c->lock);
+    struct generation *g = c->worked ? c->gen : NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (!g || !g->stream || c->answered || c->reply || atomic_load(&c->gone) ||
+        now - c->wrote_at < SILENCE_SECONDS)
+        return;
+    if (!c->streaming)
+        stream_begin(c, g);
+    reply_stream_comment(c);
 }

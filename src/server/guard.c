@@ -98,6 +98,8 @@ static void guard_free(struct guard *g)
     map_remove(g->s->guard_map, &g->bev, sizeof g->bev);
     evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     evbuffer_free(g->raw);
+    if (g->s->tls)
+        tls_goodbye(g->bev);
     bufferevent_decref(g->bev);
     sp_free(g);
 }
@@ -151,24 +153,27 @@ static bool do_head(struct guard *g)
     struct http_head h;
     struct evbuffer *in = bufferevent_get_input(g->bev);
     size_t n;
-    const char *p = look(g, HEADERS_MAX + 1, &n);
+    const size_t most = g->s->opts.limits.head_bytes;
+    const char *p = look(g, most + 1, &n);
     while (p && g->scanned == 0 && n >= 2 && p[0] == '\r' && p[1] == '\n') { /* RFC 9112, 2.2 */
         evbuffer_drain(g->raw, 2);
-        p = look(g, HEADERS_MAX + 1, &n);
+        p = look(g, most + 1, &n);
     }
     if (!p || (n == 1 && p[0] == '\r'))
         return false;
     switch (framing_head(p, n, &g->scanned, &h)) {
     case FRAMING_MORE:
-        return false;
+        if (n > most)
+            refuse(g, 431, "the header fields are too long");
+        return n > most;
     case FRAMING_REFUSED:
         refuse(g, h.status, h.why);
         return true;
     case FRAMING_DONE:
         break;
     }
-    if (!h.chunked && h.body > BODY_MAX) {
-        refuse(g, 413, "the body is larger than 32 MB");
+    if (!h.chunked && h.body > g->s->opts.limits.body_bytes) {
+        refuse(g, 413, "the body is larger than this server takes");
         return true;
     }
     evbuffer_add_printf(in, "%.*s %.*s", (int)h.method.n, h.method.p, (int)h.target.n, h.target.p);
@@ -222,8 +227,8 @@ static bool do_chunk(struct guard *g)
         return false;
     if (f == FRAMING_REFUSED) {
         refuse(g, 400, "a chunk's size is malformed");
-    } else if (size > BODY_MAX - g->body) {
-        refuse(g, 413, "the body is larger than 32 MB");
+    } else if (size > g->s->opts.limits.body_bytes - g->body) {
+        refuse(g, 413, "the body is larger than this server takes");
     } else {
         evbuffer_drain(g->raw, used);
         g->left = size;
@@ -292,14 +297,21 @@ static bool step(struct guard *g)
     return false;
 }
 
+/* A plain socket's input is closed to all but its own reading; one of TLS never is. */
+static void set_frozen(const struct guard *g, struct evbuffer *in, bool frozen)
+{
+    if (!g->s->tls)
+        (void)(frozen ? evbuffer_freeze(in, 0) : evbuffer_unfreeze(in, 0));
+}
+
 static void hand_on(struct guard *g)
 {
     struct evbuffer *in = bufferevent_get_input(g->bev);
     g->moving = true;
-    evbuffer_unfreeze(in, 0);
+    set_frozen(g, in, false);
     while (step(g))
         ;
-    evbuffer_freeze(in, 0);
+    set_frozen(g, in, true);
     g->moving = false;
 }
 
@@ -363,7 +375,8 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
     struct server *s = arg;
     struct guard *g = sp_calloc(1, sizeof *g);
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev =
+        s->tls ? tls_bufferevent(s) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     struct evbuffer *raw = evbuffer_new();
     if (!g || !bev || !raw || map_set(s->guard_map, &bev, sizeof bev, (int64_t)(intptr_t)g) < 0 ||
         !evbuffer_add_cb(bufferevent_get_input(bev), on_input, g)) {
@@ -388,18 +401,19 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 /* What a connection has waited too long for, or NULL. */
 static const char *overdue(const struct guard *g, double now)
 {
+    const struct server_limits *l = &g->s->opts.limits;
     double since = now - g->since;
     bool begun = evbuffer_get_length(g->raw) > 0;
     switch (g->state) {
     case AT_HEAD:
-        return begun && since > HEAD_SECONDS                                  ? "a head"
-               : !begun && since > (g->served ? KEEP_SECONDS : FIRST_SECONDS) ? "a request"
-                                                                              : NULL;
+        return begun && since > l->head_seconds                                  ? "a head"
+               : !begun && since > (g->served ? l->keep_seconds : FIRST_SECONDS) ? "a request"
+                                                                                 : NULL;
     case AT_WORK:
     case AT_REFUSED:
         return NULL;
     default:
-        return now - g->moved > BODY_STALL_SECONDS || since > BODY_SECONDS ? "a body" : NULL;
+        return now - g->moved > BODY_STALL_SECONDS || since > l->body_seconds ? "a body" : NULL;
     }
 }
 
@@ -435,9 +449,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
         } else if (missing && g->state == AT_HEAD && evbuffer_get_length(g->raw) > 0) {
             struct evbuffer *in = bufferevent_get_input(g->bev);
             g->moving = true;
-            evbuffer_unfreeze(in, 0);
+            set_frozen(g, in, false);
             refuse(g, 408, "the head did not come in time");
-            evbuffer_freeze(in, 0);
+            set_frozen(g, in, true);
             g->moving = false;
             bufferevent_trigger(g->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS);
         } else if (missing) {
@@ -500,19 +514,19 @@ void guard_listen(struct server *s)
 }
 
 /* As many connections as there are descriptors for. */
-static size_t connections_that_fit(void)
+static size_t connections_that_fit(rlim_t most)
 {
     struct rlimit lim;
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
-        return 512;
-    rlim_t want = CONNECTIONS_MOST + FDS_RESERVED;
+        return most < 512 ? most : 512;
+    rlim_t want = most + FDS_RESERVED;
     if (lim.rlim_cur < want) {
         lim.rlim_cur = lim.rlim_max < want ? lim.rlim_max : want;
         (void)setrlimit(RLIMIT_NOFILE, &lim);
         (void)getrlimit(RLIMIT_NOFILE, &lim);
     }
     if (lim.rlim_cur >= want)
-        return CONNECTIONS_MOST;
+        return most;
     return lim.rlim_cur > 2 * FDS_RESERVED ? (size_t)lim.rlim_cur - FDS_RESERVED
                                            : (size_t)lim.rlim_cur / 2 + 1;
 }
@@ -520,7 +534,7 @@ static size_t connections_that_fit(void)
 int guard_open(struct server *s, sp_error *err)
 {
     const struct timeval every = {0, SWEEP_MS * 1000};
-    s->connections_max = connections_that_fit();
+    s->connections_max = connections_that_fit((rlim_t)s->opts.limits.connections);
     s->guard_map = map_new(64);
     s->sweep = event_new(s->base, -1, EV_PERSIST, on_sweep, s);
     if (!s->guard_map || !s->sweep || event_add(s->sweep, &every) < 0)

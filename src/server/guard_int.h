@@ -3,8 +3,8 @@
  * them sound, and hands on one message at a time, in a plain form. A request that it refuses reaches on_request as an
  * empty one with guard_refusal set, is answered in its turn, and is the connection's last.
  *
- * Limits: HEAD_SECONDS from a head's first byte to its last; a body must move every BODY_STALL_SECONDS and be
- * there in BODY_SECONDS; all bodies together have BODIES_MAX bytes. There are at most server.connections_max
+ * Limits: those of server_limits; a body must also move every BODY_STALL_SECONDS; all bodies together have BODIES_MAX
+ * bytes. There are at most server.connections_max
  * connections: a new one beyond them takes the place of the one that has waited longest without a request;
  * when all are at work the listening socket rests.
  * A connection that libevent closes is read on for a moment (RFC 9112, 9.6), so that the answer is not lost by a reset.
@@ -14,7 +14,7 @@
 
 #include "server/server_int.h"
 
-#define HEAD_SECONDS 15
+#define HEAD_SECONDS 15  /* the defaults of server_limits */
 #define FIRST_SECONDS 60 /* without any byte since the connection was made */
 #define KEEP_SECONDS 300 /* between requests */
 #define BODY_STALL_SECONDS 30

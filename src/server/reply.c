@@ -19,6 +19,14 @@ void reply_set_json(struct call *c, int status, json_t *j)
     free(text); /* lib-owned: jansson's */
 }
 
+void reply_set_text(struct call *c, const char *type, char *text)
+{
+    sp_free(c->reply);
+    c->reply = text;
+    c->reply_type = type;
+    c->status = text ? 200 : 500;
+}
+
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message)
 {
@@ -36,6 +44,7 @@ void reply_set_error(struct call *c, int status, const char *type, const char *p
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     sp_fail(&e, SP_EINVAL, "%s", text); /* makes it valid UTF-8 */
+    c->error_code = code;
     reply_set_json(c, status, reply_error_object(type, param, code, e.message));
 }
 
@@ -51,7 +60,8 @@ int reply_status_of(int code)
         return 404;
     case SP_EFULL:
         return 429;
-    case SP_EBUSY: /* waited too long in the queue */
+    case SP_ECANCELLED: /* for others than a client that left: the server is shutting down */
+    case SP_EBUSY:      /* waited too long in the queue */
         return 503;
     case SP_ETIMEDOUT:
         return 504;
@@ -62,10 +72,11 @@ int reply_status_of(int code)
 
 const char *reply_code_of(int code)
 {
-    return code == SP_EFULL       ? "queue_full"
-           : code == SP_EBUSY     ? "queue_timeout"
-           : code == SP_ETIMEDOUT ? "request_timeout"
-                                  : NULL;
+    return code == SP_EFULL        ? "queue_full"
+           : code == SP_EBUSY      ? "queue_timeout"
+           : code == SP_ETIMEDOUT  ? "request_timeout"
+           : code == SP_ECANCELLED ? "draining"
+                                   : NULL;
 }
 
 void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
@@ -74,8 +85,8 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    reply_set_json(c, status,
-                   reply_error_object(type, param, reply_code_of(err->code), err->message));
+    c->error_code = reply_code_of(err->code);
+    reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
 }
 
 static const char *reason_of(int status)
@@ -83,6 +94,8 @@ static const char *reason_of(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 202:
+        return "Accepted";
     case 204:
         return "No Content";
     case 304:
@@ -91,6 +104,8 @@ static const char *reason_of(int status)
         return "Bad Request";
     case 401:
         return "Unauthorized";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -120,11 +135,13 @@ static const char *reason_of(int status)
     }
 }
 
-static void log_call(const struct call *c, int status)
+/* What is to be known of every call, once: when its answer is out. */
+static void note_call(const struct call *c, int status)
 {
-    log_info("server", "%s %s %d, %.3f s",
-             c->route && c->route->method == EVHTTP_REQ_GET ? "GET" : "POST",
-             c->route ? c->route->path : "(unknown)", status, clock_seconds() - c->started);
+    if (atomic_load(&c->gone) && !c->streaming)
+        status = STATUS_CLIENT_LEFT;
+    metrics_answer(c, status);
+    request_log(c, status);
 }
 
 static void set_head(struct call *c, const char *name, const char *value)
@@ -147,7 +164,7 @@ void reply_send(struct call *c)
     if (c->answered)
         return;
     c->answered = true;
-    log_call(c, c->status);
+    note_call(c, c->status);
     if (!c->req || atomic_load(&c->gone))
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
@@ -157,7 +174,10 @@ void reply_send(struct call *c)
     if (page)
         set_head(c, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     if (body[0])
-        set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
+        set_head(c, "Content-Type",
+                 c->reply_type ? c->reply_type
+                 : page        ? "text/html; charset=utf-8"
+                               : "application/json");
     if (c->status == 429 || c->status == 503)
         set_head(c, "Retry-After", seconds);
     if (c->status == 401)
@@ -183,7 +203,7 @@ void reply_file(struct call *c, const struct server_file *f)
     }
     c->status = client_says(c, "If-None-Match", f->etag) ? 304 : 200;
     c->answered = true;
-    log_call(c, c->status);
+    note_call(c, c->status);
     struct evbuffer *out = c->status == 200 ? evbuffer_new() : NULL;
     if (out)
         evbuffer_add_reference(out, f->data, f->n, NULL, NULL);
@@ -205,6 +225,7 @@ void reply_file(struct call *c, const struct server_file *f)
 
 void reply_refuse(struct call *c, int status, const char *why)
 {
+    c->refused = true;
     reply_set_error(c, status, status == 503 ? "server_error" : "invalid_request_error", NULL, NULL,
                     "%s", why ? why : "the server is out of memory");
     evhttp_add_header(evhttp_request_get_output_headers(c->req), "Connection", "close");
@@ -214,6 +235,7 @@ void reply_refuse(struct call *c, int status, const char *why)
 void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
+    c->wrote_at = clock_seconds();
     if (!c->req || atomic_load(&c->gone))
         return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
@@ -223,14 +245,15 @@ void reply_stream_begin(struct call *c)
     evhttp_send_reply_start(c->req, 200, "OK");
 }
 
-static void stream_text(struct call *c, const char *text)
+static void stream_text(struct call *c, const char *before, const char *text)
 {
+    c->wrote_at = clock_seconds();
     if (!c->req || atomic_load(&c->gone))
         return;
     struct evbuffer *out = evbuffer_new();
     if (!out)
         return;
-    evbuffer_add_printf(out, "data: %s\n\n", text);
+    evbuffer_add_printf(out, "%s%s\n\n", before, text);
     evhttp_send_reply_chunk(c->req, out);
     evbuffer_free(out);
     struct bufferevent *bev =
@@ -245,17 +268,22 @@ void reply_stream_json(struct call *c, json_t *j)
 {
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    stream_text(c, text ? text : oom_reply);
+    stream_text(c, "data: ", text ? text : oom_reply);
     free(text); /* lib-owned: jansson's */
+}
+
+void reply_stream_comment(struct call *c)
+{
+    stream_text(c, ": ", "waiting");
 }
 
 void reply_stream_end(struct call *c)
 {
     if (c->answered)
         return;
-    stream_text(c, "[DONE]");
+    stream_text(c, "data: ", "[DONE]");
     c->answered = true;
-    log_call(c, 200);
+    note_call(c, 200);
     if (!c->req || atomic_load(&c->gone))
         return;
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/server_int.h"
+#include "server/access_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -36,7 +36,8 @@ const struct served_model *request_model(struct call *c, const json_t *body, con
     }
     for (size_t i = 0; i < o->n_models; i++)
         for (size_t k = 0; k < o->models[i].n_names; k++)
-            if (strcmp(o->models[i].names[k], json_string_value(j)) == 0) {
+            if (strcmp(o->models[i].names[k], json_string_value(j)) == 0 &&
+                access_model(c, &o->models[i])) {
                 *name = o->models[i].names[k];
                 return &o->models[i];
             }
@@ -46,7 +47,23 @@ const struct served_model *request_model(struct call *c, const json_t *body, con
     return NULL;
 }
 
-int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields)
+/* What OpenAI, vLLM and llama.cpp know and this server does not do, at either endpoint. */
+static const char *const never[] = {"guided_json",
+                                    "guided_regex",
+                                    "structured_outputs",
+                                    "grammar",
+                                    "json_schema",
+                                    "prompt_logprobs",
+                                    "truncate_prompt_tokens",
+                                    "stop_token_ids",
+                                    "allowed_token_ids",
+                                    "bad_words",
+                                    "use_beam_search",
+                                    "include_stop_str_in_output",
+                                    "suffix",
+                                    NULL};
+
+static int refuse(struct call *c, const json_t *body, const char *const *fields)
 {
     for (; *fields; fields++) {
         const json_t *j = json_object_get(body, *fields);
@@ -58,6 +75,12 @@ int request_refuse_unsupported(struct call *c, const json_t *body, const char *c
         return SP_EUNSUPPORTED;
     }
     return 0;
+}
+
+int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields)
+{
+    int code = refuse(c, body, never);
+    return code == 0 ? refuse(c, body, fields) : code;
 }
 
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out)
@@ -163,6 +186,7 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
         request_int(c, body, "seed", INT64_MIN, INT64_MAX, &seed) < 0 ||
         request_int(c, body, "priority", -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST, &priority) <
             0 ||
+        request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
         request_bool(c, body, "ignore_eos", false, &ignore_end) < 0)
         return SP_EINVAL;
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;
@@ -170,6 +194,22 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
     r->ignore_end = ignore_end;
     r->priority = (int)priority;
     return request_bias(c, body, r);
+}
+
+int request_user(struct call *c, const json_t *body, struct generation *g)
+{
+    const json_t *user = json_object_get(body, "user");
+    if (!user || json_is_null(user))
+        return 0;
+    if (!json_is_string(user)) {
+        reply_set_error(c, 400, INVALID, "user", NULL, "user: must be a string");
+        return SP_EINVAL;
+    }
+    g->user = sp_strdup(json_string_value(user));
+    if (g->user)
+        return 0;
+    reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+    return SP_ENOMEM;
 }
 
 static int stop_bad(struct call *c)
@@ -201,8 +241,14 @@ int request_stops(struct call *c, const json_t *body, struct stops *out)
 int request_stream(struct call *c, const json_t *body, struct generation *g)
 {
     const json_t *options = json_object_get(body, "stream_options");
-    if (request_bool(c, body, "stream", false, &g->stream) < 0)
+    if (request_bool(c, body, "stream", false, &g->stream) < 0 ||
+        request_bool(c, body, "return_progress", false, &g->progress) < 0)
         return SP_EINVAL;
+    if (g->progress && !g->stream) {
+        reply_set_error(c, 400, INVALID, "return_progress", NULL,
+                        "return_progress: only with stream: true");
+        return SP_EINVAL;
+    }
     if (!options || json_is_null(options))
         return 0;
     if (!g->stream || !json_is_object(options)) {
@@ -210,7 +256,10 @@ int request_stream(struct call *c, const json_t *body, struct generation *g)
                         "stream_options: an object, and only with stream: true");
         return SP_EINVAL;
     }
-    return request_bool(c, options, "include_usage", false, &g->include_usage);
+    if (request_bool(c, options, "include_usage", false, &g->include_usage) < 0 ||
+        request_bool(c, options, "continuous_usage_stats", false, &g->continuous_usage) < 0)
+        return SP_EINVAL;
+    return 0;
 }
 
 static bool content_ok(const json_t *content)
@@ -230,28 +279,31 @@ static bool content_ok(const json_t *content)
     return true;
 }
 
-int request_messages(struct call *c, const json_t *messages)
+int request_messages(struct call *c, json_t *messages)
 {
     size_t i;
-    const json_t *m;
+    json_t *m;
     if (!json_is_array(messages) || json_array_size(messages) == 0) {
         reply_set_error(c, 400, INVALID, "messages", NULL,
                         "messages: must be a list of at least one message");
         return SP_EINVAL;
     }
-    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
+    json_array_foreach(messages, i, m)
     {
+        const json_t *content = json_object_get(m, "content");
         if (!json_is_string(json_object_get(m, "role"))) {
             reply_set_error(c, 400, INVALID, "messages", NULL,
                             "messages[%zu].role: must be a string", i);
             return SP_EINVAL;
         }
-        if (!content_ok(json_object_get(m, "content"))) {
+        if (!content_ok(content)) {
             reply_set_error(c, 400, INVALID, "messages", NULL,
                             "messages[%zu].content: must be a string, null or a list of text parts",
                             i);
             return SP_EINVAL;
         }
+        if (!content || json_is_null(content))
+            json_object_set_new(m, "content", json_string(""));
     }
     return 0;
 }

@@ -4,8 +4,7 @@
 #include <event2/bufferevent.h>
 #include <event2/thread.h>
 #include <netinet/in.h>
-#include <openssl/crypto.h>
-#include <signal.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +12,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "server/access_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
 
 #define PORTS_TRIED 50
-#define DRAIN_SECONDS 30 /* what a SIGTERM leaves running requests */
 
 /* ---- the life of a call ---- */
+
+void server_wake(struct server *s)
+{
+    uint64_t one = 1;
+    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
 
 void call_wake(struct call *c)
 {
@@ -32,11 +38,8 @@ void call_wake(struct call *c)
         s->ready = c;
     }
     pthread_mutex_unlock(&s->ready_lock);
-    if (first) {
-        uint64_t one = 1;
-        while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-            ;
-    }
+    if (first)
+        server_wake(s);
 }
 
 static void call_free(struct call *c)
@@ -58,13 +61,14 @@ static void call_free(struct call *c)
         sp_free(e);
     }
     generation_free(c->gen);
+    access_release(c);
     pthread_mutex_destroy(&c->lock);
     sp_free(c->body);
     sp_free(c->reply);
     sp_free(c);
 }
 
-static void cancel_choices(struct call *c)
+void call_cancel(struct call *c)
 {
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
@@ -81,7 +85,7 @@ static void on_close(struct evhttp_connection *conn, void *arg)
     /* Still attached: libevent frees the request together with the connection. */
     if (c->req && evhttp_request_get_connection(c->req))
         c->req = NULL;
-    cancel_choices(c);
+    call_cancel(c);
     call_wake(c);
 }
 
@@ -93,6 +97,14 @@ static bool call_unused(struct call *c, int pending)
     bool queued = c->in_ready;
     pthread_mutex_unlock(&c->s->ready_lock);
     return pending == 0 && !queued;
+}
+
+/* Once, when it has been let in. */
+static void charge_prompt(struct call *c)
+{
+    if (c->gen && !c->answered && !c->charged)
+        access_charge(c, c->gen->prompt_tokens);
+    c->charged = true;
 }
 
 /* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
@@ -108,11 +120,12 @@ static void call_progress(struct call *c)
     int pending = c->pending;
     pthread_mutex_unlock(&c->lock);
     if (atomic_load(&c->gone))
-        cancel_choices(c);
+        call_cancel(c);
     if (!worked)
         return;
     if (c->reply && !c->answered)
         reply_send(c);
+    charge_prompt(c);
     while (e) {
         struct call_event *next = e->next;
         generation_event(c, e);
@@ -126,13 +139,6 @@ static void call_progress(struct call *c)
         reply_send(c);
     }
     call_free(c);
-}
-
-static void stop_when_drained(struct server *s)
-{
-    const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
-    if (s->draining && s->n_calls == 0)
-        event_base_loopexit(s->base, &flush);
 }
 
 /* One at a time: a call may be put into the list again as soon as it has left it. */
@@ -158,9 +164,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         ;
     while ((c = ready_take(s)) != NULL)
         call_progress(c);
-    if (atomic_load(&s->stop) && !s->draining)
-        event_active(s->sigterm, EV_SIGNAL, 1);
-    stop_when_drained(s);
+    lifecycle_on_wake(s);
 }
 
 /* ---- workers ---- */
@@ -219,7 +223,9 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     c->body[c->n_body] = '\0';
     c->s = s;
     c->req = req;
-    c->started = clock_seconds();
+    c->method = evhttp_request_get_command(req);
+    c->started = c->wrote_at = clock_seconds();
+    call_identify(c);
     atomic_init(&c->gone, false);
     pthread_mutex_init(&c->lock, NULL);
     c->next = s->calls;
@@ -228,24 +234,6 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     s->calls = c;
     s->n_calls++;
     return c;
-}
-
-/* *tenant: the number of the key, from 1. */
-static bool key_ok(const struct server *s, struct evhttp_request *req, uint64_t *tenant)
-{
-    const char *head = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    if (s->opts.n_api_keys == 0)
-        return true;
-    if (!head || strncmp(head, "Bearer ", 7) != 0)
-        return false;
-    bool ok = false;
-    for (size_t i = 0; i < s->opts.n_api_keys; i++) {
-        size_t n = strlen(s->opts.api_keys[i]);
-        bool same = strlen(head + 7) == n && CRYPTO_memcmp(head + 7, s->opts.api_keys[i], n) == 0;
-        *tenant = same ? i + 1 : *tenant;
-        ok |= same;
-    }
-    return ok;
 }
 
 /* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
@@ -263,16 +251,31 @@ static void watch_connection(struct call *c)
     bufferevent_enable(bev, EV_READ);
 }
 
+/* A proxy may hand paths on with its prefix or without. */
+static const char *path_of(const struct call *c)
+{
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
+    const char *root = c->s->opts.root_path;
+    size_t n = root ? strlen(root) : 0;
+    if (n && path && strncmp(path, root, n) == 0 && (path[n] == '/' || !path[n]))
+        path += n;
+    return path && *path ? path : "/";
+}
+
 static const struct route *find_route(struct call *c)
 {
-    const char *allow, *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(c->req));
-    enum evhttp_cmd_type method = evhttp_request_get_command(c->req);
-    const struct route *r = route_find(path && *path ? path : "/", method, &allow);
+    const char *allow, *path = c->path = path_of(c);
+    enum evhttp_cmd_type method = c->method;
+    const struct route *r = route_find(path, method, &allow);
+    if (strncmp(path, "/admin/", 7) == 0 && !access_admin(c->s)) {
+        r = NULL;
+        allow = NULL;
+    }
     if (r)
         return r;
     if (!allow) {
         reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
-                        "no such path: %.128s: GET / lists what there is", path ? path : "");
+                        "no such path: %.128s: GET / lists what there is", path);
         return NULL;
     }
     evhttp_add_header(evhttp_request_get_output_headers(c->req), "Allow", allow);
@@ -284,6 +287,37 @@ static const struct route *find_route(struct call *c)
     return NULL;
 }
 
+/* Each write is a token or the end of an answer, and there is nothing to wait for: with Nagle's algorithm a piece waits
+ * until the client has acknowledged the one before, which it may put off for 40 ms. */
+static void send_at_once(struct evhttp_request *req)
+{
+    int on = 1;
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(req));
+    (void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static bool needs_models(const struct route *r)
+{
+    return r->work || r->reply == api_models || r->reply == api_model || r->reply == api_version;
+}
+
+/* What can be answered at once sets the status; what needs a worker leaves it 0. */
+static void route_call(struct call *c)
+{
+    if (access_origin(c))
+        c->route = find_route(c);
+    if (!c->route || !access_key(c))
+        return;
+    if (c->s->loading && needs_models(c->route))
+        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
+    else if (c->route->reply)
+        c->route->reply(c);
+    else if (c->s->draining)
+        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    else
+        (void)access_take(c);
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     struct server *s = arg;
@@ -291,6 +325,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     struct guard *g = guard_of(s, req);
     int refused = g ? guard_request(g, req, &why) : 503;
     struct call *c = call_new(s, req);
+    send_at_once(req);
     if (!c) {
         evhttp_send_error(req, 503, "out of memory");
         return;
@@ -300,14 +335,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         call_free(c);
         return;
     }
-    c->route = find_route(c);
-    if (c->route && !c->route->open && !key_ok(s, req, &c->tenant))
-        reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
-                        "a valid key is needed: send the header Authorization: Bearer KEY");
-    else if (c->route && c->route->reply)
-        c->route->reply(c);
-    else if (c->route && s->draining)
-        reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
+    route_call(c);
     if (c->status) {
         reply_send(c);
         call_free(c);
@@ -325,17 +353,6 @@ static void on_request(struct evhttp_request *req, void *arg)
 }
 
 /* ---- start and end ---- */
-
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (strcmp(host, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return (ntohl(v4.s_addr) >> 24) == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
 
 static int bound_port(struct evhttp_bound_socket *socket)
 {
@@ -368,34 +385,6 @@ static int bind_port(struct server *s, sp_error *err)
                    o->host, o->port, strerror(errno));
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *s = arg;
-    (void)fd;
-    (void)what;
-    for (struct call *c = s->calls; c; c = c->next)
-        cancel_choices(c);
-}
-
-/* The first signal lets running requests end, for a while; the second cancels them. */
-static void on_signal(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *s = arg;
-    struct timeval limit = {DRAIN_SECONDS, 0};
-    if (s->draining) {
-        on_deadline(fd, what, s);
-        return;
-    }
-    s->draining = true;
-    if (s->n_calls > 0)
-        log_info("server", "ending: %zu requests are still running, for at most %d s", s->n_calls,
-                 DRAIN_SECONDS);
-    evhttp_del_accept_socket(s->http, s->socket);
-    s->socket = NULL;
-    evtimer_add(s->deadline, &limit);
-    stop_when_drained(s);
-}
-
 static int make_loop(struct server *s, sp_error *err)
 {
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -405,18 +394,13 @@ static int make_loop(struct server *s, sp_error *err)
     if (s->wake_fd < 0 || !s->http || !s->work)
         return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
     s->wake = event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
-    s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
-    s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
-    s->deadline = evtimer_new(s->base, on_deadline, s);
-    if (!s->wake || !s->sigint || !s->sigterm || !s->deadline)
+    if (!s->wake || lifecycle_init(s) < 0)
         return sp_fail(err, SP_ENOMEM, "the server's event loop could not be made: out of memory");
     event_add(s->wake, NULL);
-    event_add(s->sigint, NULL);
-    event_add(s->sigterm, NULL);
     evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                             EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
                                             EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
-    evhttp_set_max_body_size(s->http, (ev_ssize_t)BODY_MAX);
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)s->opts.limits.body_bytes);
     evhttp_set_max_headers_size(s->http, HEADERS_MAX);
     evhttp_set_timeout(s->http, IDLE_SECONDS);
     evhttp_set_gencb(s->http, on_request, s);
@@ -433,25 +417,56 @@ static int start_workers(struct server *s, sp_error *err)
     return 0;
 }
 
+static int set_limits(struct server_limits *l, sp_error *err)
+{
+    const struct server_limits most = {BODY_MAX,     HEADERS_MAX,  HEAD_SECONDS,
+                                       BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
+    l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
+    l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
+    l->head_seconds = l->head_seconds ? l->head_seconds : most.head_seconds;
+    l->body_seconds = l->body_seconds ? l->body_seconds : most.body_seconds;
+    l->keep_seconds = l->keep_seconds ? l->keep_seconds : most.keep_seconds;
+    l->connections = l->connections ? l->connections : most.connections;
+    if (l->body_bytes < 1024 || l->body_bytes > BODIES_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-body: %zu bytes are not from 1K to %zuM",
+                       l->body_bytes, BODIES_MAX >> 20);
+    if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
+        return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
+                       l->head_bytes, HEADERS_MAX >> 10);
+    return 0;
+}
+
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
-    if (opts->n_models == 0)
+    if (opts->n_models == 0 && !opts->load)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
-    if (!is_loopback(opts->host) && opts->n_api_keys == 0 && !opts->no_auth)
-        return sp_fail(err, SP_EUSAGE,
-                       "--host %s: others could use this server: give --api-key KEY, or say "
-                       "--no-auth to leave it open",
-                       opts->host);
+    size_t n = opts->root_path ? strlen(opts->root_path) : 0;
+    if (n && (opts->root_path[0] != '/' || opts->root_path[n - 1] == '/'))
+        return sp_fail(err, SP_EUSAGE, "--root-path %s: it must begin with / and not end with it",
+                       opts->root_path);
+    if (forwarded_check(opts, err) < 0)
+        return err ? err->code : SP_EUSAGE;
     struct server *s = sp_calloc(1, sizeof *s);
     if (!s)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     s->opts = *opts;
     s->wake_fd = -1;
+    s->started = clock_seconds();
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
-    int code = make_loop(s, err);
+    atomic_init(&s->cutting, false);
+    atomic_init(&s->load_over, false);
+    int code = set_limits(&s->opts.limits, err);
+    if (code == 0)
+        code = access_open(s, err);
+    if (code == 0)
+        code = tls_load(s, err);
+    if (code == 0)
+        code = make_loop(s, err);
+    if (code == 0)
+        code = metrics_init(s, err);
     if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
@@ -464,22 +479,31 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     return 0;
 }
 
-int server_run(server *s, sp_error *err)
+void server_loop_begins(struct server *s)
 {
-    if (s->opts.on_ready)
-        s->opts.on_ready(s->opts.arg, s->opts.host, s->port);
     guard_loop(s);
-    if (event_base_dispatch(s->base) < 0)
-        return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
-    return 0;
+}
+
+int server_reload_keys(server *s, sp_error *err)
+{
+    int code = access_reload(s, err);
+    if (code == 0)
+        log_info("server", "the keys have been read again");
+    return code;
+}
+
+int server_reload_tls(server *s, sp_error *err)
+{
+    int code = tls_load(s, err);
+    if (code == 0 && s->tls)
+        log_info("server", "the certificate has been read again");
+    return code;
 }
 
 void server_stop(server *s)
 {
-    uint64_t one = 1;
     atomic_store(&s->stop, true);
-    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
+    server_wake(s);
 }
 
 void server_free(server *s)
@@ -495,7 +519,10 @@ void server_free(server *s)
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
-    struct event *events[] = {s->wake, s->sigint, s->sigterm, s->deadline};
+    access_close(s);
+    tls_close(s);
+    struct event *events[] = {s->wake,     s->sigint,   s->sigterm, s->sighup,
+                              s->deadline, s->watchdog, s->second};
     for (size_t i = 0; i < SP_COUNT(events); i++)
         if (events[i])
             event_free(events[i]);
@@ -506,6 +533,7 @@ void server_free(server *s)
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);
+    metrics_done(s);
     sp_free(s->work);
     sp_free(s);
 }

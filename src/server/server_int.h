@@ -11,21 +11,30 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <jansson.h>
+#include <openssl/types.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/base.h"
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body */
+#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body, unless the settings say else */
 #define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
 #define CHOICES_MAX 128              /* answers of one request: prompts times n */
 #define WAITING_MAX 1024             /* calls between the socket and the engine */
 #define IDLE_SECONDS 3600            /* a connection without a byte either way */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
+/* In logs and metrics: there was nobody to answer, as nginx says it. */
+#define STATUS_CLIENT_LEFT 499
+/* Of a stream: then its reader gets a comment, so that no proxy gives it up. */
+#define SILENCE_SECONDS 15
+#define REQUEST_ID_MAX 129 /* bytes with the NUL */
+
+struct access;
 struct call;
 struct guard;
+struct key;
 struct map;
 struct server_file;
 
@@ -41,6 +50,7 @@ struct route {
 struct call_event {
     struct call_event *next;
     size_t choice;
+    double at;              /* clock_seconds when it came */
     struct engine_event ev; /* text and top point behind the struct */
 };
 
@@ -55,22 +65,36 @@ struct choice {
     buf text; /* what a whole (not streamed) answer collects */
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
-    int64_t offset; /* characters of text so far, for text_offset */
+    int64_t offset;   /* characters of text so far, for text_offset */
+    int64_t n_tokens; /* of the answer so far */
+    int64_t n_cached; /* of the prompt, before the first step; -1: not known */
+    double token_at;  /* when the last token came; 0: none has */
     enum finish_reason reason;
 };
 
 /* A chat or text completion under way. Made by a worker, then the loop's. */
 struct generation {
-    bool chat, stream, include_usage, echo;
+    bool chat, stream, include_usage, continuous_usage, progress, echo;
     int logprobs; /* -1: none */
     char id[48], model[256];
+    char *user; /* whom the client says it is for; NULL: not said */
     int64_t created;
     engine *engine;
     struct choice *choices;
     size_t n_choices, n_done;
-    size_t per_prompt; /* choices that share a prompt: OpenAI's n */
+    size_t per_prompt;  /* choices that share a prompt: OpenAI's n */
+    size_t model_index; /* in server_opts.models */
+    int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens, cached_tokens;
-    sp_error error; /* the first failure */
+    double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
+    double first_at; /* when the first token of any choice came; 0: none has */
+    sp_error error;  /* the first failure */
+};
+
+/* A request's place in a trace, in lower-case hex (https://www.w3.org/TR/trace-context/); empty: it has none. */
+struct trace {
+    char trace[33], parent[17], flags[3]; /* as the client has them */
+    char span[17];                        /* ours, made here */
 };
 
 struct call {
@@ -78,10 +102,19 @@ struct call {
     struct call *prev, *next;   /* the server's list of live calls; loop */
     struct evhttp_request *req; /* loop; NULL when libevent has freed it */
     const struct route *route;
+    enum evhttp_cmd_type method;
+    const char *path;        /* without --root-path; while req lives */
+    char client[64];         /* its address, or the one that a trusted proxy says */
+    char id[REQUEST_ID_MAX]; /* X-Request-Id */
+    struct trace trace;
+    bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
     double started;
-    uint64_t tenant; /* whose key it carries: 0 without keys */
+    double wrote_at; /* a stream, last; until then: started */
+    struct key *key; /* access.c; loop, but a worker of this call may read it */
+    bool key_taken;  /* counts among the key's running requests */
+    bool charged;    /* the prompt's tokens */
     int retry_after; /* seconds, for 429 and 503; 0: 1 */
     bool streaming;  /* the head of an event stream has gone out */
     bool answered;   /* nothing more will be written */
@@ -96,8 +129,10 @@ struct call {
 
     /* set by the worker before its call_wake */
     struct generation *gen;
-    int status;  /* an answer in one piece, when gen is NULL */
-    char *reply; /* JSON text */
+    int status;             /* an answer in one piece, when gen is NULL */
+    char *reply;            /* JSON text, or a page that starts with '<' */
+    const char *reply_type; /* Content-Type when it is neither */
+    const char *error_code; /* of the error that was set, or NULL; a literal */
 };
 
 struct server {
@@ -105,13 +140,23 @@ struct server {
     struct event_base *base;
     struct evhttp *http;
     struct evhttp_bound_socket *socket;
-    struct event *wake, *sigint, *sigterm, *deadline;
+    struct event *wake, *sigint, *sigterm, *sighup, *deadline, *watchdog, *second;
     int wake_fd;
     int port;
     struct call *calls;
     size_t n_calls;
-    bool draining;
-    atomic_bool stop;
+    bool loading, draining;
+    atomic_bool stop, cutting; /* cutting: what still runs is being cancelled */
+
+    /* lifecycle.c: written by the loader before load_over, the loop's then */
+    atomic_bool load_over;
+    int load_code;
+    sp_error load_error;
+    const struct served_model *loaded;
+    size_t n_loaded;
+    double started; /* clock_seconds */
+    struct access *access;
+    SSL_CTX *tls; /* NULL: plain */
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -130,13 +175,26 @@ struct server {
 
     pthread_mutex_t ready_lock;
     struct call *ready;
+
+    struct metrics *metrics; /* metrics_int.h; loop */
 };
+
+#define MODEL_LOADING "the model is being loaded: try again soon"
 
 /* server.c */
 void call_wake(struct call *c);
+void call_cancel(struct call *c);   /* loop: its choices end within a step */
+void server_wake(struct server *s); /* any thread: the loop takes a turn */
+void server_loop_begins(struct server *s);
+
+/* lifecycle.c: loop */
+int lifecycle_init(struct server *s); /* signals and timers; 0 or SP_ENOMEM */
+void lifecycle_on_wake(struct server *s);
+void stop_when_drained(struct server *s);
 
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
-void reply_set_json(struct call *c, int status, json_t *j); /* takes j */
+void reply_set_json(struct call *c, int status, json_t *j);        /* takes j */
+void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* From an sp_error of a request: 400 for what the client can mend, 429 full, 503 and 504 too late, 500 the
@@ -153,11 +211,34 @@ void reply_file(struct call *c, const struct server_file *f);
 void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
 void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
+void reply_stream_comment(struct call *c);         /* loop: what readers pass over */
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
 
 /* routes.c */
 /* NULL: there is no such path, or it has another method: *allow then names those it has, else it is NULL. */
 const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
+size_t route_number(const struct route *r); /* NULL: 0 */
+const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
+
+/* forwarded.c: who the client is when a proxy stands between. */
+/* Of trusted_proxies: SP_EUSAGE names a wrong one. */
+int forwarded_check(const struct server_opts *o, sp_error *err);
+/* out: peer itself, or, if it is a trusted proxy, the last of the addresses in `list` (X-Forwarded-For; may be NULL)
+ * that is none. What is no address ends the search: nothing before it can be believed. */
+void forwarded_client(const struct server_opts *o, const char *peer, const char *list,
+                      char out[64]);
+
+/* request_log.c: loop */
+bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
+void call_identify(struct call *c); /* from its head; the answer tells the ids, too */
+void request_log(const struct call *c, int status);
+
+/* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
+int metrics_init(struct server *s, sp_error *err);
+int metrics_models(struct server *s); /* opts.models are others now: 0 or SP_ENOMEM */
+void metrics_done(struct server *s);
+void metrics_event(const struct call *c, struct choice *ch, const struct call_event *e);
+void metrics_answer(const struct call *c, int status); /* once a call, when its answer is out */
 
 /* request.c: bodies. All on a worker; NULL or a negative code: the error has been set. */
 json_t *request_parse(struct call *c);
@@ -167,15 +248,16 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
 int request_int(struct call *c, const json_t *body, const char *name, int64_t min, int64_t max,
                 int64_t *out); /* leaves *out when absent or null */
-int request_messages(struct call *c,
-                     const json_t *messages); /* roles and contents are of the right kind */
+/* Roles and contents are of the right kind. A content that is null becomes "", as in vLLM. */
+int request_messages(struct call *c, json_t *messages);
 struct stops {
     const char *text[16];
     size_t n;
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
-int request_stream(struct call *c, const json_t *body,
-                   struct generation *g); /* stream, stream_options */
+int request_user(struct call *c, const json_t *body, struct generation *g);
+/* stream, stream_options, return_progress */
+int request_stream(struct call *c, const json_t *body, struct generation *g);
 
 /* generation.c */
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
@@ -187,6 +269,7 @@ int generation_share_prompts(struct call *c, struct generation *g);
 /* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
 void generation_event(struct call *c, const struct call_event *e); /* loop */
+void generation_keep_alive(struct call *c, double now);            /* loop: after SILENCE_SECONDS */
 
 /* choice_json.c: OpenAI's objects */
 json_t *choice_chunk(const struct generation *g, const struct choice *ch,
@@ -196,6 +279,9 @@ json_t *generation_json(const struct generation *g);
 json_t *usage_json(const struct generation *g);
 json_t *generation_chunk(const struct generation *g, json_t *choice); /* takes choice; NULL: none */
 json_t *role_chunk(const struct generation *g, const struct choice *ch);
+/* How far the prompt is, as llama.cpp's server tells it: a whole chunk. */
+json_t *progress_chunk(const struct generation *g, struct choice *ch,
+                       const struct engine_event *ev);
 
 /* api_*.c */
 void api_chat(struct call *c);
@@ -205,11 +291,19 @@ void api_detokenize(struct call *c);
 void api_models(struct call *c);
 void api_model(struct call *c);
 void api_health(struct call *c);
+void api_livez(struct call *c);
 void api_version(struct call *c);
+void api_metrics(struct call *c);
 void api_root(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
 void api_docs_file(struct call *c);
+void api_admin_requests(struct call *c);
+void api_admin_status(struct call *c);
+void api_admin_cancel(struct call *c);
+void api_admin_log_level(struct call *c);
+void api_admin_reload(struct call *c);
+void api_admin_drain(struct call *c);
 
 /* Files built in by tools/embed.cmake: openapi.json, and what /docs is made of. */
 struct server_file {
@@ -220,6 +314,13 @@ struct server_file {
 };
 extern const struct server_file server_files[];
 extern const size_t n_server_files;
+
+/* tls.c; the loop's thread, or before it runs. */
+int tls_load(struct server *s, sp_error *err); /* the files anew; on failure all stays as it was */
+void tls_close(struct server *s);
+struct bufferevent *tls_bufferevent(
+    struct server *s); /* of a connection that is about to be accepted; NULL: no memory */
+void tls_goodbye(struct bufferevent *bev); /* before it is freed */
 
 /* api_docs.c */
 const struct server_file *server_file_find(const char *name); /* NULL: not built in */

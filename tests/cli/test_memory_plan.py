@@ -48,7 +48,7 @@ def test_people_get_a_table(starter):
 
 
 def test_what_does_not_fit_names_what_does(starter):
-    refused = sampan("serve", "--model", starter, "--memory", "480M", "--max-context", "0")
+    refused = sampan("serve", "--port", "0", "--model", starter, "--memory", "480M", "--max-context", "0")
     assert refused.returncode == 1
     fits = re.search(r"--max-context (\d+) fits", refused.stderr).group(1)
     [told] = plan("--model", starter, "--memory", "480M", "--max-context", fits)

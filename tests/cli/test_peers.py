@@ -7,11 +7,12 @@ import sys
 
 import numpy
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SAMPAN
 
 sys.path.insert(0, str(ROOT / "bench/peers"))
 import compare  # noqa: E402
 import peers  # noqa: E402
+import serve  # noqa: E402
 
 
 @pytest.mark.parametrize("n,low,high,coverage", [
@@ -72,3 +73,32 @@ def test_what_is_missing_is_named(tmp_path):
     assert done.returncode == 1 and "setup.py llama.cpp builds it" in done.stderr
     done = subprocess.run([sys.executable, ROOT / "bench/peers/setup.py", "ik_llama.cpp"], env=env, text=True, capture_output=True)
     assert done.returncode == 1 and "--source PATH" in done.stderr
+
+
+def test_servers_side_by_side():
+    def rounds(*rates):
+        return [{"failed": 1, "total_token_throughput": r, "median_ttft_ms": 1000 / r, "p99_ttft_ms": 2000 / r, "median_tpot_ms": 5.0}
+                for r in rates]
+    figures = {"sampan": rounds(100.0, 200.0, 330.0), "llama-server": rounds(50.0, 100.0, 110.0)}
+    found = {(peer, key): p["ratio"] for peer, key, p in serve.ratios(figures)}
+    assert found == {("llama-server", "total_token_throughput"): 2.0, ("llama-server", "median_ttft_ms"): 0.5,
+                     ("llama-server", "p99_ttft_ms"): 0.5, ("llama-server", "median_tpot_ms"): 1.0}
+    lines = serve.markdown("16 at once", figures).splitlines()
+    assert lines[1] == "16 at once: 3 rounds, medians of the rounds" and len({line.count("|") for line in lines[3:]}) == 1
+    assert lines[5] == "| sampan | 3 | 200.0 | 5.0 | 10.0 | 5.0 |"
+    assert lines[7].startswith("| sampan over llama-server | | 2.00 (2.00 to 3.00) | 0.50 (0.33 to 0.50) |")
+
+
+def test_a_server_that_does_not_start_is_named(tmp_path):
+    """With the real program and a model that is none; and with none of the peers built."""
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF")
+    command = [sys.executable, ROOT / "bench/peers/serve.py", "--model", bad, "--sampan", SAMPAN, "--rows", "1", "--logs", tmp_path]
+    done = subprocess.run(command, env=dict(os.environ, SAMPAN_PEERS=str(tmp_path)), text=True, capture_output=True)
+    assert done.returncode == 1 and "setup.py llama.cpp builds it" in done.stderr
+    peer = tmp_path / "llama.cpp/build/bin/llama-server"
+    peer.parent.mkdir(parents=True)
+    peer.write_text("#!/bin/sh\nexit 1\n")
+    peer.chmod(0o755)
+    done = subprocess.run(command, env=dict(os.environ, SAMPAN_PEERS=str(tmp_path)), text=True, capture_output=True)
+    assert done.returncode == 1 and "sampan: does not answer" in done.stderr and "bad.gguf" in (tmp_path / "sampan.log").read_text()

@@ -50,6 +50,21 @@ def test_run_raw_and_stop(starter):
     assert cut.stdout.rstrip().endswith("return")
 
 
+def test_guesses_change_speed_only(starter):
+    """A text to copy: guesses are made and mostly right, greedy and drawn, and the answer is the same without them."""
+    ask = ("Repeat this list word for word, nothing else:\napples, pears, plums, cherries, apricots, peaches, grapes, melons, "
+           "figs, dates, quinces, currants")
+    for how in (("--temperature", "0"), ("--temperature", "0.5", "--seed", "3")):
+        args = ("run", "--model", starter, *how, "--max-tokens", "60", "--stats")
+        plain, guessed = (sampan(*args, *more, ask) for more in (("--speculate", "off"), ("--draft-max", "6")))
+        assert plain.stdout == guessed.stdout != ""
+        assert "guesses" not in plain.stderr
+        right, made = map(int, re.search(r"(\d+) of (\d+) guesses right", guessed.stderr).groups())
+        assert made / 2 <= right <= made
+    refused = sampan("run", "--model", starter, "--draft-max", "17", ask)
+    assert refused.returncode == 2 and "draft-max" in refused.stderr
+
+
 def test_seeds(starter):
     draw = lambda seed: sampan("run", "--model", starter, "--temperature", "1", "--seed", seed, "--max-tokens", "24",
                                "Tell me a story.").stdout

@@ -12,7 +12,12 @@ static inline server *fuzz_server(void)
     static const char *const names[] = {"tiny"};
     static struct served_model served = {.names = names, .n_names = 1};
     struct engine_opts eo = engine_opts_default();
-    struct server_opts so = {.host = "127.0.0.1", .models = &served, .n_models = 1};
+    static const char *const any[] = {"*"};
+    struct server_opts so = {.host = "127.0.0.1",
+                             .models = &served,
+                             .n_models = 1,
+                             .allowed_hosts = any,
+                             .n_allowed_hosts = 1};
     server *s = NULL;
     sp_error err = {0};
     char *dir = tiny_model_make();

@@ -170,6 +170,14 @@ def put_templates():
         "{{ messages[1:][::-1] | length }}{{ ('a,b'.split(',') | join('-')) if tools else raise_exception('no') }}")
 
 
+def put_keyfile():
+    entry = {"name": "alice", "sha256": "0123456789abcdef" * 4, "created": "2026-01-01T00:00:00Z"}
+    put("keyfile", "usual", json.dumps({"keys": [entry, {**entry, "name": "b.c-d_e", "models": ["x", "y"], "requests_per_minute": 60,
+                                                         "tokens_per_minute": 1000000000000, "concurrent": 1}]}))
+    put("keyfile", "twice", json.dumps({"keys": [entry, entry]}))
+    put("keyfile", "wrong", json.dumps({"keys": [{**entry, "models": [], "concurrent": 0, "more": None}, 7]}))
+
+
 def put_yaml():
     put("yaml", "usual", "port: 8080\nhost: 127.0.0.1\napi-key:\n  - a\n  - 'b c'\nmax-context: 4096\ncompute: fast\nnext-port: true\n")
     put("yaml", "odd", "---\n# nothing\nmodel: \"a\\u00e9\\n\"\nkv-bytes: 1.5GB\nthreads: |\n  2\n...\n")
@@ -226,6 +234,21 @@ def put_http():
     put("http", "bytes", b"\1GET / HTTP/1.1\r\n" + host + b"\r\n")
     put("framing", "chunk", b"1aF;x=y\r\n")
     put("framing", "trailer", b"A: b\r\nC: d\r\n\r\n")
+
+
+def put_response():
+    ok, stream = b"HTTP/1.1 200 OK\r\n", b"Content-Type: text/event-stream; charset=utf-8\r\n"
+    events = b'\xef\xbb\xbfdata: {"choices": [{"text": "a"}]}\n\n: ping\r\n\r\nevent: error\rdata: b\rdata\r\rdata:c\n\ndata: [DONE]\n\n'
+    chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(p), p) for p in (events[:7], events[7:40], events[40:]))
+    cases = {
+        "length": ok + stream + b"Content-Length: %d\r\n\r\n" % len(events) + events, "close": ok + stream + b"\r\n" + events,
+        "chunked": ok + stream + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nA: b\r\n\r\nHTTP/1.1",
+        "continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Busy\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}",
+        "old": b"HTTP/1.0 500 Oops\r\nConnection: keep-alive, x\r\nContent-Length: 0\r\n\r\n", "none": b"HTTP/1.1 204\r\n\r\n",
+        "bare-lf": b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\n", "tls": b"\x15\x03\x03\x00\x02\x02\x46",
+        "bad-chunk": ok + b"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n"}
+    for name, data in cases.items():
+        put("response", name, data)
 
 
 def put_store():
@@ -298,10 +321,12 @@ def main():
     put_configs()
     put_tokenizers()
     put_templates()
+    put_keyfile()
     put_yaml()
     put_requests()
     put_http()
     put_store()
+    put_response()
     put_pieces()
     put_hub()
     put_bundle()

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPAN = os.environ.get("SAMPAN", str(ROOT / "build/release/sampan"))
 NAME = "qwen2.5-coder-0.5b"
+ADMIN_KEY = "admin-of-the-tests"
 
 
 def model_path():
@@ -21,10 +22,10 @@ def model_path():
 
 
 class Server:
-    def __init__(self, *args, model=None):
+    def __init__(self, *args, model=None, log=subprocess.DEVNULL, env=None):
         self.process = subprocess.Popen([SAMPAN, "serve", "--model", model or model_path(), "--alias", model or NAME,
                                          "--port", "0", *args],
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                        stdout=subprocess.PIPE, stderr=log, text=True, env=env)
         self.url, self.model = None, model or NAME
         for line in self.process.stdout:
             found = re.match(r"Sampan answers at (http://\S+)", line)
@@ -57,7 +58,7 @@ def exact_smollm2():
 
 @pytest.fixture(scope="session")
 def fast():
-    s = Server("--max-context", "2048")
+    s = Server("--max-context", "2048", "--admin-key", ADMIN_KEY)
     yield s
     s.end(signal.SIGINT)
 

@@ -1,10 +1,13 @@
 """What the server takes: VmRSS is at most 1.1 x the tensors' bytes + the KV cache + 120 MB after 1,000 tokens, in the
 process that packs the weights and in one that maps them."""
+import http.client
 import json
+import resource
 import subprocess
 
 import pytest
-from conftest import SAMPAN, model_path, wait_until
+import tiny
+from conftest import SAMPAN, Server, model_path, wait_until
 
 KV = 64 << 20
 ENDS = {"151643": -100, "151645": -100}  # Qwen's: they would end the answer early
@@ -40,3 +43,30 @@ def test_resident_memory(server_factory, tmp_path, most):
     packs.end()
     write(maps, 10)
     maps.end()
+
+
+def test_idle_connections_cost_next_to_nothing(tmp_path):
+    """A thousand that have had an answer and keep the line: less than 20 KB each."""
+    s = Server(model=str(tiny.make(tmp_path / "tiny")))
+    lines, files = [], resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files[1], 4096) if files[1] > 0 else 4096, files[1]))
+    try:
+        def ask():
+            line = http.client.HTTPConnection("127.0.0.1", int(s.url.rsplit(":", 1)[1]), timeout=30)
+            line.request("GET", "/v1/models", headers={"User-Agent": "x" * 200})
+            assert line.getresponse().read().startswith(b"{")
+            return line
+        for _ in range(20):
+            ask().close()  # what the first ones cost is the server's
+        before = rss(s.process.pid)
+        lines = [ask() for _ in range(1000)]
+        each = (rss(s.process.pid) - before) / 1000
+        print(f"an idle connection: {each:.0f} bytes")
+        assert each < 20 * 1024
+        lines[0].request("GET", "/health")
+        assert lines[0].getresponse().status == 200
+    finally:
+        for line in lines:
+            line.close()
+        s.end()
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)

@@ -5,7 +5,7 @@ import re
 import urllib.error
 import urllib.request
 
-from conftest import ROOT
+from conftest import ADMIN_KEY, ROOT
 
 SERVER = ROOT / "src/server"
 
@@ -64,7 +64,7 @@ def test_ranges_are_the_server_s(fast):
 
 def test_examples_are_answered(fast):
     doc = ask(fast.url + "/openapi.json")[1]
-    posts = {path: item["post"] for path, item in doc["paths"].items() if "post" in item}
+    posts = {path: item["post"] for path, item in doc["paths"].items() if "post" in item and not path.startswith("/admin/")}
     for path, op in posts.items():
         status, said = ask(fast.url + path, op["requestBody"]["content"]["application/json"]["example"])
         assert status == 200 and "error" not in said, path
@@ -85,5 +85,6 @@ def test_methods(fast):
             assert bool(body) == (want == 405)
             connection.close()
         if "get" in item and "some" not in path:
-            with urllib.request.urlopen(urllib.request.Request(fast.url + path, method="HEAD"), timeout=30) as answer:
+            key = {"Authorization": "Bearer " + ADMIN_KEY}
+            with urllib.request.urlopen(urllib.request.Request(fast.url + path, None, key, method="HEAD"), timeout=30) as answer:
                 assert answer.status == 200 and answer.read() == b""

@@ -34,17 +34,24 @@ MM_INLINE void mm_put(void *p, __m256i v)
     _mm256_storeu_si256((__m256i *)p, v);
 }
 
-/* The bits above the nibbles of quad line i, in their places, out of the high bytes of a group. */
-MM_INLINE __m256i mm_above(const struct mm_kind k, __m256i high, int i)
+/* 32 bits to 32 bytes: `value` where the bit is set, else 0. What is left of a byte after the mask is 0, or
+ * its own bit: positive, but for bit 7. */
+MM_INLINE __m256i mm_spread(const uint8_t *word, char value)
 {
-    const int at = (k.bits - 4) * i;
-    high = at < 4 ? _mm256_slli_epi16(high, 4 - at) : _mm256_srli_epi16(high, at - 4);
-    return _mm256_and_si256(high, _mm256_set1_epi8(k.bits == 5 ? 0x10 : 0x30));
+    const __m256i pick =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i mask = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    const __m256i signs = _mm256_set1_epi64x((long long)0xff01010101010101u);
+    __m256i bits = _mm256_shuffle_epi8(_mm256_set1_epi32(mm_load32(word)), pick);
+    return _mm256_sign_epi8(_mm256_sign_epi8(_mm256_set1_epi8(value), signs),
+                            _mm256_and_si256(bits, mask));
 }
 
 /* Half of quad line i of a group at p. */
 MM_INLINE __m256i mm_half_line(const struct mm_kind k, const uint8_t *p, int i, int half)
 {
+    const int lines = k.group / 4;
+    const uint8_t *plane4 = p + 32 * lines, *plane5 = plane4 + 8 * lines;
     if (k.bits == 8)
         return mm_load(p + 64 * i + 32 * half);
     __m256i v = mm_load(p + 64 * (i / 2) + 32 * half);
@@ -54,7 +61,9 @@ MM_INLINE __m256i mm_half_line(const struct mm_kind k, const uint8_t *p, int i, 
                                     _mm_loadu_si128((const __m128i *)(const void *)pack_iq4_codes)),
                                 v);
     if (k.bits > 4)
-        v = _mm256_or_si256(v, mm_above(k, mm_load(p + 8 * k.group + 32 * half), i));
+        v = _mm256_or_si256(v, mm_spread(plane4 + 8 * i + 4 * half, 16));
+    if (k.bits > 5)
+        v = _mm256_or_si256(v, mm_spread(plane5 + 8 * i + 4 * half, 32));
     return v;
 }
 

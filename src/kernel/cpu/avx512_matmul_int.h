@@ -28,14 +28,12 @@ MM_INLINE __m512 mm_load_i8(const uint8_t *p)
         _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
-/* v with the bits above the nibbles of quad line i, out of the high bytes of a group. */
-MM_INLINE __m512i mm_with_above(const struct mm_kind k, __m512i v, __m512i high, int i)
+/* Adds `value` to the bytes of v whose bit in the plane's word is set. */
+MM_INLINE __m512i mm_add_plane(__m512i v, const uint8_t *word, char value)
 {
-    const int at = (k.bits - 4) * i;
-    high = at < 4 ? _mm512_slli_epi32(high, (unsigned)(4 - at))
-                  : _mm512_srli_epi32(high, (unsigned)(at - 4));
-    return _mm512_ternarylogic_epi32(v, high, _mm512_set1_epi8(k.bits == 5 ? 0x10 : 0x30),
-                                     0xf8 /* v | (high & mask) */);
+    uint64_t bits;
+    memcpy(&bits, word, sizeof bits);
+    return _mm512_mask_add_epi8(v, bits, v, _mm512_set1_epi8(value));
 }
 
 /* The quad lines of one group at p to line[group / 4]. */
@@ -62,11 +60,16 @@ MM_INLINE void mm_expand_group(const struct mm_kind k, const uint8_t *p, __m512i
         for (int i = 0; i < lines; i++)
             line[i] = _mm512_shuffle_epi8(codes, line[i]);
     }
+    const uint8_t *plane4 = p + 32 * lines, *plane5 = plane4 + 8 * lines;
     if (k.bits > 4) {
-        const __m512i high = _mm512_loadu_si512(p + 8 * k.group);
         MM_UNROLL
         for (int i = 0; i < lines; i++)
-            line[i] = mm_with_above(k, line[i], high, i);
+            line[i] = mm_add_plane(line[i], plane4 + 8 * i, 16);
+    }
+    if (k.bits > 5) {
+        MM_UNROLL
+        for (int i = 0; i < lines; i++)
+            line[i] = mm_add_plane(line[i], plane5 + 8 * i, 32);
     }
 }
 

@@ -66,6 +66,52 @@ static void json_is_escaped(void **state)
     sp_free(text);
 }
 
+static void fields_follow_the_message(void **state)
+{
+    const struct log_field f[] = {
+        {.name = "id", .kind = FIELD_TEXT, .text = "a\"b"},
+        {.name = "none", .kind = FIELD_NONE},
+        {.name = "null", .kind = FIELD_TEXT},
+        {.name = "n", .kind = FIELD_INTEGER, .integer = -7},
+        {.name = "s", .kind = FIELD_SECONDS, .seconds = 0.25},
+    };
+    (void)state;
+    log_setup(LOG_INFO, LOG_JSON);
+    catch_in_file();
+    log_fields(LOG_INFO, "server", "POST / 200", f, 5);
+    log_fields(LOG_DEBUG, "server", "not said", f, 5);
+    char *text = caught();
+    assert_non_null(
+        strstr(text, "\"msg\":\"POST / 200\",\"id\":\"a\\\"b\",\"n\":-7,\"s\":0.250000}\n"));
+    assert_null(strstr(text, "not said"));
+    sp_free(text);
+    log_setup(LOG_INFO, LOG_TEXT);
+    catch_in_file();
+    log_fields(LOG_INFO, "server", "POST / 200", f, 5);
+    text = caught();
+    assert_non_null(strstr(text, " info  server: POST / 200 id=a\"b n=-7 s=0.250000\n"));
+    sp_free(text);
+}
+
+static void a_field_too_long_is_left_out(void **state)
+{
+    static char big[LOG_FIELDS_MAX], half[LOG_FIELDS_MAX / 2];
+    const struct log_field f[] = {{.name = "big", .kind = FIELD_TEXT, .text = big},
+                                  {.name = "half", .kind = FIELD_TEXT, .text = half},
+                                  {.name = "n", .kind = FIELD_INTEGER, .integer = 1}};
+    (void)state;
+    memset(big, '\n', sizeof big - 1); /* two bytes each, written */
+    memset(half, 'x', sizeof half - 1);
+    log_setup(LOG_INFO, LOG_JSON);
+    catch_in_file();
+    log_fields(LOG_INFO, "server", "m", f, 3);
+    char *text = caught();
+    assert_null(strstr(text, "\"big\""));
+    assert_non_null(strstr(text, "\"half\":\"xxx"));
+    assert_non_null(strstr(text, "xxx\",\"n\":1,\"cut\":true}\n"));
+    sp_free(text);
+}
+
 static void text_form(void **state)
 {
     (void)state;
@@ -216,6 +262,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_off_a_terminal),
         cmocka_unit_test(json_is_escaped),
+        cmocka_unit_test(fields_follow_the_message),
+        cmocka_unit_test(a_field_too_long_is_left_out),
         cmocka_unit_test(text_form),
         cmocka_unit_test(levels_filter),
         cmocka_unit_test(long_messages_are_cut),

@@ -142,7 +142,7 @@ static void unknown_options_get_suggestions(void **state)
            "unknown option -m: options start with --: put -- before text that starts "
            "with a dash");
     refuse(VERB_RUN, ARGS("--port", "80"),
-           "--port: `sampan run` does not take it: it belongs to serve");
+           "--port: `sampan run` does not take it: it belongs to serve, healthcheck");
     refuse(VERB_LIST, ARGS("--stop=x"),
            "--stop: `sampan list` does not take it: it belongs to run, chat");
     char longest[4000];

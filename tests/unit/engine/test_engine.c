@@ -27,7 +27,11 @@ struct result {
     int64_t prompt_tokens, answer_tokens;
     double prefill_seconds;
     sp_error error;
-    int cancel_at; /* cancels itself at that token; 0: never */
+    int64_t progress[16], progress_of; /* EVENT_PROGRESS: its places, and the whole */
+    int n_progress;
+    size_t text_after[600]; /* bytes of text with so many tokens */
+    int cancel_at_progress; /* cancels itself at that EVENT_PROGRESS; 0: never */
+    int cancel_at;          /* cancels itself at that token; 0: never */
 };
 
 static void on_event(const struct engine_event *ev)
@@ -40,10 +44,16 @@ static void on_event(const struct engine_event *ev)
         r->tokens[r->n] = ev->token;
         r->logprobs[r->n++] = ev->logprob;
     }
+    if (ev->kind == EVENT_PROGRESS && r->n_progress < 16) {
+        r->progress[r->n_progress++] = ev->index;
+        r->progress_of = ev->prompt_tokens;
+    }
     if (ev->n_text && r->n_text + ev->n_text < sizeof r->text) {
         memcpy(r->text + r->n_text, ev->text, ev->n_text);
         r->n_text += ev->n_text;
     }
+    if (r->n < 600)
+        r->text_after[r->n] = r->n_text;
     if (ev->kind == EVENT_DONE) {
         r->done = true;
         r->dones++;
@@ -55,6 +65,7 @@ static void on_event(const struct engine_event *ev)
         pthread_cond_signal(&r->over);
     }
     bool cancel = r->cancel_at && r->n == r->cancel_at && !r->done;
+    cancel |= ev->kind == EVENT_PROGRESS && r->n_progress == r->cancel_at_progress;
     pthread_mutex_unlock(&r->lock);
     if (cancel)
         engine_cancel(e, ev->id);
@@ -224,6 +235,87 @@ static void an_end_token_ends_the_answer(void **state)
     assert_int_equal(r.answer_tokens, 1);
 }
 
+static void min_tokens_hold_off_end_tokens(void **state)
+{
+    struct result r;
+    struct logit_bias bias = {TINY_END, 100};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        result_init(&r);
+        struct engine_request q = request(&r, prompt, 20, 50);
+        q.ignore_end = false;
+        q.sampling.bias = &bias;
+        q.sampling.n_bias = 1;
+        q.sampling.temperature = i % 2 ? 1.0f : 0.0f;
+        q.sampling.top_k = i > 1 ? 5 : 0;
+        q.sampling.top_p = 1;
+        q.min_tokens = 7;
+        run(&q, &r);
+        assert_int_equal(r.reason, FINISH_STOP);
+        assert_int_equal(r.n, 7);
+        assert_int_equal(r.answer_tokens, 8);
+        for (int k = 0; k < 7; k++)
+            assert_int_not_equal(r.tokens[k], TINY_END);
+    }
+}
+
+/* A stop string that ends in the text of the first min_tokens does not count; one that ends later does, wherever it
+ * begins. */
+static void min_tokens_hold_off_stop_strings(void **state)
+{
+    struct result whole, cut;
+    int counted = 0;
+    (void)state;
+    result_init(&whole);
+    struct engine_request q = request(&whole, prompt, 30, 80);
+    run(&q, &whole);
+    for (int64_t least = 0; least < 60; least += 6) {
+        size_t from = least ? whole.text_after[least] : 0;
+        size_t at = utf8_complete(whole.text, least ? from : whole.n_text / 2), n = 1;
+        while (at > 0 && !utf8_valid(whole.text + at, n) && n < 4)
+            n++;
+        char stop[8] = {0};
+        memcpy(stop, whole.text + at, n);
+        if (!utf8_valid(stop, n) || !stop[0])
+            continue;
+        const char *stops[] = {stop}, *want = whole.text + (from >= n ? from - n + 1 : 0);
+        want = memmem(want, (size_t)(whole.text + whole.n_text - want), stop, n);
+        result_init(&cut);
+        q = request(&cut, prompt, 30, 80);
+        q.stop = stops;
+        q.n_stop = 1;
+        q.min_tokens = least;
+        run(&q, &cut);
+        assert_non_null(want);
+        assert_int_equal(cut.reason, FINISH_STOP);
+        assert_true(cut.answer_tokens > least);
+        assert_int_equal(cut.n_text, (size_t)(want - whole.text));
+        assert_memory_equal(cut.text, whole.text, cut.n_text);
+        counted++;
+    }
+    assert_true(counted > 4);
+}
+
+static void progress_is_told_after_each_chunk(void **state)
+{
+    const int64_t want[] = {0, 32, 64, 96, 128, 150};
+    struct result r;
+    (void)state;
+    result_init(&r);
+    struct engine_request q = request(&r, prompt + 40, 150, 3); /* others left no prefix of this */
+    q.progress = true;
+    q.tenant = 7; /* whose prefixes nobody has computed */
+    run(&q, &r);
+    assert_int_equal(r.n_progress, SP_COUNT(want));
+    assert_memory_equal(r.progress, want, sizeof want);
+    assert_int_equal(r.progress_of, 150);
+    assert_int_equal(r.n, 3);
+    result_init(&r);
+    q = request(&r, prompt, 150, 3);
+    run(&q, &r);
+    assert_int_equal(r.n_progress, 0);
+}
+
 static void bias_and_penalties_change_the_choice(void **state)
 {
     struct result plain, biased, penalized;
@@ -289,6 +381,56 @@ static void cancelling_ends_it_within_a_step(void **state)
     assert_int_equal(info.kv_pages_free, info.kv_pages);
 }
 
+static void cancelling_amid_the_prompt_ends_it_within_a_step(void **state)
+{
+    struct result r;
+    struct engine_info info;
+    (void)state;
+    result_init(&r);
+    r.cancel_at_progress = 3; /* 64 of 200 tokens are in the pages */
+    struct engine_request q = request(&r, prompt, 200, 400);
+    q.progress = true;
+    run(&q, &r);
+    assert_int_equal(r.reason, FINISH_CANCELLED);
+    assert_int_equal(r.n_progress, 3);
+    assert_int_equal(r.n, 0);
+    for (int i = 0; i < 100; i++) {
+        engine_get_info(e, &info);
+        if (info.running == 0)
+            break;
+        clock_sleep(0.01);
+    }
+    assert_int_equal(info.kv_pages_free, info.kv_pages);
+}
+
+/* One that waits is gone while those before it go on. */
+static void cancelling_in_the_queue_waits_for_nobody(void **state)
+{
+    struct result before[8], r;
+    uint64_t id, ids[8];
+    sp_error err;
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        result_init(&before[i]);
+        struct engine_request q = request(&before[i], prompt, 20, 450);
+        assert_int_equal(engine_submit(e, &q, &ids[i], &err), 0);
+    }
+    result_init(&r);
+    struct engine_request q = request(&r, prompt, 20, 5);
+    q.progress = true;
+    assert_int_equal(engine_submit(e, &q, &id, &err), 0);
+    assert_true(engine_is_queued(e, id));
+    engine_cancel(e, id);
+    wait_for(&r);
+    assert_int_equal(r.reason, FINISH_CANCELLED);
+    assert_int_equal(r.n_progress + r.n, 0);
+    assert_false(engine_is_queued(e, id));
+    for (int i = 0; i < 8; i++) {
+        wait_for(&before[i]);
+        assert_int_equal(before[i].n, 450);
+    }
+}
+
 static void bad_values_are_refused_by_name(void **state)
 {
     struct result r;
@@ -318,6 +460,8 @@ static void bad_values_are_refused_by_name(void **state)
     REFUSED((q.sampling.bias = &none, q.sampling.n_bias = 1), "logit_bias");
     REFUSED(q.max_tokens = 0, "max_tokens");
     REFUSED(q.max_tokens = -7, "max_tokens");
+    REFUSED(q.min_tokens = -1, "min_tokens");
+    REFUSED(q.min_tokens = 6, "min_tokens");
     REFUSED(q.logprobs = 21, "logprobs");
     REFUSED((q.stop = empty, q.n_stop = 1), "stop");
     REFUSED(q.timed_from = -1, "timed_from");
@@ -445,9 +589,14 @@ int main(void)
         cmocka_unit_test(prompt_logprobs_come_for_every_token),
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
         cmocka_unit_test(an_end_token_ends_the_answer),
+        cmocka_unit_test(min_tokens_hold_off_end_tokens),
+        cmocka_unit_test(min_tokens_hold_off_stop_strings),
+        cmocka_unit_test(progress_is_told_after_each_chunk),
         cmocka_unit_test(bias_and_penalties_change_the_choice),
         cmocka_unit_test(timing_a_part_of_the_prompt_changes_no_bit),
         cmocka_unit_test(cancelling_ends_it_within_a_step),
+        cmocka_unit_test(cancelling_amid_the_prompt_ends_it_within_a_step),
+        cmocka_unit_test(cancelling_in_the_queue_waits_for_nobody),
         cmocka_unit_test(bad_values_are_refused_by_name),
         cmocka_unit_test(the_context_is_a_limit),
         cmocka_unit_test(a_crowd_is_served_once_each),

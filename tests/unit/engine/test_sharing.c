@@ -186,7 +186,7 @@ static struct engine_request make_case(engine *e, int i, struct answer *a, int32
     q.sampling.repetition_penalty = i == 3 || i == 4 ? 1.3f : 1.0f;
     q.sampling.frequency_penalty = i == 5 ? 0.5f : 0.0f;
     q.prompt_logprobs = i == 6 || i == 8;
-    q.tenant = i == 9;
+    q.tenant = i == 9 ? QUEUE_LINES : 0; /* in the same line: all go in order of arrival */
     return q;
 }
 

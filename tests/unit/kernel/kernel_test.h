@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
 #include "kernel/kernel.h"
@@ -32,20 +33,33 @@ static inline void random_floats(uint64_t *state, float *x, size_t n)
         x[i] = random_float(state);
 }
 
-/* The tables of this build that this processor can run, the scalar one first. */
-static inline int tables(const struct kernel_ops *out[4])
+/* The table of an instruction set, NULL where this machine or this build can't run it. Where SAMPAN_ISA names one,
+ * that one must run, and of the others only the scalar one is tested. */
+static inline const struct kernel_ops *ops_of(enum cpu_isa isa)
 {
-    const cpu_features *cpu = cpu_get();
+    const cpu_features *f = cpu_get();
+    const char *only = getenv("SAMPAN_ISA");
+    bool avx2 = f->avx2 && f->fma && f->f16c && f->bmi2;
+    bool evex = f->avx512f && f->avx512vl && f->avx512_vnni;
+    bool runs = isa == ISA_REF || (isa == ISA_AVX2 && avx2) ||
+                (isa == ISA_AVXVNNI && avx2 && (f->avx_vnni || evex)) ||
+                (isa == ISA_AVX512 && avx2 && evex && f->avx512bw && f->avx512dq);
+    bool named = only && strcmp(only, cpu_isa_name(isa)) == 0;
+    if (named && !(runs && kernel_get(isa)))
+        fail_msg("SAMPAN_ISA=%s: this machine or this build can't run it", only);
+    if (!runs || (only && *only && !named && isa != ISA_REF))
+        return NULL;
+    return kernel_get(isa);
+}
+
+/* All there are of them, the scalar one first. */
+#define TABLES 4
+static inline int tables(const struct kernel_ops *out[TABLES])
+{
     int n = 0;
-    out[n++] = kernel_get(ISA_REF);
-    if (kernel_get(ISA_AVX2) && cpu->avx2 && cpu->fma && cpu->f16c)
-        out[n++] = kernel_get(ISA_AVX2);
-    if (kernel_get(ISA_AVXVNNI) && cpu->avx2 && cpu->fma && cpu->f16c &&
-        (cpu->avx_vnni || (cpu->avx512vl && cpu->avx512_vnni)))
-        out[n++] = kernel_get(ISA_AVXVNNI);
-    if (kernel_get(ISA_AVX512) && cpu->avx512f && cpu->avx512bw && cpu->avx512dq && cpu->avx512vl &&
-        cpu->avx512_vnni)
-        out[n++] = kernel_get(ISA_AVX512);
+    for (enum cpu_isa isa = ISA_REF; isa <= ISA_AVX512; isa++)
+        if ((out[n] = ops_of(isa)) != NULL)
+            n++;
     return n;
 }
 

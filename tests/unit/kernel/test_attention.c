@@ -171,7 +171,7 @@ static const struct shape long_shapes[] = {
 
 static void check_formula(const struct shape *s, size_t n)
 {
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     for (size_t i = 0; i < n; i++) {
         struct fixture f;
@@ -207,7 +207,7 @@ static void test_formula(void **state)
 static void test_chunks_and_tables_agree(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     for (size_t i = 0; i < SP_COUNT(shapes); i++) {
         struct fixture f;
@@ -260,7 +260,7 @@ static void test_spans_agree(void **state)
 {
     (void)state;
     enum { ROWS = 11 };
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     for (size_t i = 0; i < SP_COUNT(long_shapes); i++) {
         struct fixture f;
@@ -294,7 +294,7 @@ static void test_spans_agree(void **state)
 static void test_any_positions_and_garbage(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 17;
     for (size_t i = 0; i < SP_COUNT(shapes) + SP_COUNT(long_shapes); i++) {
@@ -325,7 +325,7 @@ static void test_any_positions_and_garbage(void **state)
 static void test_future_keys_do_not_matter(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     const struct shape s = {2, 7, 64, KV_F16, 0, 128};
     struct fixture f;
@@ -358,7 +358,7 @@ static void test_future_keys_do_not_matter(void **state)
 static void test_large_scores(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     const struct shape s = {1, 2, 64, KV_F32, 0, 200};
     struct fixture f;

@@ -6,11 +6,8 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <math.h>
-#include <string.h>
-#include "base/cpu.h"
 #include "base/rng.h"
-#include "kernel/kernel.h"
+#include "kernel_test.h"
 
 #define MAX_ROWS 65
 #define OUTPUTS 74 /* five tiles, the last with 10 rows */
@@ -33,18 +30,6 @@ static uint32_t draw(void)
 static float draw_float(void)
 {
     return (float)(int32_t)draw() * 0x1p-31f;
-}
-
-/* A table to test, or NULL where this machine cannot run it. */
-static const struct kernel_ops *ops_of(enum cpu_isa isa)
-{
-    const cpu_features *f = cpu_get();
-    bool avx2 = f->avx2 && f->fma && f->f16c;
-    bool avx512 = f->avx512f && f->avx512bw && f->avx512dq && f->avx512vl && f->avx512_vnni;
-    bool avxvnni = avx2 && (f->avx_vnni || (f->avx512vl && f->avx512_vnni));
-    bool runs = (isa == ISA_AVX2 && avx2) || (isa == ISA_AVXVNNI && avxvnni) ||
-                (isa == ISA_AVX512 && avx512);
-    return runs ? kernel_get(isa) : NULL;
 }
 
 /* --- material --- */

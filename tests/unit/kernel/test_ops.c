@@ -68,7 +68,7 @@ static void test_log_is_accurate(void **state)
 static void test_rmsnorm(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 12;
     float x[MOST], w[MOST], want[MOST], got[MOST + 1];
@@ -98,7 +98,7 @@ static void test_rmsnorm(void **state)
 static void test_rope(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 13;
     float x[256], want[256], got[257], c[128], s[128];
@@ -128,7 +128,7 @@ static void test_rope(void **state)
 static void test_silu_mul_and_add(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 14;
     float x[MOST], y[MOST], want[MOST], got[MOST + 1];
@@ -160,7 +160,7 @@ static void test_silu_mul_and_add(void **state)
 static void test_gelu_mul(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 16;
     float x[MOST], y[MOST], want[MOST], got[MOST + 1];
@@ -193,7 +193,7 @@ static void test_gelu_mul(void **state)
 static void test_special_values(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     float up[20], gate[20];
     for (int t = 0; t < 2 * n_tables; t++) {
@@ -216,7 +216,7 @@ static void test_special_values(void **state)
 static void test_log_sum_exp(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 15;
     enum { VOCAB = 151936 };
@@ -246,7 +246,7 @@ static void test_log_sum_exp(void **state)
 static void test_weights(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 17;
     enum { N = 1003 };
@@ -283,7 +283,7 @@ static uint16_t f32_to_half(float x, int type)
 static void test_kv_write(void **state)
 {
     (void)state;
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     uint64_t seed = 16;
     const int dims[] = {8, 64, 80, 96, 128};
@@ -292,7 +292,7 @@ static void test_kv_write(void **state)
             size_t head = (size_t)dims[d] * KV_PAGE * 2 * kv_value_bytes((enum kv_type)type);
             struct kv_layer kv = {NULL, 3 * head, head, (enum kv_type)type, 3, dims[d]};
             float key[3 * 128], value[3 * 128];
-            uint8_t *pool[3];
+            uint8_t *pool[TABLES] = {NULL};
             random_floats(&seed, key, 3 * 128);
             random_floats(&seed, value, 3 * 128);
             key[1] = 1e-6f; /* subnormal and infinite in f16 */
@@ -332,7 +332,7 @@ static void test_tables(void **state)
 {
     (void)state;
     assert_string_equal(kernel_get(ISA_REF)->name, "ref");
-    const struct kernel_ops *k[4];
+    const struct kernel_ops *k[TABLES];
     int n_tables = tables(k);
     for (int t = 0; t < n_tables; t++) {
         assert_non_null(k[t]->act_quantize);
@@ -344,15 +344,35 @@ static void test_tables(void **state)
     assert_null(kernel_get((enum cpu_isa)99));
 }
 
+/* 256-bit VNNI has products of its own and nothing else: AVX2's tests speak for the rest. */
+static void test_vnni_is_avx2_but_for_products(void **state)
+{
+    (void)state;
+    const struct kernel_ops *avx2 = kernel_get(ISA_AVX2), *vnni = kernel_get(ISA_AVXVNNI);
+    if (!vnni)
+        skip();
+    struct kernel_ops rest = *vnni;
+    assert_ptr_not_equal(rest.matmul, avx2->matmul);
+    rest.matmul = avx2->matmul;
+    rest.name = avx2->name;
+    assert_memory_equal(&rest, avx2, sizeof rest);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp_is_accurate),  cmocka_unit_test(test_log_is_accurate),
-        cmocka_unit_test(test_rmsnorm),          cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_silu_mul_and_add), cmocka_unit_test(test_gelu_mul),
-        cmocka_unit_test(test_special_values),   cmocka_unit_test(test_log_sum_exp),
-        cmocka_unit_test(test_weights),          cmocka_unit_test(test_kv_write),
+        cmocka_unit_test(test_exp_is_accurate),
+        cmocka_unit_test(test_log_is_accurate),
+        cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_silu_mul_and_add),
+        cmocka_unit_test(test_gelu_mul),
+        cmocka_unit_test(test_special_values),
+        cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_kv_write),
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_vnni_is_avx2_but_for_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

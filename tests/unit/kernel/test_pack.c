@@ -154,9 +154,9 @@ static void test_layout_q5_0(void **state)
     assert_int_equal(p.super_bytes, 32 + 320);
     assert_int_equal(p.tile_bytes, 384);
     const uint8_t *q = p.data + 32;
-    assert_int_equal(q[64 * 1 + 1], 0x03); /* columns 8 .. 15: line 2, byte 1, low nibble */
-    assert_int_equal(q[64 * 3 + 3], 0x70); /* columns 24 .. 31: line 7, byte 3, high nibble */
-    assert_int_equal(q[256 + 3], 0x80);    /* high byte 3: line 7 */
+    assert_int_equal(q[64 * 1 + 1], 0x03);  /* columns 8 .. 15: line 2, byte 1, low nibble */
+    assert_int_equal(q[64 * 3 + 3], 0x70);  /* columns 24 .. 31: line 7, byte 3, high nibble */
+    assert_int_equal(q[256 + 8 * 7], 0x08); /* plane: line 7, bit 3 */
     packed_free(&p);
 }
 
@@ -179,8 +179,9 @@ static void test_layout_q6_k(void **state)
     assert_int_equal(p.group_bytes, 128 + 64);
     assert_int_equal((int8_t)p.data[p.off_sc + 9 * 16 + 1], -5);
     const uint8_t *q = p.data + p.off_quants + 9 * p.group_bytes;
-    assert_int_equal(q[4 + 2], 0x06);   /* line 0, row 1, column 2 */
-    assert_int_equal(q[128 + 6], 0x02); /* high byte 6: line 0 */
+    assert_int_equal(q[4 + 2], 0x06);        /* line 0, row 1, column 2 */
+    assert_int_equal(q[128 + 0], 0);         /* bit 4 plane, line 0 */
+    assert_int_equal(q[128 + 32 + 0], 0x40); /* bit 5 plane, line 0, byte 6 */
     float out[256];
     pack_row_f32(&p, 1, out);
     assert_true(out[146] == 2.0f * -5 * (38 - 32));
@@ -242,8 +243,8 @@ static void test_layout_version(void **state)
     }
     sha256_hex(h, sum);
     sha256_free(h);
-    assert_int_equal(PACK_LAYOUT, 2);
-    assert_string_equal(sum, "c1cc34891fbb8c214465b3d3ac6b09b9df4c816c9b68f9bac9e7a33279af65a0");
+    assert_int_equal(PACK_LAYOUT, 1);
+    assert_string_equal(sum, "1e40c3e887c02edf6af5c7e2d562ed31adce42856d30774292d32a1d839891c3");
 }
 
 static void test_plan_refuses(void **state)

@@ -1,0 +1,35 @@
+/* Who may ask, for what and how much: Host and Origin, keys with their limits, the admin's key. All on the loop
+ * thread, but access_model, which a worker may call for a call of its own: what it reads of a key never changes,
+ * and the call holds the key.
+ *
+ * Rates are token buckets, one a minute deep: a key that has not been used for a minute may take its whole minute
+ * at once. A request is let in while the account of tokens is above zero; what its prompt and answer take is
+ * taken off as it comes, so the account may end below zero, and the next must wait until it is above. */
+#ifndef SP_SERVER_ACCESS_INT_H
+#define SP_SERVER_ACCESS_INT_H
+
+#include "server/server_int.h"
+
+int access_open(struct server *s, sp_error *err);
+void access_close(struct server *s);
+/* The keys of opts.keys_file and opts.api_keys anew. What keys with the same secret have used stays; requests that
+ * run go on. On failure all stays as it was. */
+int access_reload(struct server *s, sp_error *err);
+
+/* Each false: the error has been set. In this order, before the route is looked up: */
+bool access_origin(struct call *c); /* Host and Origin; sets CORS fields */
+/* then, for a route that needs it: */
+bool access_key(struct call *c); /* the call holds its key from here */
+bool access_take(
+    struct call *c); /* one request of the key's rates, and a place among its concurrent ones */
+
+bool access_admin(const struct server *s); /* there is an admin's key */
+bool access_model(const struct call *c, const struct served_model *m);
+void access_charge(struct call *c, int64_t tokens); /* of prompt or answer */
+uint64_t
+access_tenant(const struct call *c); /* whose prefixes it shares; the same after a restart */
+void access_release(struct call *c); /* the call ends */
+const char *access_key_name(const struct call *c); /* NULL: none */
+json_t *access_json(const struct server *s); /* a list of keys and what is left of their limits */
+
+#endif

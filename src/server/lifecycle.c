@@ -1,0 +1,177 @@
+/* From the open socket to the end: loading, ready, reloads, draining. The loop thread, but for the loader. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/notify.h"
+#include "server/server_int.h"
+
+/* ---- the end ---- */
+
+void stop_when_drained(struct server *s)
+{
+    const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
+    if (s->draining && s->n_calls == 0)
+        event_base_loopexit(s->base, &flush);
+}
+
+/* What still runs ends within a step, and its client is told. */
+static void cut(struct server *s)
+{
+    if (s->n_calls > 0)
+        log_warn("server", "%zu requests are cut", s->n_calls);
+    atomic_store(&s->cutting, true);
+    for (struct call *c = s->calls; c; c = c->next)
+        call_cancel(c);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    cut(arg);
+}
+
+/* The first signal lets running requests end, for a while; the second cuts them. The socket goes on listening, so that
+ * whoever asks hears from /readyz that this server takes no more. */
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    struct timeval limit = {s->opts.drain_seconds, 0};
+    char state[128];
+    (void)fd;
+    (void)what;
+    if (s->draining) {
+        cut(s);
+        return;
+    }
+    s->draining = true;
+    (void)snprintf(state, sizeof state, "STOPPING=1\nSTATUS=%zu requests are still running",
+                   s->n_calls);
+    (void)notify_service(state);
+    if (s->n_calls > 0)
+        log_info("server", "ending: %zu requests are still running, for at most %d s", s->n_calls,
+                 s->opts.drain_seconds);
+    evtimer_add(s->deadline, &limit);
+    stop_when_drained(s);
+}
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    char state[96];
+    (void)fd;
+    (void)what;
+    (void)snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
+                   (long long)(clock_seconds() * 1e6));
+    (void)notify_service(state);
+    if (s->opts.on_reload)
+        s->opts.on_reload(s->opts.arg);
+    if (!s->loading && !s->draining)
+        (void)notify_service("READY=1");
+}
+
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    double now = clock_seconds();
+    (void)fd;
+    (void)what;
+    for (struct call *c = s->calls; c; c = c->next)
+        generation_keep_alive(c, now);
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    (void)notify_service("WATCHDOG=1");
+}
+
+/* ---- the start ---- */
+
+static int become_ready(struct server *s)
+{
+    char state[512];
+    const struct server_opts *o = &s->opts;
+    if (metrics_models(s) < 0)
+        return sp_fail(&s->load_error, SP_ENOMEM, "out of memory");
+    s->loading = false;
+    event_add(s->sigint, NULL); /* until now they end the process as it stands: nothing runs yet */
+    event_add(s->sigterm, NULL);
+    if (o->on_ready)
+        o->on_ready(o->arg, o->host, s->port);
+    (void)snprintf(state, sizeof state, "READY=1\nSTATUS=%.200s answers on %.64s port %d",
+                   o->models[0].names[0], o->host, s->port);
+    (void)notify_service(state);
+    return 0;
+}
+
+static void *loader_main(void *arg)
+{
+    struct server *s = arg;
+    s->load_code = s->opts.load(s->opts.arg, &s->loaded, &s->n_loaded, &s->load_error);
+    atomic_store(&s->load_over, true);
+    server_wake(s);
+    return NULL;
+}
+
+void lifecycle_on_wake(struct server *s)
+{
+    if (s->loading && atomic_load(&s->load_over)) {
+        if (s->load_code == 0) {
+            s->opts.models = s->loaded;
+            s->opts.n_models = s->n_loaded;
+            s->load_code = become_ready(s);
+        }
+        if (s->load_code < 0)
+            event_base_loopbreak(s->base);
+    }
+    if (atomic_load(&s->stop) && !s->draining)
+        event_active(s->sigterm, EV_SIGNAL, 1);
+    stop_when_drained(s);
+}
+
+int lifecycle_init(struct server *s)
+{
+    const struct timeval second = {1, 0};
+    double watchdog = notify_watchdog_seconds() / 2;
+    struct timeval every = {(time_t)watchdog,
+                            (suseconds_t)((watchdog - (double)(time_t)watchdog) * 1e6)};
+    s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
+    s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->sighup = evsignal_new(s->base, SIGHUP, on_hangup, s);
+    s->deadline = evtimer_new(s->base, on_deadline, s);
+    s->second = event_new(s->base, -1, EV_PERSIST, on_second, s);
+    s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
+    if (!s->sigint || !s->sigterm || !s->sighup || !s->deadline || !s->watchdog || !s->second ||
+        event_add(s->second, &second) < 0)
+        return SP_ENOMEM;
+    event_add(s->sighup, NULL);
+    if (watchdog > 0)
+        event_add(s->watchdog, &every);
+    return 0;
+}
+
+int server_run(server *s, sp_error *err)
+{
+    pthread_t loader;
+    bool loads = s->opts.load != NULL;
+    s->loading = true;
+    if (loads && pthread_create(&loader, NULL, loader_main, s) != 0)
+        return sp_fail(err, SP_ENOMEM, "the thread that loads models could not be started");
+    if (!loads)
+        s->load_code = become_ready(s);
+    server_loop_begins(s);
+    int code = s->load_code == 0 || loads ? event_base_dispatch(s->base) : 0;
+    if (loads)
+        pthread_join(loader, NULL);
+    if (s->load_code < 0)
+        return sp_fail(err, s->load_code, "%s", s->load_error.message);
+    if (code < 0)
+        return sp_fail(err, SP_EIO, "the event loop failed: %s", strerror(errno));
+    return 0;
+}
