@@ -70,8 +70,13 @@ static bool use_logits(engine *e, struct request *q, int64_t pos, const float *l
     int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
     sp_alloc_guard_end();
     if (token >= 0) {
-        q->n_cached += draft_next(e, q, token);
-        return emit_token(e, q, token, logits, lse);
+        bool right = draft_next(e, q, token);
+        q->n_cached += right;
+        bool over = emit_token(e, q, token, logits, lse);
+        /* A guess may have filled a page, and the request may be over. An end token isn't among its tokens. */
+        if (right && q->n_cached <= (int64_t)q->tokens.n)
+            prefix_record(e, q);
+        return over;
     }
     sp_error err;
     sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)pos);
