@@ -22,7 +22,8 @@
     X(SP_EFULL, -12, "limit reached")                                                              \
     X(SP_ETEMPLATE, -13, "template error")                                                         \
     X(SP_EUSAGE, -14, "wrong usage")                                                               \
-    X(SP_EINTERNAL, -15, "internal error")
+    X(SP_EINTERNAL, -15, "internal error")                                                         \
+    X(SP_ETIMEDOUT, -16, "timed out")
 
 enum sp_code {
     SP_OK = 0,

@@ -28,6 +28,20 @@ static const struct option_spec table[] = {
     {"max-seqs", OPT_INT, "16", NULL, 1, 4096, VERB_SERVE, "N", "requests running at once"},
     {"max-queue", OPT_INT, "256", NULL, 0, 1000000, VERB_SERVE, "N",
      "requests waiting; more are refused"},
+    {"max-queue-tokens", OPT_INT, "0", NULL, 0, 1e15, VERB_SERVE, "N",
+     "tokens of the prompts that wait, together; more are refused; 0 is no limit"},
+    {"queue-timeout", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
+     "how long a request may wait before it runs; 0 is no limit"},
+    {"request-timeout", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
+     "how long a request may take in all; 0 is no limit"},
+    {"step-tokens", OPT_INT, "256", NULL, 1, 65536, VERB_SERVE, "N",
+     "tokens that a step computes at most: one of each answer, then prompts; more is faster in all, fewer is a "
+     "steadier stream; at least max-seqs"},
+    {"memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "memory for weights, KV cache and steps, of all models together; the KV cache gets what the rest leaves; "
+     "unset: what is free"},
+    {"plan", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "tell what memory the models would take, and end"},
     {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,
      "BYTES", "memory for the KV cache, like 512M or 2G; unset: as much as the contexts need"},
     {"kv-type", OPT_CHOICE, "auto", "auto|f16|bf16|f32", NO_RANGE, VERB_MODEL | VERB_SHOW, NULL,
@@ -186,7 +200,7 @@ static const struct option_spec table[] = {
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
      VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_BENCH_SERVE |
-         VERB_CONFIG | VERB_KEY,
+         VERB_CONFIG | VERB_KEY | VERB_SERVE,
      NULL, "print JSON instead of text"},
 
     /* Load for servers */
@@ -219,7 +233,7 @@ static const struct option_spec table[] = {
     {"rounds", OPT_INT, NULL, NULL, 1, 1000, VERB_BENCH_SERVE, "N",
      "times that each server is measured at each level, in turn with the others; 1 if unset, with "
      "several servers 6, the least for a 95% interval"},
-    {"request-timeout", OPT_FLOAT, "600", NULL, 0.1, 1000000, VERB_BENCH_SERVE, "SECONDS",
+    {"answer-timeout", OPT_FLOAT, "600", NULL, 0.1, 1000000, VERB_BENCH_SERVE, "SECONDS",
      "an answer that is not whole by then is an error"},
     {"words", OPT_INT, "128", NULL, 1, 1000000, VERB_BENCH_SERVE, "N",
      "random words of a prompt: no server has seen it before"},

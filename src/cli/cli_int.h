@@ -39,6 +39,18 @@ int cli_engine_exact(const options *o, const char *name, engine **out, sp_error 
 /* Same with everything but the KV cache and what is shown while loading as *eo says. */
 int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
                     sp_error *err);
+/* memory_plan.c: models that are served together and share --memory equally; `name` is the one being opened. */
+struct memory_shares {
+    const char *name;
+    size_t models_left;
+    uint64_t used;
+    bool dry, json; /* the plan goes to stdout, and nothing is loaded: SP_ECANCELLED */
+};
+void memory_share(const options *o, const struct memory_shares *s, struct engine_opts *eo);
+int memory_told(void *arg, const struct engine_memory *m); /* arg: the shares */
+/* cli_engine for one of them. */
+int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
+                       sp_error *err);
 enum compute_mode cli_compute(const options *o);
 /* --kv-type; false: auto. */
 bool cli_kv_type(const options *o, enum kv_type *out);

@@ -41,12 +41,12 @@ static void add_name(struct served *s, const char *name)
 }
 
 /* Opens a model; it answers to its catalogue or store name, its file's stem and, the first, --alias. */
-static int open_served(const options *o, const char *name, bool first, struct served *s,
-                       sp_error *err)
+static int open_served(const options *o, const char *name, bool first, struct memory_shares *shares,
+                       struct served *s, sp_error *err)
 {
     const char *const *aliases;
     size_t n = options_list(o, "alias", &aliases);
-    int code = cli_engine(o, name, &s->engine, err);
+    int code = cli_engine_sharing(o, name, shares, &s->engine, err);
     if (code < 0)
         return code;
     const char *path = checkpoint_path(engine_checkpoint(s->engine));
@@ -77,6 +77,7 @@ struct serving {
     size_t n, opened;
     struct served served[MAX_MODELS];
     struct served_model models[MAX_MODELS];
+    struct memory_shares shares;
     bool auth, tls;
     server *running;
 };
@@ -110,11 +111,24 @@ static int load(void *arg, const struct served_model **models, size_t *n, sp_err
     int code = 0;
     for (; code == 0 && w->opened < w->n; w->opened++) {
         struct served *s = &w->served[w->opened];
-        code = open_served(w->o, w->wanted[w->opened], w->opened == 0, s, err);
+        code =
+            open_served(w->o, w->wanted[w->opened], w->opened == 0, &w->shares, s, err);
         w->models[w->opened] = (struct served_model){s->engine, s->names, s->n_names};
     }
     *models = w->models;
     *n = w->n;
+    return code;
+}
+
+/* --plan: what each model would take, and none is loaded. */
+static int tell_plan(struct serving *w, sp_error *err)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < w->n; i++) {
+        code = open_served(w->o, w->wanted[i], i == 0, &w->shares, &w->served[0], err);
+        if (code == SP_ECANCELLED && !cli_interrupted)
+            code = 0;
+    }
     return code;
 }
 
@@ -156,6 +170,8 @@ static int serve(struct serving *w, sp_error *err)
                              .metrics_open = options_bool(o, "metrics-open"),
                              .metrics_vllm = options_str(o, "metrics-alias") != NULL,
                              .drain_seconds = (int)options_int(o, "drain-seconds"),
+                             .queue_seconds = options_float(o, "queue-timeout"),
+                             .request_seconds = options_float(o, "request-timeout"),
                              .load = load,
                              .on_reload = reload,
                              .on_ready = greet,
@@ -205,8 +221,10 @@ int cmd_serve(const options *o, sp_error *err)
         w.wanted = one;
         w.n = 1;
     }
+    w.shares = (struct memory_shares){
+        .models_left = w.n, .dry = options_bool(o, "plan"), .json = options_bool(o, "json")};
     if (code == 0)
-        code = serve(&w, err);
+        code = w.shares.dry ? tell_plan(&w, err) : serve(&w, err);
     for (size_t i = 0; i < w.opened; i++) {
         engine_close(w.served[i].engine);
         sp_free(w.served[i].stem);

@@ -171,6 +171,8 @@ static int open_engine(const options *o, const char *name, struct engine_opts eo
     eo.max_queue = (int)options_int(o, "max-queue");
     eo.speculate = cli_speculate(o);
     eo.draft_max = (int)options_int(o, "draft-max");
+    eo.max_queue_tokens = options_int(o, "max-queue-tokens");
+    eo.step_rows = options_int(o, "step-tokens");
     eo.prefix_store = options_str(o, "prefix-store");
     eo.prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
     if (code == 0)
@@ -183,6 +185,18 @@ int cli_engine(const options *o, const char *name, engine **out, sp_error *err)
 {
     struct engine_opts eo = engine_opts_default();
     eo.compute = cli_compute(o);
+    return open_engine(o, name, eo, out, err);
+}
+
+int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
+                       sp_error *err)
+{
+    struct engine_opts eo = engine_opts_default();
+    eo.compute = cli_compute(o);
+    eo.planned = memory_told;
+    eo.planned_arg = s;
+    s->name = name;
+    memory_share(o, s, &eo);
     return open_engine(o, name, eo, out, err);
 }
 

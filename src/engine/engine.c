@@ -7,6 +7,8 @@
 #include "base/rng.h"
 #include "engine/engine_int.h"
 
+#define PACE_ANSWER_FIRST 64.0 /* tokens of an answer, before there was one */
+
 struct engine_opts engine_opts_default(void)
 {
     return (struct engine_opts){.compute = COMPUTE_FAST,
@@ -18,51 +20,6 @@ struct engine_opts engine_opts_default(void)
                                 .draft_max = 12,
                                 .prefix_cache = true,
                                 .packed = model_opts_default().packed};
-}
-
-/* ---- memory ---- */
-
-static uint64_t context_bytes(const struct model_memory *m, int64_t context)
-{
-    return (uint64_t)((context + KV_PAGE - 1) / KV_PAGE) * m->kv_page;
-}
-
-static int too_little(const engine *e, const struct model_memory *m, uint64_t have, sp_error *err)
-{
-    uint64_t fixed = m->weights + m->scratch, need = fixed + context_bytes(m, e->context);
-    int64_t fits = have > fixed ? (int64_t)((have - fixed) / m->kv_page) * KV_PAGE : 0;
-    if (fits >= 256)
-        return sp_fail(err, SP_ENOMEM,
-                       "%.150s needs %.0f MB at a context of %lld tokens, %.0f MB are free: "
-                       "--max-context %lld fits",
-                       e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
-                       (long long)e->context, (double)have / 1e6, (long long)fits);
-    return sp_fail(err, SP_ENOMEM,
-                   "%.150s needs %.0f MB (%.0f of weights), %.0f MB are free: end other programs "
-                   "or take a smaller model (`sampan pull` lists what fits)",
-                   e->ckpt ? checkpoint_config(e->ckpt)->name : "", (double)need / 1e6,
-                   (double)m->weights / 1e6, (double)have / 1e6);
-}
-
-/* Pages of the pool: max_seqs contexts, but at most half of what the weights leave free, and one context. */
-static int plan_memory(engine *e, const struct model_memory *m, int32_t *pages, sp_error *err)
-{
-    uint64_t have = machine_memory_free(), fixed = m->weights + m->scratch,
-             one = context_bytes(m, e->context);
-    if (have < fixed + one)
-        return too_little(e, m, have, err);
-    uint64_t want = e->opts.kv_bytes ? e->opts.kv_bytes : one * (uint64_t)e->opts.max_seqs;
-    uint64_t most = e->opts.kv_bytes ? have - fixed : (have - fixed) / 2;
-    if (e->opts.kv_bytes && (want > most || want < one))
-        return sp_fail(
-            err, want < one ? SP_EINVAL : SP_ENOMEM,
-            "--kv-memory %.0f MB: one context of %lld tokens takes %.0f MB and %.0f MB are free",
-            (double)want / 1e6, (long long)e->context, (double)one / 1e6, (double)most / 1e6);
-    if (want > most)
-        want = most > one ? most : one;
-    uint64_t n = want / m->kv_page;
-    *pages = n > INT32_MAX ? INT32_MAX : (int32_t)n;
-    return 0;
 }
 
 /* ---- opening ---- */
@@ -117,7 +74,7 @@ static int open_model(engine *e, sp_error *err)
 {
     struct model_opts mo = model_opts_default();
     struct model_memory mem;
-    int32_t pages = 0;
+    struct engine_memory plan = {0};
     struct machine_topology machine;
     machine_topology(&machine);
     int threads = e->opts.threads > 0 ? e->opts.threads : machine.threads;
@@ -136,16 +93,18 @@ static int open_model(engine *e, sp_error *err)
     if (code == 0)
         code = model_memory_plan(e->ckpt, &mo, &mem, err);
     if (code == 0)
-        code = plan_memory(e, &mem, &pages, err);
+        code = memory_plan(e, &mem, &plan, err);
+    if (code == 0 && e->opts.planned && e->opts.planned(e->opts.planned_arg, &plan))
+        code = sp_fail(err, SP_ECANCELLED, "only the plan was asked for");
     if (code == 0)
         code = model_load(e->ckpt, &mo, &e->model, err);
     e->opts.packed = (struct packed_opts){{NULL, NULL}, 0}; /* the caller's paths */
     if (code == 0)
-        code = kv_pool_new(e->model, pages, &e->kv, err);
-    if (code == 0 && pages_init(&e->pages, pages) < 0)
+        code = kv_pool_new(e->model, plan.pages, &e->kv, err);
+    if (code == 0 && pages_init(&e->pages, plan.pages) < 0)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
-        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)pages;
+        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)plan.pages;
         e->stats = e->tally;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
@@ -153,8 +112,8 @@ static int open_model(engine *e, sp_error *err)
                                        .threads = threads,
                                        .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,
-                                       .kv_bytes = mem.kv_page * (uint64_t)pages,
-                                       .kv_pages = pages};
+                                       .kv_bytes = plan.kv,
+                                       .kv_pages = plan.pages};
     }
     if (code == 0 && e->opts.prefix_store)
         code = prefix_store_open(e, e->opts.prefix_store, err);
@@ -212,15 +171,16 @@ static int check_opts(const struct engine_opts *o, sp_error *err)
                        DRAFT_MOST);
     if (o->prefix_store && !o->prefix_cache)
         return sp_fail(err, SP_EINVAL, "--prefix-store needs --prefix-cache on");
-    if (o->max_queue < 0 || o->step_rows < 1 || o->step_rows > 65536 || o->max_context < 0 ||
-        o->threads < 0)
+    if (o->max_queue < 0 || o->max_queue_tokens < 0 || o->step_rows < 1 || o->step_rows > 65536 ||
+        o->max_context < 0 || o->threads < 0)
         return sp_fail(err, SP_EINVAL, "an engine option is negative or too large");
     return 0;
 }
 
 static int start(engine *e, sp_error *err)
 {
-    e->queue_end = &e->queue;
+    queue_init(&e->queue);
+    e->pace.answer = PACE_ANSWER_FIRST;
     if (pthread_create(&e->thread, NULL, schedule_main, e) != 0)
         return sp_fail(err, SP_ENOMEM, "the engine's thread could not be started");
     e->thread_runs = true;
@@ -318,7 +278,7 @@ void engine_get_info(engine *e, struct engine_info *out)
     *out = e->info;
     out->kv_pages_free = (int32_t)(e->stats.kv_pages_free + e->stats.kv_pages_cached);
     out->running = e->n_running;
-    out->waiting = e->waiting;
+    out->waiting = e->queue.n;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -344,6 +304,32 @@ struct engine_request engine_request_default(const engine *e)
     return r;
 }
 
+double engine_wait_seconds(engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    double tokens = (double)e->queue.prompt_tokens + e->queue.n * e->pace.answer;
+    double rate = e->pace.seconds > 0 ? e->pace.tokens / e->pace.seconds : 0;
+    pthread_mutex_unlock(&e->lock);
+    return rate > 0 ? tokens / rate : 0;
+}
+
+/* Under lock: whether there is room in the queue. The first is let in, whatever its size. */
+static int check_room(const engine *e, const struct request *q, sp_error *err)
+{
+    const struct engine_opts *o = &e->opts;
+    if (e->queue.n == 0)
+        return 0;
+    if (e->queue.n >= o->max_queue)
+        return sp_fail(err, SP_EFULL, "the queue is full: %d requests wait: try again later",
+                       e->queue.n);
+    if (o->max_queue_tokens > 0 && e->queue.prompt_tokens + q->n_prompt > o->max_queue_tokens)
+        return sp_fail(err, SP_EFULL,
+                       "the queue is full: prompts of %lld tokens wait, and of %lld may: try again "
+                       "later",
+                       (long long)e->queue.prompt_tokens, (long long)o->max_queue_tokens);
+    return 0;
+}
+
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err)
 {
     struct request *q = NULL;
@@ -351,21 +337,18 @@ int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_er
     if (code < 0)
         return code;
     pthread_mutex_lock(&e->lock);
-    if (e->waiting >= e->opts.max_queue && e->waiting > 0) {
+    code = check_room(e, q, err);
+    if (code < 0) {
         pthread_mutex_unlock(&e->lock);
         request_free(q);
-        return sp_fail(err, SP_EFULL, "the queue is full: %d requests wait: try again later",
-                       e->opts.max_queue);
+        return code;
     }
     *id = q->id = ++e->next_id;
     q->live_next = e->live;
     if (e->live)
         e->live->live_prev = q;
     e->live = q;
-    q->waits = true;
-    *e->queue_end = q;
-    e->queue_end = &q->next;
-    e->waiting++;
+    queue_add(&e->queue, q);
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
     return 0;
@@ -375,8 +358,8 @@ void engine_cancel(engine *e, uint64_t id)
 {
     pthread_mutex_lock(&e->lock);
     for (struct request *q = e->live; q; q = q->live_next)
-        if (q->id == id && !atomic_exchange(&q->cancelled, true))
-            e->n_leaving += q->waits;
+        if (q->id == id && !atomic_exchange(&q->cancelled, true) && q->waits)
+            queue_cancel(&e->queue, q);
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
 }
@@ -385,8 +368,8 @@ bool engine_is_queued(engine *e, uint64_t id)
 {
     bool queued = false;
     pthread_mutex_lock(&e->lock);
-    for (struct request *q = e->queue; q && !queued; q = q->next)
-        queued = q->id == id;
+    for (const struct request *q = e->live; q && !queued; q = q->live_next)
+        queued = q->id == id && q->waits;
     pthread_mutex_unlock(&e->lock);
     return queued;
 }

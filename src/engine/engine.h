@@ -34,6 +34,16 @@ enum speculate {
     SPECULATE_NGRAM /* what followed the last tokens where they stood before, in prompt or answer */
 };
 
+/* What an engine takes of memory, in bytes. */
+struct engine_memory {
+    uint64_t weights, scratch; /* packed; buffers of a step of step_rows */
+    uint64_t kv, kv_page;      /* the pool; one page of KV_PAGE positions */
+    int32_t pages;
+    int contexts; /* of `context` positions that the pool has room for */
+    int64_t context, step_rows;
+    uint64_t limit, free; /* for all of it; of the machine, before */
+};
+
 struct engine_opts {
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
@@ -43,10 +53,17 @@ struct engine_opts {
     int64_t max_context; /* positions a request may use, prompt and answer; 0: the model's own */
     int max_seqs;        /* requests running at once, default 16 */
     int max_queue;       /* requests waiting, default 256; more: SP_EFULL */
-    int64_t step_rows;   /* rows of a step: prefill chunk plus decodes, default 256 */
-    bool prefix_cache;   /* full pages are kept and found again by their tokens, default true */
+    int64_t
+        max_queue_tokens; /* of their prompts, together; a lone one may have more; 0: no limit */
+    int64_t step_rows;    /* rows of a step: prefill chunk plus decodes, default 256 */
+    bool prefix_cache;    /* full pages are kept and found again by their tokens, default true */
     const char *prefix_store; /* folder that keeps the prefix cache over restarts; NULL: none */
     uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
+    uint64_t
+        memory; /* for weights, KV pool and steps: the pool gets what is left; 0: what is free */
+    /* Told before any of it is taken; may be NULL. A non-zero answer ends engine_open with SP_ECANCELLED. */
+    int (*planned)(void *arg, const struct engine_memory *plan);
+    void *planned_arg;
     int (*progress)(void *arg, uint64_t done, uint64_t total); /* while loading; may be NULL */
     void *progress_arg;
     struct packed_opts packed; /* where packed weights are kept; default: nowhere */
@@ -100,6 +117,9 @@ struct engine_stats {
     uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
+
+/* In how many seconds what waits now will have been served, by what was served lately. */
+double engine_wait_seconds(engine *e);
 
 struct logit_bias {
     int32_t token;
@@ -162,6 +182,8 @@ struct engine_event {
 
 typedef void (*engine_sink)(const struct engine_event *ev);
 
+#define ENGINE_PRIORITY_MOST 100
+
 struct engine_request {
     const int32_t *prompt; /* copied at submit */
     size_t n_prompt;
@@ -180,7 +202,11 @@ struct engine_request {
     int logprobs;         /* -1: none; 0 .. 20: the token's own and so many alternatives */
     bool prompt_logprobs; /* EVENT_PROMPT for every prompt token, with `logprobs` alternatives */
     bool prompt_logits;   /* EVENT_PROMPT also carries the whole row of logits that foretold it */
-    uint64_t tenant;      /* prefixes are shared within one tenant only */
+    uint64_t tenant;      /* prefixes are shared within one tenant only; each has its fair share */
+    int priority;         /* -ENGINE_PRIORITY_MOST .. ENGINE_PRIORITY_MOST: lower is sooner; 0 */
+    /* 0: no limit. Over: FINISH_ERROR, with SP_EBUSY before it ran and SP_ETIMEDOUT later. Both from submit on; the
+     * first ends when the request runs. Looked at between steps. */
+    double queue_seconds_max, total_seconds_max;
     int64_t
         timed_from; /* prefill_seconds counts from this place of the prompt on, as if what stands
                              before it were there already; 0: all of it. What is timed never

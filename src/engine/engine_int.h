@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "base/base.h"
 #include "engine/engine.h"
+#include "engine/queue_int.h"
 #include "text/detok.h"
 
 #define LOGPROBS_MAX 20
@@ -135,7 +136,7 @@ double step_cost_of(const struct step_cost *c, int64_t rows);
 
 /* A request from submit to DONE. */
 struct request {
-    struct request *next; /* in the queue or in the running list */
+    struct request *next; /* in the running list, or one of the queue's */
     struct request *prev; /* in the running list */
     struct request *live_prev, *live_next;
     uint64_t id;
@@ -157,6 +158,11 @@ struct request {
     int32_t n_kept;          /* its first pages, which the prefix cache keeps */
     int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
+    struct heap_node turn, expiry;                  /* in the queue; under lock */
+    int rank;                                       /* level at its last admission */
+    uint64_t admission;                             /* number of its first */
+    int64_t n_charged;                              /* of the answer, to its tenant */
+    int64_t n_paced;                                /* positions that engine_pace knows of */
     bool waits;                                     /* in the queue; under lock */
     bool preempted;                                 /* gave its pages back once */
     int64_t n_told; /* positions that the last EVENT_PROGRESS told of */
@@ -172,6 +178,12 @@ struct engine_counts {
 void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
 void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
 void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
+
+/* How fast requests have been served lately. */
+struct engine_pace {
+    double tokens, seconds; /* of prompts and answers, while anything ran; old ones fade */
+    double answer;          /* tokens of an answer */
+};
 
 struct engine {
     checkpoint *ckpt;
@@ -190,16 +202,18 @@ struct engine {
     bool thread_runs;
     pthread_mutex_t lock;
     pthread_cond_t more;
-    struct request *queue, **queue_end; /* under lock */
-    struct request *live;               /* under lock: queued and running */
-    int waiting, n_running;             /* under lock */
-    int n_leaving;                      /* under lock: in the queue and cancelled */
-    struct engine_stats stats;          /* under lock: a copy of `tally` */
+    struct queue queue;        /* under lock */
+    struct request *live;      /* under lock: queued and running */
+    int n_running;             /* under lock */
+    struct engine_stats stats; /* under lock: a copy of `tally` */
+    struct engine_pace pace;   /* under lock */
     uint64_t next_id;
     bool stop;
 
     /* the engine thread's */
-    struct request *running, *running_last; /* in order of admission */
+    struct request *running, *running_last; /* by rank, then in order of admission */
+    uint64_t admissions;
+    double stepped; /* clock_seconds before the last step; 0: there was none */
     struct pages pages;
     struct prefix_store *store; /* NULL: none */
     struct engine_stats tally;
@@ -213,12 +227,17 @@ struct engine {
     struct engine_counts counts;
 };
 
+/* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */
+int memory_plan(const engine *e, const struct model_memory *take, struct engine_memory *m,
+                sp_error *err);
+
 /* request.c */
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err);
 void request_free(struct request *q);
 int32_t request_pages(const struct request *q); /* pages it may need */
 int32_t request_pages_for(int64_t positions);
-bool request_wants_prompt(const struct request *q); /* events of prompt tokens */
+bool request_wants_prompt(const struct request *q);        /* events of prompt tokens */
+bool request_overdue(const struct request *q, double now); /* total_seconds_max are over */
 /* Gives its pages back, and with them all that was computed. */
 void request_release(engine *e, struct request *q);
 
@@ -262,8 +281,8 @@ void step_run(engine *e);
 void *schedule_main(void *arg);
 /* Takes a request out of the running list and frees it; DONE has been sent. */
 void schedule_retire(engine *e, struct request *q);
-/* Takes a request out of the running list, to the head of the queue. What it answered is kept; its K and V will be
- * computed again, with the same bits. */
+/* Takes a request out of the running list, to the preempted, who are admitted before newcomers. What it answered is
+ * kept; its K and V will be computed again, with the same bits. */
 void schedule_preempt(engine *e, struct request *q);
 
 #endif

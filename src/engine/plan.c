@@ -1,9 +1,10 @@
 /* What a step computes: a decode row for every request that has its prompt behind it and the guesses that draft.c
- * takes, then prompt chunks in order of admission up to step_rows. At each chunk the prefix cache is asked first, and
- * who would begin a page that another computes in this step leaves out the step and finds it in the next one.
- * Each gets the pages for its rows; when there are none, not even idle ones of the cache, whoever was admitted last
- * gives its own back and computes them again later. So the first admitted always goes on, and every request has its
- * turn. */
+ * takes, then prompt chunks in the order of those that run (schedule.c) up to step_rows. At each chunk the prefix cache
+ * is asked first, and who would begin a page that another computes in this step leaves out the step and finds it in the
+ * next one.
+ * Each gets the pages for its rows; when there are none, not even idle ones of the cache, the last in that order gives
+ * its own back and computes them again later. So the first always goes on, and every request has its turn: one that was
+ * preempted has aged when it comes back. */
 #include "engine/engine_int.h"
 
 static int64_t rows_left(const struct request *q)

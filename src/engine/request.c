@@ -78,6 +78,11 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->speculate < -1 || r->speculate > 0)
         return sp_fail(err, SP_EINVAL, "speculate: %d: it is -1 (as the engine does) or 0 (off)",
                        r->speculate);
+    if (r->priority < -ENGINE_PRIORITY_MOST || r->priority > ENGINE_PRIORITY_MOST)
+        return sp_fail(err, SP_EINVAL, "priority: %d is not from %d to %d", r->priority,
+                       -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST);
+    if (!(r->queue_seconds_max >= 0) || !(r->total_seconds_max >= 0))
+        return sp_fail(err, SP_EINVAL, "a request's time limit is negative");
     if (r->n_stop > STOPS_MAX)
         return sp_fail(err, SP_EINVAL, "stop: %zu strings, at most %d are taken", r->n_stop,
                        STOPS_MAX);
@@ -163,6 +168,11 @@ int32_t request_pages_for(int64_t positions)
 bool request_wants_prompt(const struct request *q)
 {
     return q->r.prompt_logprobs || q->r.prompt_logits;
+}
+
+bool request_overdue(const struct request *q, double now)
+{
+    return q->r.total_seconds_max > 0 && now >= q->submitted + q->r.total_seconds_max;
 }
 
 /* The last page first: see struct page. */

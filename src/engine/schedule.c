@@ -1,9 +1,15 @@
-/* The engine thread: takes requests from the queue in order, runs steps, retires what is over. A request is admitted
- * when what it and those that run know so far fits into the pages, and a page more for each that runs; while their
- * answers grow they may run out of pages all the same: then plan.c sends the last one back to the queue. */
+/* The engine thread: takes requests from the queue in its order (queue_int.h), runs steps, retires what is over. A
+ * request is admitted when what it and those that run know so far fits into the pages, and a page more for each that
+ * runs; while their answers grow they may run out of pages all the same: then plan.c sends the last one of those that
+ * run back to the queue. They are in the order of their levels: no prompt comes before that of a request of higher
+ * priority, and of the lowest the latest is preempted. */
 #include <string.h>
 #include "base/clock.h"
 #include "engine/engine_int.h"
+
+/* Of what was served lately (engine_wait_seconds): halved after so many seconds; so many answers for their mean. */
+#define PACE_SECONDS 8.0
+#define PACE_ANSWERS 16
 
 static void unlink_live(engine *e, struct request *q)
 {
@@ -17,13 +23,19 @@ static void unlink_live(engine *e, struct request *q)
 
 static void running_add(engine *e, struct request *q)
 {
-    q->next = NULL;
-    q->prev = e->running_last;
-    if (q->prev)
-        q->prev->next = q;
+    struct request *before = e->running_last;
+    while (before && queue_before(q, before))
+        before = before->prev;
+    q->prev = before;
+    q->next = before ? before->next : e->running;
+    if (before)
+        before->next = q;
     else
         e->running = q;
-    e->running_last = q;
+    if (q->next)
+        q->next->prev = q;
+    else
+        e->running_last = q;
 }
 
 static void running_remove(engine *e, struct request *q)
@@ -47,12 +59,40 @@ static void publish_stats(engine *e)
     e->stats = e->tally;
 }
 
+/* Under lock: what a running request has had since the last time. */
+static void account(engine *e, struct request *q)
+{
+    e->pace.tokens += (double)(q->n_answer - q->n_charged);
+    queue_charge(&e->queue, q);
+    if (q->n_cached > q->n_paced) {
+        int64_t prompt = q->n_cached < q->n_prompt ? q->n_cached : q->n_prompt;
+        e->pace.tokens += (double)(prompt > q->n_paced ? prompt - q->n_paced : 0);
+        q->n_paced = q->n_cached;
+    }
+}
+
+/* Under lock, after a step: `stepped` is when it began. */
+static void keep_pace(engine *e)
+{
+    if (e->stepped > 0)
+        e->pace.seconds += clock_seconds() - e->stepped;
+    for (struct request *q = e->running; q; q = q->next)
+        account(e, q);
+    if (e->pace.seconds < PACE_SECONDS)
+        return;
+    e->pace.seconds *= 0.5;
+    e->pace.tokens *= 0.5;
+}
+
 void schedule_retire(engine *e, struct request *q)
 {
     running_remove(e, q);
     request_release(e, q);
     pthread_mutex_lock(&e->lock);
     unlink_live(e, q);
+    account(e, q);
+    e->pace.answer += ((double)q->n_answer - e->pace.answer) / PACE_ANSWERS;
+    queue_gone(&e->queue, q);
     e->n_running--;
     publish_stats(e);
     pthread_mutex_unlock(&e->lock);
@@ -64,40 +104,31 @@ void schedule_preempt(engine *e, struct request *q)
     e->tally.preemptions += q->n_pages > 0;
     running_remove(e, q);
     request_release(e, q);
-    q->preempted = true;
     pthread_mutex_lock(&e->lock);
-    q->next = e->queue;
-    e->queue = q;
-    if (!q->next)
-        e->queue_end = &q->next;
-    q->waits = true;
-    e->waiting++;
+    q->preempted = true;
+    account(e, q);
+    queue_add_again(&e->queue, q);
+    if (atomic_load(&q->cancelled))
+        queue_cancel(&e->queue, q);
     e->n_running--;
-    e->n_leaving += atomic_load(&q->cancelled);
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Under lock: takes the cancelled requests out of the queue, in order. */
-static struct request *cancelled_waiting(engine *e)
+/* Under lock: those whom queue_cancel took out, and those whose time is over, linked by next. */
+static struct request *leaving(engine *e)
 {
-    struct request *out = NULL, **tail = &out, **at = &e->queue;
-    if (e->n_leaving == 0)
-        return NULL;
-    e->n_leaving = 0;
-    while (*at) {
-        struct request *q = *at;
-        if (!atomic_load(&q->cancelled)) {
-            at = &q->next;
-            continue;
-        }
-        *at = q->next;
-        q->next = NULL;
-        *tail = q;
-        tail = &q->next;
+    double now = clock_seconds();
+    struct request *out = queue_leaving(&e->queue), *q;
+    for (q = out; q; q = q->next) {
         unlink_live(e, q);
-        e->waiting--;
+        queue_gone(&e->queue, q);
     }
-    e->queue_end = at;
+    while ((q = queue_expired(&e->queue, now)) != NULL) {
+        unlink_live(e, q);
+        queue_gone(&e->queue, q);
+        q->next = out;
+        out = q;
+    }
     return out;
 }
 
@@ -105,15 +136,30 @@ static struct request *cancelled_waiting(engine *e)
 static void cancel_all(engine *e)
 {
     for (struct request *q = e->live; q; q = q->live_next)
-        atomic_store(&q->cancelled, true);
-    e->n_leaving = e->waiting;
+        if (!atomic_exchange(&q->cancelled, true) && q->waits)
+            queue_cancel(&e->queue, q);
+}
+
+static void emit_overdue(engine *e, struct request *q)
+{
+    sp_error err;
+    if (q->admitted > 0 || request_overdue(q, clock_seconds()))
+        sp_fail(&err, SP_ETIMEDOUT, "the answer took longer than %g s, its limit",
+                q->r.total_seconds_max);
+    else
+        sp_fail(&err, SP_EBUSY, "the request waited longer than %g s, its limit: try again later",
+                q->r.queue_seconds_max);
+    emit_done(e, q, FINISH_ERROR, NULL, &err);
 }
 
 static void end_waiting(engine *e, struct request *q)
 {
     while (q) {
         struct request *next = q->next;
-        emit_done(e, q, FINISH_CANCELLED, NULL, NULL);
+        if (atomic_load(&q->cancelled))
+            emit_done(e, q, FINISH_CANCELLED, NULL, NULL);
+        else
+            emit_overdue(e, q);
         request_free(q);
         q = next;
     }
@@ -121,13 +167,17 @@ static void end_waiting(engine *e, struct request *q)
 
 static void end_running(engine *e)
 {
+    double now = clock_seconds();
     struct request *q = e->running;
     while (q) {
         struct request *next = q->next;
-        if (atomic_load(&q->cancelled)) {
+        bool cancelled = atomic_load(&q->cancelled);
+        if (cancelled)
             emit_done(e, q, FINISH_CANCELLED, NULL, NULL);
+        else if (request_overdue(q, now))
+            emit_overdue(e, q);
+        if (cancelled || request_overdue(q, now))
             schedule_retire(e, q);
-        }
         q = next;
     }
 }
@@ -159,30 +209,46 @@ static bool fits(engine *e, struct request *q, int64_t promised)
     return true;
 }
 
-static void start_request(engine *e, struct request *q)
+/* Under lock. */
+static void start_request(engine *e, struct request *q, double now)
 {
+    queue_take(&e->queue, q, now);
     if (!q->preempted) {
-        q->admitted = q->timed = clock_seconds();
+        q->admitted = q->timed = now;
+        q->admission = ++e->admissions;
         e->tally.prefix_queries +=
             e->opts.prefix_cache && !request_wants_prompt(q) ? q->tokens.n : 0;
     }
     running_add(e, q);
-    q->waits = false;
-    e->waiting--;
     e->n_running++;
 }
 
-/* Under lock: the queue's first goes to the end of the running list while there is room. */
+/* Under lock: age counts for those that run, too, or a prompt of low priority could wait for rows for ever. */
+static void reorder(engine *e, double now)
+{
+    struct request *q = e->running;
+    while (q) {
+        struct request *next = q->next;
+        if (queue_risen(&e->queue, q, now)) {
+            running_remove(e, q);
+            running_add(e, q);
+        }
+        q = next;
+    }
+}
+
+/* Under lock: the queue's next joins those that run while there is room. */
 static void admit(engine *e)
 {
-    int64_t promised = e->queue ? pages_promised(e) : 0;
-    while (e->queue && e->n_running < e->opts.max_seqs && fits(e, e->queue, promised)) {
-        struct request *q = e->queue;
+    double now = clock_seconds();
+    reorder(e, now);
+    int64_t promised = e->queue.n > 0 ? pages_promised(e) : 0;
+    while (e->n_running < e->opts.max_seqs) {
+        struct request *q = queue_next(&e->queue, now);
+        if (!q || !fits(e, q, promised))
+            return;
         promised += pages_to_come(q);
-        e->queue = q->next;
-        if (!e->queue)
-            e->queue_end = &e->queue;
-        start_request(e, q);
+        start_request(e, q, now);
     }
 }
 
@@ -193,12 +259,15 @@ void *schedule_main(void *arg)
     for (;;) {
         pthread_mutex_lock(&e->lock);
         publish_stats(e);
-        while (!e->stop && !e->queue && !e->running && !prefix_store_ready(e->store))
+        keep_pace(e);
+        while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running &&
+               !prefix_store_ready(e->store))
             pthread_cond_wait(&e->more, &e->lock);
+        e->stepped = clock_seconds();
         bool stop = e->stop;
         if (stop)
             cancel_all(e);
-        struct request *gone = cancelled_waiting(e);
+        struct request *gone = leaving(e);
         pthread_mutex_unlock(&e->lock);
         end_waiting(e, gone);
         end_running(e);

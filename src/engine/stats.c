@@ -38,7 +38,7 @@ void engine_get_stats(engine *e, struct engine_stats *out)
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
     out->running = e->n_running;
-    out->waiting = e->waiting;
+    out->waiting = e->queue.n;
     pthread_mutex_unlock(&e->lock);
     out->steps = value(&c->steps);
     out->step_rows = value(&c->step_rows);

@@ -1,11 +1,14 @@
 /* A generation's life: choices are submitted by a worker, their events come from engine threads into the
  * call's list, and the loop thread turns them into an event stream or one object. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/rng.h"
 #include "server/access_int.h"
 
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
+
+#define RETRY_SECONDS_MOST 60
 
 struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
                                   size_t n_prompts, int64_t n)
@@ -138,6 +141,8 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
     r.progress = g->progress && ch->index % g->per_prompt == 0; /* the others share it */
     r.tenant = access_tenant(c);
+    r.queue_seconds_max = c->s->opts.queue_seconds;
+    r.total_seconds_max = c->s->opts.request_seconds;
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);
@@ -152,6 +157,15 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     return code;
 }
 
+/* Who comes back when what waits has been served finds room. */
+static void set_error(struct call *c, const struct generation *g, const sp_error *err,
+                      const char *param)
+{
+    double wait = ceil(engine_wait_seconds(g->engine));
+    c->retry_after = wait < 1 ? 1 : wait < RETRY_SECONDS_MOST ? (int)wait : RETRY_SECONDS_MOST;
+    reply_set_sp_error(c, err, param);
+}
+
 /* The engine's messages begin with the parameter's name, but for a prompt that is too long. */
 static void refused(struct call *c, const struct generation *g, const sp_error *err)
 {
@@ -163,7 +177,7 @@ static void refused(struct call *c, const struct generation *g, const sp_error *
     }
     bool named = err->code == SP_EINVAL && sscanf(err->message, "%31[a-z_]:", param) == 1 &&
                  err->message[strlen(param)] == ':';
-    reply_set_sp_error(c, err, named ? param : NULL);
+    set_error(c, g, err, named ? param : NULL);
 }
 
 void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
@@ -230,7 +244,7 @@ static void stream_event(struct call *c, struct generation *g, struct choice *ch
                          const struct engine_event *ev, bool first_error)
 {
     if (ev->kind == EVENT_DONE && g->error.code && ev->reason >= FINISH_CANCELLED) {
-        c->error_code = g->error.code == SP_ECANCELLED ? "draining" : NULL;
+        c->error_code = reply_code_of(g->error.code);
         if (first_error)
             reply_stream_json(
                 c, reply_error_object("server_error", NULL, c->error_code, g->error.message));
@@ -255,7 +269,7 @@ static void stream_begin(struct call *c, struct generation *g)
 static void whole_answer(struct call *c, struct generation *g)
 {
     if (g->error.code)
-        reply_set_sp_error(c, &g->error, NULL);
+        set_error(c, g, &g->error, NULL);
     else
         reply_set_json(c, 200, generation_json(g));
     reply_send(c);
@@ -277,7 +291,7 @@ void generation_event(struct call *c, const struct call_event *e)
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
         if (g->error.code) {
-            reply_set_sp_error(c, &g->error, NULL);
+            set_error(c, g, &g->error, NULL);
             reply_send(c);
             return;
         }

@@ -61,10 +61,22 @@ int reply_status_of(int code)
     case SP_EFULL:
         return 429;
     case SP_ECANCELLED: /* for others than a client that left: the server is shutting down */
+    case SP_EBUSY: /* waited too long in the queue */
         return 503;
+    case SP_ETIMEDOUT:
+        return 504;
     default:
         return 500;
     }
+}
+
+const char *reply_code_of(int code)
+{
+    return code == SP_EFULL       ? "queue_full"
+           : code == SP_EBUSY     ? "queue_timeout"
+           : code == SP_ETIMEDOUT ? "request_timeout"
+           : code == SP_ECANCELLED ? "draining"
+                                   : NULL;
 }
 
 void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
@@ -73,7 +85,7 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    c->error_code = status == 429 ? "queue_full" : status == 503 ? "draining" : NULL;
+    c->error_code = reply_code_of(err->code);
     reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
 }
 
@@ -114,6 +126,8 @@ static const char *reason_of(int status)
         return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
     case 505:
         return "HTTP Version Not Supported";
     default:
@@ -155,6 +169,8 @@ void reply_send(struct call *c)
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
     bool page = body[0] == '<';
+    char seconds[16];
+    (void)snprintf(seconds, sizeof seconds, "%d", c->retry_after ? c->retry_after : 1);
     if (page)
         set_head(c, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     if (body[0])
@@ -162,9 +178,6 @@ void reply_send(struct call *c)
                  c->reply_type ? c->reply_type
                  : page        ? "text/html; charset=utf-8"
                                : "application/json");
-    set_head(c, "Content-Type", page ? "text/html; charset=utf-8" : "application/json");
-    char seconds[16];
-    (void)snprintf(seconds, sizeof seconds, "%d", c->retry_after ? c->retry_after : 1);
     if (c->status == 429 || c->status == 503)
         set_head(c, "Retry-After", seconds);
     if (c->status == 401)

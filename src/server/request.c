@@ -60,7 +60,6 @@ static const char *const never[] = {"guided_json",
                                     "bad_words",
                                     "use_beam_search",
                                     "include_stop_str_in_output",
-                                    "priority",
                                     "suffix",
                                     NULL};
 
@@ -174,7 +173,7 @@ static int request_bias(struct call *c, const json_t *body, struct engine_reques
 int request_sampling(struct call *c, const json_t *body, struct engine_request *r)
 {
     struct sampling *s = &r->sampling;
-    int64_t top_k = s->top_k, seed = 0;
+    int64_t top_k = s->top_k, seed = 0, priority = 0;
     bool ignore_end = false;
     bool has_seed = json_is_integer(json_object_get(body, "seed"));
     if (request_float(c, body, "temperature", 0, 100, &s->temperature) < 0 ||
@@ -186,11 +185,14 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
         request_int(c, body, "top_k", -1, INT32_MAX, &top_k) < 0 ||
         request_int(c, body, "seed", INT64_MIN, INT64_MAX, &seed) < 0 ||
         request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
+        request_int(c, body, "priority", -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST, &priority) <
+            0 ||
         request_bool(c, body, "ignore_eos", false, &ignore_end) < 0)
         return SP_EINVAL;
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;
     s->seed = has_seed ? (uint64_t)seed : rng_seed();
     r->ignore_end = ignore_end;
+    r->priority = (int)priority;
     return request_bias(c, body, r);
 }
 

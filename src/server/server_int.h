@@ -115,7 +115,7 @@ struct call {
     struct key *key; /* access.c; loop, but a worker of this call may read it */
     bool key_taken;  /* counts among the key's running requests */
     bool charged;    /* the prompt's tokens */
-    int retry_after; /* seconds, for 429; 0: 1 */
+    int retry_after; /* seconds, for 429 and 503; 0: 1 */
     bool streaming;  /* the head of an event stream has gone out */
     bool answered;   /* nothing more will be written */
 
@@ -197,12 +197,14 @@ void reply_set_json(struct call *c, int status, json_t *j);        /* takes j */
 void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
-/* From an sp_error of a request: 400 for what the client can mend, 429 full, 500 the rest. */
+/* From an sp_error of a request: 400 for what the client can mend, 429 full, 503 and 504 too late, 500 the
+ * rest. */
 void reply_set_sp_error(struct call *c, const sp_error *err, const char *param);
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message);
 int reply_status_of(int code);
-void reply_send(struct call *c); /* loop: sends status and reply */
+const char *reply_code_of(int code); /* of OpenAI's error object; NULL: none */
+void reply_send(struct call *c);     /* loop: sends status and reply */
 /* Loop: sends a built-in file, or 304 to who has it already. */
 void reply_file(struct call *c, const struct server_file *f);
 /* Loop: answers a request whose framing is unsound, and closes. */

@@ -270,7 +270,7 @@ def test_progress_of_the_prompt(fast):
 
 REFUSED = [{"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"response_format": {"type": "sound"}},
            {"guided_json": {}}, {"structured_outputs": {"choice": ["a"]}}, {"grammar": 'root ::= "a"'}, {"json_schema": {"const": "42"}},
-           {"prompt_logprobs": 1}, {"truncate_prompt_tokens": 4}, {"stop_token_ids": [1]}, {"use_beam_search": True}, {"priority": 1}, {"suffix": "x"}]
+           {"prompt_logprobs": 1}, {"truncate_prompt_tokens": 4}, {"stop_token_ids": [1]}, {"use_beam_search": True}, {"suffix": "x"}]
 
 
 @pytest.mark.parametrize("more", REFUSED, ids=lambda m: next(iter(m)))

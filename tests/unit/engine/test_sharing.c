@@ -260,7 +260,7 @@ static void answers_are_the_same_in_chunks_of_any_size(void **state)
 
 static void answers_are_the_same_when_there_is_hardly_room(void **state)
 {
-    static const int32_t pages[] = {CONTEXT_PAGES, 13};
+    static const int32_t pages[] = {CONTEXT_PAGES, 10};
     (void)state;
     for (size_t i = 0; i < SP_COUNT(pages); i++)
         for (int cache = 0; cache < 2; cache++) {
