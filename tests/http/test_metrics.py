@@ -193,8 +193,8 @@ def test_a_client_that_leaves_is_an_abort(serve):
     body = {"model": s.model, "prompt": "a", "max_tokens": 8000, "stream": True, "ignore_eos": True}
     connection.request("POST", "/v1/completions", json.dumps(body))
     assert connection.getresponse().read(6) == b"data: "
-    during = Numbers(s)
-    assert during.get("num_requests_running") == 1 and 0 < during.get("kv_cache_usage_perc") <= 1
+    assert Numbers(s).get("num_requests_running") == 1
+    assert wait_until(lambda: 0 < Numbers(s).get("kv_cache_usage_perc") <= 1)  # it is told with the next step
     connection.close()
     assert wait_until(lambda: Numbers(s).get("request_success_total", finished_reason="abort") == 1)
     after = Numbers(s)
