@@ -111,8 +111,7 @@ static int load(void *arg, const struct served_model **models, size_t *n, sp_err
     int code = 0;
     for (; code == 0 && w->opened < w->n; w->opened++) {
         struct served *s = &w->served[w->opened];
-        code =
-            open_served(w->o, w->wanted[w->opened], w->opened == 0, &w->shares, s, err);
+        code = open_served(w->o, w->wanted[w->opened], w->opened == 0, &w->shares, s, err);
         w->models[w->opened] = (struct served_model){s->engine, s->names, s->n_names};
     }
     *models = w->models;

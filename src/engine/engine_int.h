@@ -158,14 +158,14 @@ struct request {
     int32_t n_kept;          /* its first pages, which the prefix cache keeps */
     int64_t n_prompt_cached; /* prompt tokens that came from there */
     bool started;
-    struct heap_node turn, expiry;                  /* in the queue; under lock */
-    int rank;                                       /* level at its last admission */
-    uint64_t admission;                             /* number of its first */
-    int64_t n_charged;                              /* of the answer, to its tenant */
-    int64_t n_paced;                                /* positions that engine_pace knows of */
-    bool waits;                                     /* in the queue; under lock */
-    bool preempted;                                 /* gave its pages back once */
-    int64_t n_told; /* positions that the last EVENT_PROGRESS told of */
+    struct heap_node turn, expiry; /* in the queue; under lock */
+    int rank;                      /* level at its last admission */
+    uint64_t admission;            /* number of its first */
+    int64_t n_charged;             /* of the answer, to its tenant */
+    int64_t n_paced;               /* positions that engine_pace knows of */
+    bool waits;                    /* in the queue; under lock */
+    bool preempted;                /* gave its pages back once */
+    int64_t n_told;                /* positions that the last EVENT_PROGRESS told of */
     double submitted, admitted, timed, first, last; /* clock_seconds; timed: prefill counts from */
     atomic_bool cancelled;
 };

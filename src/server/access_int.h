@@ -26,9 +26,10 @@ bool access_take(
 bool access_admin(const struct server *s); /* there is an admin's key */
 bool access_model(const struct call *c, const struct served_model *m);
 void access_charge(struct call *c, int64_t tokens); /* of prompt or answer */
-uint64_t access_tenant(const struct call *c); /* whose prefixes it shares; the same after a restart */
-void access_release(struct call *c);                /* the call ends */
-const char *access_key_name(const struct call *c);  /* NULL: none */
+uint64_t
+access_tenant(const struct call *c); /* whose prefixes it shares; the same after a restart */
+void access_release(struct call *c); /* the call ends */
+const char *access_key_name(const struct call *c); /* NULL: none */
 json_t *access_json(const struct server *s); /* a list of keys and what is left of their limits */
 
 #endif

@@ -61,7 +61,7 @@ int reply_status_of(int code)
     case SP_EFULL:
         return 429;
     case SP_ECANCELLED: /* for others than a client that left: the server is shutting down */
-    case SP_EBUSY: /* waited too long in the queue */
+    case SP_EBUSY:      /* waited too long in the queue */
         return 503;
     case SP_ETIMEDOUT:
         return 504;
@@ -72,9 +72,9 @@ int reply_status_of(int code)
 
 const char *reply_code_of(int code)
 {
-    return code == SP_EFULL       ? "queue_full"
-           : code == SP_EBUSY     ? "queue_timeout"
-           : code == SP_ETIMEDOUT ? "request_timeout"
+    return code == SP_EFULL        ? "queue_full"
+           : code == SP_EBUSY      ? "queue_timeout"
+           : code == SP_ETIMEDOUT  ? "request_timeout"
            : code == SP_ECANCELLED ? "draining"
                                    : NULL;
 }
