@@ -32,7 +32,7 @@ static const struct option_spec table[] = {
      "tokens of the prompts that wait, together; more are refused; 0 is no limit"},
     {"queue-timeout", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
      "how long a request may wait before it runs; 0 is no limit"},
-    {"total-timeout", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
+    {"request-timeout", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
      "how long a request may take in all; 0 is no limit"},
     {"step-tokens", OPT_INT, "256", NULL, 1, 65536, VERB_SERVE, "N",
      "tokens that a step computes at most: one of each answer, then prompts; more is faster in all, fewer is a "
@@ -233,7 +233,7 @@ static const struct option_spec table[] = {
     {"rounds", OPT_INT, NULL, NULL, 1, 1000, VERB_BENCH_SERVE, "N",
      "times that each server is measured at each level, in turn with the others; 1 if unset, with "
      "several servers 6, the least for a 95% interval"},
-    {"request-timeout", OPT_FLOAT, "600", NULL, 0.1, 1000000, VERB_BENCH_SERVE, "SECONDS",
+    {"answer-timeout", OPT_FLOAT, "600", NULL, 0.1, 1000000, VERB_BENCH_SERVE, "SECONDS",
      "an answer that is not whole by then is an error"},
     {"words", OPT_INT, "128", NULL, 1, 1000000, VERB_BENCH_SERVE, "N",
      "random words of a prompt: no server has seen it before"},

@@ -291,7 +291,7 @@ static void on_arrival(int fd, short what, void *arg)
 
 static void end_late_ones(struct run *r)
 {
-    static const char why[] = "no whole answer within the time limit (--request-timeout)";
+    static const char why[] = "no whole answer within the time limit (--answer-timeout)";
     double oldest = now_of(r) - r->o->shape->timeout;
     for (struct slot *s = r->slots, *next; s; s = next) {
         next = s->next;

@@ -124,7 +124,7 @@ static int read_shape(const options *o, struct load_plan *p, sp_error *err)
     s->seconds = options_float(o, "seconds");
     s->burstiness = options_float(o, "burstiness");
     s->warmups = options_int(o, "warmups");
-    s->timeout = options_float(o, "request-timeout");
+    s->timeout = options_float(o, "answer-timeout");
     s->ramp_to = options_float(o, "ramp-to");
     if (options_has(o, "ramp-to"))
         s->ramp = strcmp(options_str(o, "ramp"), "linear") == 0 ? RAMP_LINEAR : RAMP_EXPONENTIAL;

@@ -119,6 +119,18 @@ static int load(void *arg, const struct served_model **models, size_t *n, sp_err
     return code;
 }
 
+/* --plan: what each model would take, and none is loaded. */
+static int tell_plan(struct serving *w, sp_error *err)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < w->n; i++) {
+        code = open_served(w->o, w->wanted[i], i == 0, &w->shares, &w->served[0], err);
+        if (code == SP_ECANCELLED && !cli_interrupted)
+            code = 0;
+    }
+    return code;
+}
+
 static void reload_settings(void)
 {
     sp_error err = {0};
@@ -153,12 +165,12 @@ static int serve(struct serving *w, sp_error *err)
                              .no_auth = options_bool(o, "no-auth"),
                              .root_path = options_str(o, "root-path"),
                              .allow_special = options_bool(o, "allow-special"),
-                             .queue_seconds = options_float(o, "queue-timeout"),
-                             .request_seconds = options_float(o, "total-timeout"),
                              .log_prompts = options_bool(o, "log-prompts"),
                              .metrics_open = options_bool(o, "metrics-open"),
                              .metrics_vllm = options_str(o, "metrics-alias") != NULL,
                              .drain_seconds = (int)options_int(o, "drain-seconds"),
+                             .queue_seconds = options_float(o, "queue-timeout"),
+                             .request_seconds = options_float(o, "request-timeout"),
                              .load = load,
                              .on_reload = reload,
                              .on_ready = greet,
@@ -183,17 +195,6 @@ static int serve(struct serving *w, sp_error *err)
     if (code == 0)
         code = server_run(w->running, err);
     server_free(w->running);
-    return code;
-}
-
-/* Each model is opened as far as its plan. */
-static int plan(struct serving *w, sp_error *err)
-{
-    int code = 0;
-    for (size_t i = 0; code == 0 && i < w->n; i++) {
-        code = open_served(w->o, w->wanted[i], i == 0, &w->shares, &w->served[i], err);
-        code = code == SP_ECANCELLED && !cli_interrupted ? 0 : code;
-    }
     return code;
 }
 
@@ -222,7 +223,7 @@ int cmd_serve(const options *o, sp_error *err)
     w.shares = (struct memory_shares){
         .models_left = w.n, .dry = options_bool(o, "plan"), .json = options_bool(o, "json")};
     if (code == 0)
-        code = w.shares.dry ? plan(&w, err) : serve(&w, err);
+        code = w.shares.dry ? tell_plan(&w, err) : serve(&w, err);
     for (size_t i = 0; i < w.opened; i++) {
         engine_close(w.served[i].engine);
         sp_free(w.served[i].stem);

@@ -169,10 +169,10 @@ static int open_engine(const options *o, const char *name, struct engine_opts eo
     eo.max_context = options_int(o, "max-context");
     eo.max_seqs = (int)options_int(o, "max-seqs");
     eo.max_queue = (int)options_int(o, "max-queue");
-    eo.max_queue_tokens = options_int(o, "max-queue-tokens");
-    eo.step_rows = options_int(o, "step-tokens");
     eo.speculate = cli_speculate(o);
     eo.draft_max = (int)options_int(o, "draft-max");
+    eo.max_queue_tokens = options_int(o, "max-queue-tokens");
+    eo.step_rows = options_int(o, "step-tokens");
     eo.prefix_store = options_str(o, "prefix-store");
     eo.prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
     if (code == 0)

@@ -368,7 +368,7 @@ bool engine_is_queued(engine *e, uint64_t id)
 {
     bool queued = false;
     pthread_mutex_lock(&e->lock);
-    for (struct request *q = e->live; q && !queued; q = q->live_next)
+    for (const struct request *q = e->live; q && !queued; q = q->live_next)
         queued = q->id == id && q->waits;
     pthread_mutex_unlock(&e->lock);
     return queued;

@@ -25,6 +25,15 @@
 
 typedef struct engine engine;
 
+#define DRAFT_MOST 16 /* draft tokens of a request in one step */
+
+/* Speculative decoding: guesses at a request's next tokens are verified in the same step. It changes speed only:
+ * every token is drawn from the model's own logits, and a guess counts while it equals the draw. */
+enum speculate {
+    SPECULATE_OFF,
+    SPECULATE_NGRAM /* what followed the last tokens where they stood before, in prompt or answer */
+};
+
 /* What an engine takes of memory, in bytes. */
 struct engine_memory {
     uint64_t weights, scratch; /* packed; buffers of a step of step_rows */
@@ -33,15 +42,6 @@ struct engine_memory {
     int contexts; /* of `context` positions that the pool has room for */
     int64_t context, step_rows;
     uint64_t limit, free; /* for all of it; of the machine, before */
-};
-
-#define DRAFT_MOST 16 /* draft tokens of a request in one step */
-
-/* Speculative decoding: guesses at a request's next tokens are verified in the same step. It changes speed only:
- * every token is drawn from the model's own logits, and a guess counts while it equals the draw. */
-enum speculate {
-    SPECULATE_OFF,
-    SPECULATE_NGRAM /* what followed the last tokens where they stood before, in prompt or answer */
 };
 
 struct engine_opts {

@@ -170,12 +170,6 @@ struct request {
     atomic_bool cancelled;
 };
 
-/* How fast requests have been served lately. */
-struct engine_pace {
-    double tokens, seconds; /* of prompts and answers, while anything ran; old ones fade */
-    double answer;          /* tokens of an answer */
-};
-
 /* stats.c: written by the engine thread alone, read by any. */
 struct engine_counts {
     atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
@@ -184,6 +178,12 @@ struct engine_counts {
 void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
 void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
 void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
+
+/* How fast requests have been served lately. */
+struct engine_pace {
+    double tokens, seconds; /* of prompts and answers, while anything ran; old ones fade */
+    double answer;          /* tokens of an answer */
+};
 
 struct engine {
     checkpoint *ckpt;

@@ -75,14 +75,14 @@ static int check_request(const engine *e, const struct engine_request *r, sp_err
     if (r->timed_from < 0 || r->timed_from >= (int64_t)r->n_prompt)
         return sp_fail(err, SP_EINVAL, "timed_from: %lld is not in the prompt of %zu tokens",
                        (long long)r->timed_from, r->n_prompt);
+    if (r->speculate < -1 || r->speculate > 0)
+        return sp_fail(err, SP_EINVAL, "speculate: %d: it is -1 (as the engine does) or 0 (off)",
+                       r->speculate);
     if (r->priority < -ENGINE_PRIORITY_MOST || r->priority > ENGINE_PRIORITY_MOST)
         return sp_fail(err, SP_EINVAL, "priority: %d is not from %d to %d", r->priority,
                        -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST);
     if (!(r->queue_seconds_max >= 0) || !(r->total_seconds_max >= 0))
         return sp_fail(err, SP_EINVAL, "a request's time limit is negative");
-    if (r->speculate < -1 || r->speculate > 0)
-        return sp_fail(err, SP_EINVAL, "speculate: %d: it is -1 (as the engine does) or 0 (off)",
-                       r->speculate);
     if (r->n_stop > STOPS_MAX)
         return sp_fail(err, SP_EINVAL, "stop: %zu strings, at most %d are taken", r->n_stop,
                        STOPS_MAX);

@@ -184,9 +184,9 @@ int request_sampling(struct call *c, const json_t *body, struct engine_request *
         request_float(c, body, "frequency_penalty", -2, 2, &s->frequency_penalty) < 0 ||
         request_int(c, body, "top_k", -1, INT32_MAX, &top_k) < 0 ||
         request_int(c, body, "seed", INT64_MIN, INT64_MAX, &seed) < 0 ||
+        request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
         request_int(c, body, "priority", -ENGINE_PRIORITY_MOST, ENGINE_PRIORITY_MOST, &priority) <
             0 ||
-        request_int(c, body, "min_tokens", 0, INT32_MAX, &r->min_tokens) < 0 ||
         request_bool(c, body, "ignore_eos", false, &ignore_end) < 0)
         return SP_EINVAL;
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;

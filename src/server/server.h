@@ -39,12 +39,12 @@ struct server_opts {
     const char *const
         *trusted_proxies; /* ADDRESS or ADDRESS/BITS: their X-Forwarded-For is believed */
     size_t n_trusted_proxies;
-    bool allow_special;                    /* messages may hold control tokens */
+    bool allow_special; /* messages may hold control tokens */
+    bool log_prompts;   /* bodies of requests go into the log */
+    bool metrics_open;  /* /metrics needs no key */
+    bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
+    int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
-    bool log_prompts;                      /* bodies of requests go into the log */
-    bool metrics_open;                     /* /metrics needs no key */
-    bool metrics_vllm; /* it tells all of vLLM's names under vLLM's prefix, too */
-    int drain_seconds; /* what running requests get after the first SIGTERM or SIGINT */
     const struct served_model *models;
     size_t n_models;
     /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code

@@ -261,7 +261,7 @@ KINDS = {
 def test_all_that_goes_wrong_is_counted(fake):
     kinds = list(KINDS)
     server = fake(lambda n, body: KINDS[kinds[n % len(kinds)]]())
-    r, = results("--server", server.url, "--warmups", 0, "--requests", 30, "--concurrency", 10, "--request-timeout", 1, "--details")
+    r, = results("--server", server.url, "--warmups", 0, "--requests", 30, "--concurrency", 10, "--answer-timeout", 1, "--details")
     assert r["completed"] == 3 and r["failed"] == 27 and len(server.requests) == 30 == r["num_prompts"]
     counted = {e["kind"]: e for e in r["errors_by_kind"]}
     assert {k: e["count"] for k, e in counted.items()} == {k: 3 for k in kinds if k != "ok"}
@@ -269,7 +269,7 @@ def test_all_that_goes_wrong_is_counted(fake):
     assert counted["http_500"]["example"] == "boom" and "{oops" in counted["malformed_event"]["example"]
     assert sorted(r["errors"]) == sorted(["" if k == "ok" else k for k in kinds] * 3)
     assert r["total_output_tokens"] == 9 and r["total_input_tokens"] == 15  # nothing of a failed one
-    text = load("--server", server.url, "--warmups", 0, "--requests", 10, "--concurrency", 10, "--request-timeout", 1).stdout
+    text = load("--server", server.url, "--warmups", 0, "--requests", 10, "--concurrency", 10, "--answer-timeout", 1).stdout
     assert "1 completed, 9 failed" in text and re.search(r"http_429 +1: queue is full", text)
 
 

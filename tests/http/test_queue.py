@@ -148,7 +148,7 @@ def test_who_waits_too_long_is_sent_away(serve, stream):
 
 
 def test_an_answer_that_takes_too_long_ends(serve):
-    server = serve("--total-timeout", "0.5")
+    server = serve("--request-timeout", "0.5")
     assert ask(server)[0] == 200
     status, _, text = ask(server, LONG * 2)
     assert (status, code_of(text)) == (504, "request_timeout")

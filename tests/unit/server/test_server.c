@@ -271,7 +271,7 @@ static void bad_requests_name_the_parameter(void **state)
                {",\"min_tokens\":-1", "min_tokens"},
                {",\"min_tokens\":9,\"max_tokens\":8", "min_tokens"},
                {",\"return_progress\":true", "return_progress"},
-               {",\"priority\":1", "priority"},
+               {",\"priority\":101", "priority"},
                {",\"prompt_logprobs\":0", "prompt_logprobs"},
                {",\"store\":true", "store"},
                {",\"chat_template_kwargs\":1", "chat_template_kwargs"}};
