@@ -108,9 +108,10 @@ static int64_t positions(const struct bench_test *t)
     return prompt_tokens(t) + answer_tokens(t);
 }
 
+/* With one to spare for each sequence, or the engine would not run all of them at once. */
 static int64_t pages(const struct bench_test *t)
 {
-    return (positions(t) + KV_PAGE - 1) / KV_PAGE * t->batch;
+    return ((positions(t) + KV_PAGE - 1) / KV_PAGE + 1) * t->batch;
 }
 
 void bench_needs(const struct bench_test *tests, size_t n, struct engine_opts *eo)
@@ -118,8 +119,8 @@ void bench_needs(const struct bench_test *tests, size_t n, struct engine_opts *e
     eo->max_context = 0;
     eo->max_seqs = 1;
     for (size_t i = 0; i < n; i++) {
-        if (positions(&tests[i]) > eo->max_context)
-            eo->max_context = positions(&tests[i]);
+        if (positions(&tests[i]) + KV_PAGE > eo->max_context) /* see pages() */
+            eo->max_context = positions(&tests[i]) + KV_PAGE;
         if (tests[i].batch > eo->max_seqs)
             eo->max_seqs = tests[i].batch;
     }
