@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define NUMBER_MAX 400  /* longest decimal number taken, in bytes */
 #define DISTANCE_MAX 64 /* longest name compared letter by letter */
@@ -20,6 +21,20 @@ bool str_eq(str a, str b)
 bool str_eqz(str a, const char *z)
 {
     return str_eq(a, str_of(z));
+}
+
+bool str_eqz_nocase(str a, const char *z)
+{
+    return a.n == strlen(z) && strncasecmp(a.p, z, a.n) == 0;
+}
+
+str str_trim(str s)
+{
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = (str){s.p + 1, s.n - 1};
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
 }
 
 bool str_starts(str s, const char *prefix)

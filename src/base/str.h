@@ -14,6 +14,8 @@ typedef struct str {
 str str_of(const char *s); /* of a NUL-terminated string; NULL gives an empty one */
 bool str_eq(str a, str b);
 bool str_eqz(str a, const char *z);
+bool str_eqz_nocase(str a, const char *z); /* ASCII letters without case */
+str str_trim(str s);                       /* without the blanks and tabs at both ends */
 bool str_starts(str s, const char *prefix);
 bool str_ends(str s, const char *suffix);
 

@@ -34,20 +34,6 @@ static enum response_part bad(struct response *r, const char *why)
 
 /* ---- the head ---- */
 
-static bool is_named(str s, const char *name)
-{
-    return s.n == strlen(name) && strncasecmp(s.p, name, s.n) == 0;
-}
-
-static str trim(str s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = (str){s.p + 1, s.n - 1};
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* "HTTP/1.1 200 OK". */
 static enum response_part status_line(struct response *r, str line)
 {
@@ -89,7 +75,7 @@ static bool has_word(str list, const char *word)
     while (list.n) {
         const char *comma = memchr(list.p, ',', list.n);
         size_t n = comma ? (size_t)(comma - list.p) : list.n;
-        if (is_named(trim((str){list.p, n}), word))
+        if (str_eqz_nocase(str_trim((str){list.p, n}), word))
             return true;
         n += comma != NULL;
         list = (str){list.p + n, list.n - n};
@@ -104,19 +90,19 @@ static enum response_part field(struct response *r, str line)
     if (!colon || colon == line.p || line.p[0] == ' ' || line.p[0] == '\t')
         return bad(r, "a header line is not NAME: VALUE");
     str name = {line.p, (size_t)(colon - line.p)};
-    str value = trim((str){colon + 1, line.n - name.n - 1});
-    if (is_named(name, "Content-Length"))
+    str value = str_trim((str){colon + 1, line.n - name.n - 1});
+    if (str_eqz_nocase(name, "Content-Length"))
         return read_length(r, value);
-    if (is_named(name, "Transfer-Encoding")) {
-        r->chunked = is_named(value, "chunked");
+    if (str_eqz_nocase(name, "Transfer-Encoding")) {
+        r->chunked = str_eqz_nocase(value, "chunked");
         return r->chunked ? RESPONSE_MORE : bad(r, "Transfer-Encoding is not chunked");
     }
-    if (is_named(name, "Content-Type"))
+    if (str_eqz_nocase(name, "Content-Type"))
         r->event_stream = value.n >= sizeof stream - 1 &&
                           strncasecmp(value.p, stream, sizeof stream - 1) == 0 &&
                           (value.n == sizeof stream - 1 || value.p[sizeof stream - 1] == ';' ||
                            value.p[sizeof stream - 1] == ' ');
-    if (is_named(name, "Connection"))
+    if (str_eqz_nocase(name, "Connection"))
         r->keep_alive = r->old ? has_word(value, "keep-alive") : !has_word(value, "close");
     return RESPONSE_MORE;
 }
@@ -168,7 +154,7 @@ static enum response_part chunk_size(struct response *r, str line)
     r->left = 0;
     for (; i < line.n && i < 16 && hex_digit(line.p[i]) >= 0; i++)
         r->left = r->left << 4 | (uint64_t)hex_digit(line.p[i]);
-    str rest = trim((str){line.p + i, line.n - i});
+    str rest = str_trim((str){line.p + i, line.n - i});
     if (i == 0 || i > 15 || (rest.n && rest.p[0] != ';'))
         return bad(r, "a chunk's size is no hexadecimal number");
     r->lines = 0;

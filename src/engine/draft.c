@@ -81,16 +81,6 @@ void step_cost_learn(struct step_cost *c, int64_t rows, double seconds)
 
 /* ---- guesses ---- */
 
-static int64_t rows_left(const struct request *q)
-{
-    return (int64_t)q->tokens.n - q->n_cached;
-}
-
-static bool decodes(const struct request *q)
-{
-    return rows_left(q) == 1 && q->n_cached > 0;
-}
-
 /* Guesses that there is room for in the answer, whose last token has no row. */
 static int room_for(const engine *e, const struct request *q)
 {
@@ -163,8 +153,8 @@ int64_t draft_plan(engine *e)
     sp_alloc_guard_begin();
     for (struct request *q = e->running; q; q = q->next) {
         learn(q);
-        if (!decodes(q)) {
-            prompt += rows_left(q);
+        if (!request_decodes(q)) {
+            prompt += request_rows_left(q);
             continue;
         }
         decoding++;

@@ -236,6 +236,8 @@ int request_new(engine *e, const struct engine_request *r, struct request **out,
 void request_free(struct request *q);
 int32_t request_pages(const struct request *q); /* pages it may need */
 int32_t request_pages_for(int64_t positions);
+int64_t request_rows_left(const struct request *q);        /* tokens that wait to be computed */
+bool request_decodes(const struct request *q);             /* its prompt is behind it */
 bool request_wants_prompt(const struct request *q);        /* events of prompt tokens */
 bool request_overdue(const struct request *q, double now); /* total_seconds_max are over */
 /* Gives its pages back, and with them all that was computed. */

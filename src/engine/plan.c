@@ -7,16 +7,6 @@
  * preempted has aged when it comes back. */
 #include "engine/engine_int.h"
 
-static int64_t rows_left(const struct request *q)
-{
-    return (int64_t)q->tokens.n - q->n_cached;
-}
-
-static bool decodes(const struct request *q)
-{
-    return rows_left(q) == 1 && q->n_cached > 0;
-}
-
 /* Only on what was planned before: so the first in line never waits. */
 static bool awaits_another(const engine *e, const struct request *q)
 {
@@ -30,7 +20,7 @@ static bool awaits_another(const engine *e, const struct request *q)
 static int64_t chunk(const struct request *q, int64_t room)
 {
     int64_t untimed = q->r.timed_from - q->n_cached;
-    int64_t n = untimed > 0 ? untimed : rows_left(q);
+    int64_t n = untimed > 0 ? untimed : request_rows_left(q);
     return n < room ? n : room;
 }
 
@@ -82,9 +72,9 @@ void plan_step(engine *e)
     e->n_seqs = 0;
     for (struct request *q = e->running; q; q = q->next) {
         q->n_step = 0;
-        if (!decodes(q))
+        if (!request_decodes(q))
             prefix_count(e, q, prefix_extend(e, q));
-        if (decodes(q) && room > 0) {
+        if (request_decodes(q) && room > 0) {
             plan(e, q, 1);
             room--;
         }

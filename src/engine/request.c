@@ -165,6 +165,16 @@ int32_t request_pages_for(int64_t positions)
     return (int32_t)((positions + KV_PAGE - 1) / KV_PAGE);
 }
 
+int64_t request_rows_left(const struct request *q)
+{
+    return (int64_t)q->tokens.n - q->n_cached;
+}
+
+bool request_decodes(const struct request *q)
+{
+    return request_rows_left(q) == 1 && q->n_cached > 0;
+}
+
 bool request_wants_prompt(const struct request *q)
 {
     return q->r.prompt_logprobs || q->r.prompt_logits;

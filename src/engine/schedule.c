@@ -172,11 +172,12 @@ static void end_running(engine *e)
     while (q) {
         struct request *next = q->next;
         bool cancelled = atomic_load(&q->cancelled);
+        bool late = !cancelled && request_overdue(q, now);
         if (cancelled)
             emit_done(e, q, FINISH_CANCELLED, NULL, NULL);
-        else if (request_overdue(q, now))
+        if (late)
             emit_overdue(e, q);
-        if (cancelled || request_overdue(q, now))
+        if (cancelled || late)
             schedule_retire(e, q);
         q = next;
     }

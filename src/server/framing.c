@@ -33,20 +33,6 @@ static bool is_value(str s)
     return true;
 }
 
-static bool is_named(str s, const char *name)
-{
-    return s.n == strlen(name) && strncasecmp(s.p, name, s.n) == 0;
-}
-
-static str trim(str s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = (str){s.p + 1, s.n - 1};
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* ---- where the head ends ---- */
 
 /* The place behind the empty line, 0 when it has not come; every line must end in CR LF. */
@@ -159,19 +145,19 @@ static enum framing one_field(str line, struct fields *f, struct http_head *h)
     if (!colon || !is_token((str){line.p, (size_t)(colon - line.p)}))
         return refuse(h, 400, "a header line is not NAME: VALUE");
     str name = {line.p, (size_t)(colon - line.p)};
-    str value = trim((str){colon + 1, line.n - name.n - 1});
+    str value = str_trim((str){colon + 1, line.n - name.n - 1});
     if (!is_value(value))
         return refuse(h, 400, "a header field has a control character");
-    if (is_named(name, "Host") && ++f->hosts > 1)
+    if (str_eqz_nocase(name, "Host") && ++f->hosts > 1)
         return refuse(h, 400, "Host stands there twice");
-    if (is_named(name, "Expect") && !is_named(value, "100-continue"))
+    if (str_eqz_nocase(name, "Expect") && !str_eqz_nocase(value, "100-continue"))
         return refuse(h, 417, "Expect: only 100-continue is known");
-    if (is_named(name, "Content-Length"))
+    if (str_eqz_nocase(name, "Content-Length"))
         return ++f->lengths > 1 ? refuse(h, 400, "Content-Length stands there twice")
                                 : read_length(value, h);
-    if (!is_named(name, "Transfer-Encoding"))
+    if (!str_eqz_nocase(name, "Transfer-Encoding"))
         return FRAMING_DONE;
-    if (++f->encodings > 1 || !is_named(value, "chunked"))
+    if (++f->encodings > 1 || !str_eqz_nocase(value, "chunked"))
         return refuse(h, 501, "Transfer-Encoding: only chunked, once, is known");
     h->chunked = true;
     return FRAMING_DONE;

@@ -14,6 +14,9 @@ static void compares(void **state)
     assert_false(str_eq(s("ab"), s("ac")));
     assert_true(str_eq(s(NULL), s("")));
     assert_true(str_eqz(s("x"), "x"));
+    assert_true(str_eqz_nocase(s("Content-Length"), "content-lengtH"));
+    assert_false(str_eqz_nocase(s("content"), "content-length"));
+    assert_true(str_eqz(str_trim(s(" \t a b\t ")), "a b") && str_trim(s(" \t")).n == 0);
     assert_true(str_starts(s("model.gguf"), "model"));
     assert_false(str_starts(s("mod"), "model"));
     assert_true(str_ends(s("model.gguf"), ".gguf"));
