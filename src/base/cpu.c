@@ -51,7 +51,6 @@ static void detect(void)
     f->avx512dq = zmm && bit(b, 17);
     f->avx512bw = zmm && bit(b, 30);
     f->avx512vl = zmm && bit(b, 31);
-    f->avx512_vbmi = zmm && bit(c, 1);
     f->avx512_vnni = zmm && bit(c, 11);
     if (subleaves < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d))
         return;
@@ -99,17 +98,19 @@ static bool runs(enum cpu_isa isa)
     case ISA_AVXVNNI:
         return evex_vnni || (avx2 && f->avx_vnni);
     case ISA_AVX512:
-        return evex_vnni && f->avx512bw && f->avx512dq && f->avx512_vbmi && f->avx512_bf16;
+        return evex_vnni && f->avx512bw && f->avx512dq;
     case ISA_REF:
     default:
         return true;
     }
 }
 
-/* 256-bit VNNI is for those who ask: it has yet to show on a machine that it pays. */
 static enum cpu_isa best_isa(void)
 {
-    return runs(ISA_AVX512) ? ISA_AVX512 : runs(ISA_AVX2) ? ISA_AVX2 : ISA_REF;
+    enum cpu_isa isa = ISA_AVX512;
+    while (!runs(isa))
+        isa--;
+    return isa;
 }
 
 int cpu_pick_isa(enum cpu_isa *out, sp_error *err)

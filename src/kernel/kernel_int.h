@@ -20,7 +20,7 @@
 extern const struct kernel_ops kernel_ops_ref, kernel_ops_avx2;
 /* Both are named "avxvnni": avx2's, but for the product of quantized weights, in either encoding. */
 extern const struct kernel_ops kernel_ops_avxvnni_vex, kernel_ops_avxvnni_evex;
-/* Both are named "avx512"; the second also has act_bf16. */
+/* ISA_AVX512 without and with products of bf16 (act_bf16). */
 extern const struct kernel_ops kernel_ops_avx512, kernel_ops_avx512_bf16;
 
 #define ACT_TINY 0x0d800000u /* bits of 2^-100: groups of activations below it count as zeros */

@@ -13,7 +13,7 @@ const struct probe_ops *probe_get(enum cpu_isa isa)
     case ISA_AVXVNNI:
         return cpu_get()->avx_vnni ? &probe_ops_avxvnni_vex : &probe_ops_avxvnni_evex;
     case ISA_AVX512:
-        return &probe_ops_avx512;
+        return cpu_get()->avx512_bf16 ? &probe_ops_avx512_bf16 : &probe_ops_avx512;
 #endif
     default:
         return NULL;

@@ -4,7 +4,8 @@
 
 #include "kernel/probe.h"
 
-extern const struct probe_ops probe_ops_ref, probe_ops_avx2, probe_ops_avx512;
+extern const struct probe_ops probe_ops_ref, probe_ops_avx2;
+extern const struct probe_ops probe_ops_avx512, probe_ops_avx512_bf16;
 extern const struct probe_ops probe_ops_avxvnni_vex, probe_ops_avxvnni_evex;
 double probe_avxvnni_vex_int8(int64_t rounds);
 double probe_avxvnni_evex_int8(int64_t rounds);

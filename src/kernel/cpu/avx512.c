@@ -129,12 +129,13 @@ static void avx512_attention_span(const struct attention_args *a, int64_t span)
 }
 
 #define AVX512_OPS                                                                                 \
-    .name = "avx512", .act_quantize = avx512_act_quantize, .matmul = avx512_matmul,                \
+    .act_quantize = avx512_act_quantize, .matmul = avx512_matmul,                \
     .matmul_f32 = avx512_matmul_f32, .rmsnorm = avx512_rmsnorm, .rope = avx512_rope,               \
     .weights = avx512_weights, .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul,           \
     .add = avx512_add, .kv_write = avx512_kv_write, .attention = avx512_attention,                 \
     .attention_span = avx512_attention_span, .attention_join = attention_join,                     \
     .log_sum_exp = avx512_log_sum_exp
 
-const struct kernel_ops kernel_ops_avx512 = {AVX512_OPS};
-const struct kernel_ops kernel_ops_avx512_bf16 = {AVX512_OPS, .act_bf16 = avx512_act_bf16};
+const struct kernel_ops kernel_ops_avx512 = {AVX512_OPS, .name = "avx512"};
+const struct kernel_ops kernel_ops_avx512_bf16 = {AVX512_OPS, .name = "avx512_bf16",
+                                                  .act_bf16 = avx512_act_bf16};

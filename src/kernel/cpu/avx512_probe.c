@@ -86,8 +86,10 @@ static void avx512_read(const uint8_t *p, size_t n)
     sink = _mm512_reduce_add_epi32(sum);
 }
 
-const struct probe_ops probe_ops_avx512 = {.name = "avx512",
-                                           .int8 = {avx512_int8},
-                                           .bf16 = avx512_bf16,
-                                           .f32 = avx512_f32,
-                                           .read = avx512_read};
+const struct probe_ops probe_ops_avx512 = {
+    .name = "avx512", .int8 = {avx512_int8}, .f32 = avx512_f32, .read = avx512_read};
+const struct probe_ops probe_ops_avx512_bf16 = {.name = "avx512_bf16",
+                                                .int8 = {avx512_int8},
+                                                .bf16 = avx512_bf16,
+                                                .f32 = avx512_f32,
+                                                .read = avx512_read};
