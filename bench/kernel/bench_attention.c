@@ -1,9 +1,9 @@
 /* Speed of attention over KV pages on one thread, beside what the machine can do.
  *
- *     bench_attention [-i avx2] [-y f16] [-g 7] [-d 64] [-k 8192] [-s 0.5] [-p]
+ *     bench_attention [-y f16] [-g 7] [-d 64] [-k 8192] [-s 0.5] [-p]
  *
- * -i ISA, -y type of keys and values (f16, bf16, f32), -g query heads of a KV head, -d head_dim, -k keys
- * that a row sees, -s seconds per measurement, -p pages of 4 KB. Prints a Markdown table for 1 row (decode) and for
+ * -y type of keys and values (f16, bf16, f32), -g query heads of a KV head, -d head_dim, -k keys that a row
+ * sees, -s seconds per measurement, -p pages of 4 KB; SAMPAN_ISA picks the kernels. Prints a Markdown table for 1 row (decode) and for
  * 24 rows (a piece of prefill): GFLOPS (4 x rows x group x head_dim x keys / time) with the share of the measured
  * float32 peak, and GB/s of keys and values with the share of the measured read bandwidth. Times are the best tenth
  * of those seen, in processor time of the thread. The pages are those of a model of 24 layers and 2 KV heads, layer
@@ -137,10 +137,8 @@ static void measure(struct job *j, int64_t rows, const struct rates *best)
 
 static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
 {
-    for (int c; (c = getopt(argc, argv, "i:y:g:d:k:s:p")) != -1;) {
-        if (c == 'i')
-            s->isa = strcmp(optarg, "avx512") == 0 ? ISA_AVX512 : ISA_AVX2;
-        else if (c == 'y')
+    for (int c; (c = getopt(argc, argv, "y:g:d:k:s:p")) != -1;) {
+        if (c == 'y')
             s->type = *optarg == 'b' ? KV_BF16 : strcmp(optarg, "f32") == 0 ? KV_F32 : KV_F16;
         else if (c == 'g')
             s->group = (int)strtol(optarg, NULL, 10);
@@ -157,7 +155,7 @@ static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
     }
     s->ops = s->isa == ISA_REF ? NULL : kernel_get(s->isa);
     if (!s->ops || s->group < 1 || s->head_dim < 1 || s->keys < MAX_ROWS)
-        return sp_fail(err, SP_EINVAL, "needs AVX2 or AVX-512 and at least %d keys", MAX_ROWS);
+        return sp_fail(err, SP_EINVAL, "needs AVX2 and at least %d keys", MAX_ROWS);
     return 0;
 }
 

@@ -1,9 +1,9 @@
 /* Speed of the matrix products, beside what the machine can do.
  *
- *     bench_matmul [-i avx512] [-w Q5_0] [-r 256] [-t 2] [-s 0.3] [-f]
+ *     bench_matmul [-w Q5_0] [-r 256] [-t 2] [-s 0.3] [-f]
  *
- * -i ISA, -w one dtype, -r one number of rows, -t one number of threads, -s seconds per measurement,
- * -f the float32 products. Prints a Markdown table: medians of GOPS (2 x weights x rows / time) with
+ * -w one dtype, -r one number of rows, -t one number of threads, -s seconds per measurement, -f the float32
+ * products; SAMPAN_ISA picks the kernels. Prints a Markdown table: medians of GOPS (2 x weights x rows / time) with
  * the share of the measured int8 dot product peak, and of GB/s of packed weights read with the share of
  * the measured read bandwidth. Enough copies of each matrix are taken in turn that no cache holds them. */
 #include <stdio.h>
@@ -221,10 +221,8 @@ static int bench_threads(const struct setup *s, int n, uint8_t *data, sp_error *
 /* Fills s from the command line; SP_EINVAL when it makes no sense. */
 static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
 {
-    for (int c; (c = getopt(argc, argv, "i:w:r:t:s:f")) != -1;) {
-        if (c == 'i')
-            s->isa = strcmp(optarg, "avx512") == 0 ? ISA_AVX512 : ISA_AVX2;
-        else if (c == 'w')
+    for (int c; (c = getopt(argc, argv, "w:r:t:s:f")) != -1;) {
+        if (c == 'w')
             s->dtype = optarg;
         else if (c == 'r')
             s->rows = strtol(optarg, NULL, 10);
@@ -239,7 +237,7 @@ static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
     }
     s->ops = s->isa == ISA_REF ? NULL : kernel_get(s->isa);
     if (!s->ops || s->rows < 0 || s->threads < 0 || s->threads > MAX_THREADS)
-        return sp_fail(err, SP_EINVAL, "needs AVX2 or AVX-512, at most %d threads, rows >= 1",
+        return sp_fail(err, SP_EINVAL, "needs AVX2, at most %d threads, rows >= 1",
                        MAX_THREADS);
     return 0;
 }

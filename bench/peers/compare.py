@@ -159,7 +159,7 @@ def main():
     parser.add_argument("--options", action="append", default=None, help="of the peer, as one word; may be given several times")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--isa", help="forces Sampan's kernels: ref, avx2, avx512")
+    parser.add_argument("--isa", help="forces Sampan's kernels: ref, avx2, avxvnni, avx512")
     parser.add_argument("--sampan", type=Path, default=ROOT / "build/release/sampan")
     parser.add_argument("--json", type=Path, help="write all figures here")
     args = parser.parse_args()
