@@ -86,18 +86,15 @@ struct token_counts {
 /* Into what there is; `ids` must have room for one more. */
 void token_counts_add(struct token_counts *c, int32_t token, bool answer);
 
-struct candidate {
-    float logit;
-    int32_t token;
-};
 /* What choosing a token needs; made once, for one thread. */
 struct sampler {
     const struct kernel_ops *ops;
     int64_t vocab;
     float *work;                  /* [vocab] logits after bias and penalties */
     float *weight;                /* [vocab] of the candidates, or of the whole vocabulary */
-    struct candidate *cand;       /* [vocab] */
-    int32_t *pick;                /* [vocab] places in cand */
+    float *logit;                 /* [vocab] of candidates */
+    int32_t *token;               /* [vocab] the same ones */
+    int32_t *pick;                /* [vocab] places among candidates */
     float *block_max, *block_sum; /* [vocab / 64, rounded up] */
 };
 int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab);
@@ -105,7 +102,7 @@ void sampler_done(struct sampler *s);
 /* The next token. logits [vocab] stay untouched. -1: there is no logit above -inf; NaN counts as such. */
 int32_t sample_token(struct sampler *s, const float *logits, const struct sampling *p,
                      const struct token_counts *counts, int64_t position);
-/* What such a draw is among (temperature > 0): cand[] in order of ids, weight[] beside it; how many. */
+/* What such a draw is among (temperature > 0): token[] in order of ids, weight[] beside it; how many. */
 int64_t sample_candidates(struct sampler *s, const float *logits, const struct sampling *p,
                           const struct token_counts *counts);
 /* The n best tokens by logit, best first, ties to the lower id; logprob = logit - log_sum_exp. How many:
