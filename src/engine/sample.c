@@ -18,12 +18,19 @@
 #define BLOCK 64
 #define LANES 8
 #define BINS 1024
-#define CROWDED 4        /* candidates in more than one of so many blocks stay in the vocabulary */
+#define CROWDED 2        /* candidates in more than one of so many blocks stay in the vocabulary */
 #define SORT_MOST 32     /* candidates that are sorted rather than divided */
 #define NUCLEUS 8.0f     /* first guess: no token of it has a weight below exp(-8) */
 #define WEIGHTLESS 90.0f /* below exp(-90) a weight is 0: kernel.h */
 
 /* ---- a sampler ---- */
+
+uint64_t sampler_bytes(int64_t vocab)
+{
+    const struct sampler *s = NULL;
+    return (uint64_t)vocab * (sizeof *s->work + sizeof *s->weight + sizeof *s->logit +
+                              sizeof *s->token + sizeof *s->pick);
+}
 
 int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab)
 {
@@ -441,7 +448,7 @@ static struct set take_nucleus(struct sampler *s, const float *x, float max,
     const struct share share = {.want = (double)p->top_p * sum_weights(s, s->vocab)};
     float width = NUCLEUS * p->temperature;
     while (width < WEIGHTLESS * p->temperature && mass_from(s, x, below(max, width)) < share.want)
-        width *= 2;
+        width *= 1.5f;
     float least = below(max, width);
     if (!crowded(s, least))
         c = take_from(s, x, least, true);
