@@ -45,7 +45,9 @@ void emit_done(engine *e, struct request *q, enum finish_reason reason, const ch
         .kind = EVENT_DONE, .id = q->id, .user = q->r.user, .reason = reason, .stop = stop};
     double now = clock_seconds();
     size_t release;
-    (void)e;
+    pthread_mutex_lock(&e->lock);
+    stats_publish(e);
+    pthread_mutex_unlock(&e->lock);
     buf_clear(&q->text);
     if (reason != FINISH_ERROR && !stop) {
         /* What was held back is certain now, unless the last bytes complete a stop string after all. */
@@ -86,7 +88,7 @@ static void count_token(engine *e, struct request *q)
         q->first = now;
         count_prompt(e, q);
     }
-    count_add(&e->counts.answer_tokens, 1);
+    e->tally.answer_tokens++;
     q->last = now;
     q->n_answer++;
 }

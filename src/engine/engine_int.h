@@ -200,14 +200,11 @@ void chooser_done(struct chooser *c);
 /* Makes the choices and counts the drawn tokens for penalties. */
 void chooser_run(struct chooser *c, pool *p);
 
-/* stats.c: written by the engine thread alone, read by any. */
-struct engine_counts {
-    atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
-    atomic_uint_fast64_t prompt_tokens, prompt_tokens_cached, answer_tokens;
-};
-void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
-void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
-void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
+/* stats.c, on the engine thread: into e->tally, which others see from the next stats_publish on: after each step, and
+ * before each DONE. */
+void count_step(engine *e, int64_t rows);
+void count_prompt(engine *e, const struct request *q); /* it is behind the request */
+void stats_publish(engine *e);                         /* under lock */
 
 /* How fast requests have been served lately. */
 struct engine_pace {
@@ -254,7 +251,6 @@ struct engine {
     float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
     struct chooser chooser;
     struct step_cost cost;
-    struct engine_counts counts;
 };
 
 /* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */

@@ -169,7 +169,7 @@ void step_run(engine *e)
         fail_all(e, &err);
         return;
     }
-    count_step(&e->counts, b.n_rows);
+    count_step(e, b.n_rows);
     advance(e);
     use_rows(e, &b);
     if (b.n_wanted == b.n_rows) /* no prompts */
