@@ -1,6 +1,6 @@
 /* Lines on their way to stderr: a bounded ring between those who log and the thread that writes. Once it is full, all
- * lines are lost until TELL_ROOM is free; then the writer puts a line with their number where they would have stood. The
- * memory is static, since the writer may still hold it when the program ends. */
+ * lines are lost until TELL_ROOM is free; then the writer puts a line with their number where they would have stood.
+ * The memory is static, since the writer may still hold it when the program ends. */
 #include "base/log_int.h"
 
 #include <errno.h>

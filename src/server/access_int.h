@@ -16,8 +16,8 @@ void access_close(struct server *s);
  * run go on. On failure all stays as it was. */
 int access_reload(struct server *s, sp_error *err);
 
-/* access_origin.c: a host that means this machine, by name or address; a call's field, NULL: it has none; and one of its
- * answer. */
+/* access_origin.c: a host that means this machine, by name or address; a call's field, NULL: it has none; and one of
+ * its answer. */
 bool access_is_loopback(const char *host);
 const char *access_field(const struct call *c, const char *name);
 void access_set_field(struct call *c, const char *name, const char *value);
