@@ -19,10 +19,8 @@ int __real_model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_
 int __wrap_model_forward(model *m, const struct model_batch *b, kv_pool *kv, sp_error *err);
 void __real_model_logits(model *m, int64_t first, int64_t n, float *out);
 void __wrap_model_logits(model *m, int64_t first, int64_t n, float *out);
-int32_t __real_sample_token(struct sampler *s, const float *logits, const struct sampling *p,
-                            const struct token_counts *counts, int64_t position);
-int32_t __wrap_sample_token(struct sampler *s, const float *logits, const struct sampling *p,
-                            const struct token_counts *counts, int64_t position);
+void __real_chooser_run(struct chooser *c, pool *p);
+void __wrap_chooser_run(struct chooser *c, pool *p);
 
 /* The engine's thread. */
 static double between[STEPS_MOST]; /* seconds before each step */
@@ -47,13 +45,11 @@ void __wrap_model_logits(model *m, int64_t first, int64_t n, float *out)
     elsewhere += clock_seconds() - begin;
 }
 
-int32_t __wrap_sample_token(struct sampler *s, const float *logits, const struct sampling *p,
-                            const struct token_counts *counts, int64_t position)
+void __wrap_chooser_run(struct chooser *c, pool *p)
 {
     double begin = clock_seconds();
-    int32_t token = __real_sample_token(s, logits, p, counts, position);
+    __real_chooser_run(c, p);
     elsewhere += clock_seconds() - begin;
-    return token;
 }
 
 static void on_event(const struct engine_event *ev)

@@ -1,4 +1,4 @@
-#include "base/log.h"
+#include "base/log_int.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,17 +13,14 @@
 #include "base/json_int.h"
 #include "base/str.h"
 
-/* On the stack, since a log line must not allocate. A longer message is cut and ends in "...". */
-#define MESSAGE_MAX 2048
-#define LINE_MAX_BYTES                                                                             \
-    (6 * MESSAGE_MAX + 256 + LOG_FIELDS_MAX) /* JSON writes one byte as six at worst */
-#define TAIL_MAX 32                          /* what must still follow the last field */
+#define TAIL_MAX 32 /* what must still follow the last field */
 
 static atomic_int level_now = LOG_INFO;
 static atomic_int format_now = LOG_AUTO;
 
+/* On the stack, since a log line must not allocate. */
 struct line {
-    char text[LINE_MAX_BYTES];
+    char text[LOG_LINE_MAX];
     size_t n;
     bool full;
 };
@@ -186,18 +183,6 @@ static void make_json(struct line *l, const struct message *m)
     puts_line(l, "}\n");
 }
 
-static void write_line(const struct line *l)
-{
-    size_t done = 0;
-    while (done < l->n) {
-        ssize_t n = write(STDERR_FILENO, l->text + done, l->n - done);
-        if (n > 0)
-            done += (size_t)n;
-        else if (errno != EINTR)
-            return; /* nowhere left to say it */
-    }
-}
-
 static void write_message(struct message *m)
 {
     struct line l;
@@ -211,7 +196,8 @@ static void write_message(struct message *m)
         make_json(&l, m);
     else
         make_text(&l, m, tty && !(no_color && *no_color));
-    write_line(&l);
+    if (!log_queue_add(l.text, l.n))
+        log_write_all(l.text, l.n);
 }
 
 static bool is_wanted(enum log_level level)
@@ -224,7 +210,7 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
     if (!is_wanted(level))
         return;
     int saved = errno;
-    char msg[MESSAGE_MAX];
+    char msg[LOG_MESSAGE_MAX];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(msg, sizeof msg, fmt, ap);

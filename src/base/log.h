@@ -1,11 +1,12 @@
 /* Log lines to stderr: short coloured text on a terminal, one JSON object a line otherwise
- * ({"ts","level","room","msg",...}). Thread-safe; a line is written with one write(2), which allocates nothing.
+ * ({"ts","level","room","msg",...}). Thread-safe; a line is written with one write(2); nothing is allocated.
  * Prompt text goes into a log line only where `serve --log-prompts` asks for it. */
 #ifndef SP_BASE_LOG_H
 #define SP_BASE_LOG_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include "base/error.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
@@ -13,6 +14,10 @@ enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
 void log_setup(enum log_level level, enum log_format format);
 enum log_level log_get_level(void);
 void log_set_level(enum log_level level);
+/* From start to stop a thread of its own writes the lines, and nobody who logs waits for whoever reads stderr: lines
+ * that have no room are lost, and one line says how many. Stop writes what is left, for 2 s at most. SP_ENOMEM. */
+int log_writer_start(sp_error *err);
+void log_writer_stop(void);
 /* room: the folder that speaks ("engine", "hub"). */
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -223,11 +223,14 @@ int cmd_serve(const options *o, sp_error *err)
     w.shares = (struct memory_shares){
         .models_left = w.n, .dry = options_bool(o, "plan"), .json = options_bool(o, "json")};
     if (code == 0)
+        code = log_writer_start(err);
+    if (code == 0)
         code = w.shares.dry ? tell_plan(&w, err) : serve(&w, err);
     for (size_t i = 0; i < w.opened; i++) {
         engine_close(w.served[i].engine);
         sp_free(w.served[i].stem);
     }
+    log_writer_stop();
     sp_free(only);
     return code;
 }

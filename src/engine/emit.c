@@ -4,30 +4,26 @@
 #include "base/clock.h"
 #include "engine/engine_int.h"
 
-static void put_logprob(engine *e, const struct request *q, int32_t token, const float *logits,
-                        float lse, struct token_logprob *top, struct engine_event *ev)
+static void put_logprob(const struct request *q, const struct choice *choice, int32_t token,
+                        struct engine_event *ev)
 {
     if (q->r.logprobs < 0)
         return;
     ev->has_logprob = true;
-    ev->logprob = logits[token] - lse;
-    sp_alloc_guard_begin();
-    ev->n_top = sample_top(&e->sampler, logits, lse, q->r.logprobs, top);
-    sp_alloc_guard_end();
-    ev->top = top;
+    ev->logprob = choice->logits[token] - choice->log_sum_exp;
+    ev->n_top = choice->n_top;
+    ev->top = choice->top;
 }
 
-/* logits NULL: the first token, which nothing foretold. */
-void emit_prompt(engine *e, struct request *q, int64_t index, const float *logits, float lse)
+void emit_prompt(engine *e, struct request *q, int64_t index, const struct choice *choice)
 {
-    struct token_logprob top[LOGPROBS_MAX];
     struct engine_event ev = {
         .kind = EVENT_PROMPT, .id = q->id, .user = q->r.user, .index = index, .text = ""};
     ev.token = q->tokens.ids[index];
-    if (logits)
-        put_logprob(e, q, ev.token, logits, lse, top, &ev);
+    if (choice)
+        put_logprob(q, choice, ev.token, &ev);
     if (q->r.prompt_logits) {
-        ev.logits = logits;
+        ev.logits = choice ? choice->logits : NULL;
         ev.vocab = e->vocab;
     }
     q->r.sink(&ev);
@@ -49,7 +45,9 @@ void emit_done(engine *e, struct request *q, enum finish_reason reason, const ch
         .kind = EVENT_DONE, .id = q->id, .user = q->r.user, .reason = reason, .stop = stop};
     double now = clock_seconds();
     size_t release;
-    (void)e;
+    pthread_mutex_lock(&e->lock);
+    stats_publish(e);
+    pthread_mutex_unlock(&e->lock);
     buf_clear(&q->text);
     if (reason != FINISH_ERROR && !stop) {
         /* What was held back is certain now, unless the last bytes complete a stop string after all. */
@@ -83,17 +81,16 @@ static bool is_end(const engine *e, int32_t token)
     return false;
 }
 
-static void count_token(engine *e, struct request *q, int32_t token)
+static void count_token(engine *e, struct request *q)
 {
     double now = clock_seconds();
     if (q->n_answer == 0) {
         q->first = now;
         count_prompt(e, q);
     }
-    count_add(&e->counts.answer_tokens, 1);
+    e->tally.answer_tokens++;
     q->last = now;
     q->n_answer++;
-    token_counts_add(&q->counts, token, true);
 }
 
 static bool out_of_memory(engine *e, struct request *q)
@@ -104,18 +101,18 @@ static bool out_of_memory(engine *e, struct request *q)
     return true;
 }
 
-bool emit_token(engine *e, struct request *q, int32_t token, const float *logits, float lse)
+bool emit_token(engine *e, struct request *q, const struct choice *choice)
 {
-    struct token_logprob top[LOGPROBS_MAX];
+    const int32_t token = choice->token;
     struct engine_event ev = {.kind = EVENT_TOKEN, .id = q->id, .user = q->r.user, .token = token};
     size_t release = 0;
-    count_token(e, q, token);
+    count_token(e, q);
     if (!q->r.ignore_end && is_end(e, token)) {
         emit_done(e, q, FINISH_STOP, NULL, NULL);
         return true;
     }
     ev.index = q->n_answer - 1;
-    put_logprob(e, q, token, logits, lse, top, &ev);
+    put_logprob(q, choice, token, &ev);
     buf_clear(&q->text);
     if (token_list_add(&q->tokens, token) < 0 || detok_add(&q->detok, token, &q->text) < 0)
         return out_of_memory(e, q);

@@ -156,7 +156,9 @@ static int make_buffers(engine *e, sp_error *err)
     e->seq_owner = sp_calloc(rows, sizeof(struct request *));
     e->logits = sp_alloc_aligned(64, MODEL_LOGIT_ROWS * vocab * sizeof(float));
     step_cost_init(&e->cost);
-    int code = sampler_init(&e->sampler, model_ops(e->model), e->vocab);
+    int code = chooser_init(&e->chooser, model_ops(e->model), e->vocab, pool_threads(e->pool));
+    e->chooser.ends = e->ends;
+    e->chooser.n_ends = e->n_ends;
     if (code < 0 || !e->rows || !e->seqs || !e->seq_owner || !e->logits)
         return sp_fail(err, SP_ENOMEM, "out of memory for the buffers of a step");
     return 0;
@@ -243,7 +245,7 @@ void engine_close(engine *e)
     sp_free(e->seqs);
     sp_free(e->seq_owner);
     sp_free(e->logits);
-    sampler_done(&e->sampler);
+    chooser_done(&e->chooser);
     sp_free(e->ends);
     pthread_cond_destroy(&e->more);
     pthread_mutex_destroy(&e->lock);

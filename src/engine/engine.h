@@ -94,8 +94,8 @@ struct engine_info {
 };
 void engine_get_info(engine *e, struct engine_info *out);
 
-/* What an engine has done since it was opened, and what it holds now. Counters only rise; of steps and tokens, what an
- * event tells is counted before its sink is called, and the rest is as of the last step. Any thread may ask. */
+/* What an engine has done since it was opened, and what it holds now. Counters only rise. What led to
+ * a DONE is counted before its sink is called, the rest as of the last step. Any thread may ask. */
 #define ENGINE_ROW_BOUNDS 13
 extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
 struct engine_stats {

@@ -86,26 +86,24 @@ struct token_counts {
 /* Into what there is; `ids` must have room for one more. */
 void token_counts_add(struct token_counts *c, int32_t token, bool answer);
 
-struct candidate {
-    float logit;
-    int32_t token;
-};
 /* What choosing a token needs; made once, for one thread. */
 struct sampler {
     const struct kernel_ops *ops;
     int64_t vocab;
     float *work;                  /* [vocab] logits after bias and penalties */
     float *weight;                /* [vocab] of the candidates, or of the whole vocabulary */
-    struct candidate *cand;       /* [vocab] */
-    int32_t *pick;                /* [vocab] places in cand */
+    float *logit;                 /* [vocab] of candidates */
+    int32_t *token;               /* [vocab] the same ones */
+    int32_t *pick;                /* [vocab] places among candidates */
     float *block_max, *block_sum; /* [vocab / 64, rounded up] */
 };
+uint64_t sampler_bytes(int64_t vocab);
 int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab);
 void sampler_done(struct sampler *s);
 /* The next token. logits [vocab] stay untouched. -1: there is no logit above -inf; NaN counts as such. */
 int32_t sample_token(struct sampler *s, const float *logits, const struct sampling *p,
                      const struct token_counts *counts, int64_t position);
-/* What such a draw is among (temperature > 0): cand[] in order of ids, weight[] beside it; how many. */
+/* What such a draw is among (temperature > 0): token[] in order of ids, weight[] beside it; how many. */
 int64_t sample_candidates(struct sampler *s, const float *logits, const struct sampling *p,
                           const struct token_counts *counts);
 /* The n best tokens by logit, best first, ties to the lower id; logprob = logit - log_sum_exp. How many:
@@ -170,14 +168,43 @@ struct request {
     atomic_bool cancelled;
 };
 
-/* stats.c: written by the engine thread alone, read by any. */
-struct engine_counts {
-    atomic_uint_fast64_t steps, step_rows, steps_by_rows[ENGINE_ROW_BOUNDS + 1];
-    atomic_uint_fast64_t prompt_tokens, prompt_tokens_cached, answer_tokens;
+/* choose.c: the tokens of a step, drawn by the compute pool's workers. */
+struct choice {
+    struct request *q; /* NULL: nobody wants it any more */
+    int32_t seq;       /* the row's sequence; rows of one follow each other */
+    int32_t input;     /* the row's token */
+    int64_t pos;
+    const float *logits; /* [vocab] */
+    /* What came of it. */
+    bool ready; /* false: behind a wrong guess, or of a cancelled request */
+    bool
+        drawn; /* `token` is the next of the answer (-1: no finite logit); false: the row is the prompt's */
+    int32_t token;
+    float log_sum_exp; /* this and `top` with logprobs only */
+    int n_top;
+    struct token_logprob top[LOGPROBS_MAX];
 };
-void count_add(atomic_uint_fast64_t *count, uint64_t n); /* engine thread */
-void count_step(struct engine_counts *c, int64_t rows);  /* engine thread */
-void count_prompt(engine *e, const struct request *q); /* engine thread: it is behind the request */
+struct chooser {
+    const struct kernel_ops *ops;
+    int64_t vocab;
+    const int32_t *ends; /* [n_ends] tokens that no draw gives before min_tokens; the engine's */
+    size_t n_ends;
+    struct sampler *samplers; /* one a worker */
+    int n_samplers, n;
+    struct choice *choices; /* [n], at most MODEL_LOGIT_ROWS; filled by the engine thread */
+    int runs[MODEL_LOGIT_ROWS];
+};
+uint64_t chooser_bytes(int64_t vocab, int threads);
+int chooser_init(struct chooser *c, const struct kernel_ops *ops, int64_t vocab, int threads);
+void chooser_done(struct chooser *c);
+/* Makes the choices and counts the drawn tokens for penalties. */
+void chooser_run(struct chooser *c, pool *p);
+
+/* stats.c, on the engine thread: into e->tally, which others see from the next stats_publish on: after each step, and
+ * before each DONE. */
+void count_step(engine *e, int64_t rows);
+void count_prompt(engine *e, const struct request *q); /* it is behind the request */
+void stats_publish(engine *e);                         /* under lock */
 
 /* How fast requests have been served lately. */
 struct engine_pace {
@@ -222,9 +249,8 @@ struct engine {
     struct model_row *rows;
     struct model_seq *seqs;
     float *logits; /* [MODEL_LOGIT_ROWS, vocab] */
-    struct sampler sampler;
+    struct chooser chooser;
     struct step_cost cost;
-    struct engine_counts counts;
 };
 
 /* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */
@@ -245,9 +271,10 @@ void request_release(engine *e, struct request *q);
 
 /* emit.c: events */
 void emit_progress(struct request *q);
-void emit_prompt(engine *e, struct request *q, int64_t index, const float *logits, float lse);
-/* Takes the sampled token in: text, events, end. True: the request is over. */
-bool emit_token(engine *e, struct request *q, int32_t token, const float *logits, float lse);
+/* choice NULL: the first token, which nothing foretold. */
+void emit_prompt(engine *e, struct request *q, int64_t index, const struct choice *choice);
+/* Takes the drawn token in: text, events, end. True: the request is over. */
+bool emit_token(engine *e, struct request *q, const struct choice *choice);
 void emit_done(engine *e, struct request *q, enum finish_reason reason, const char *stop,
                const sp_error *err);
 

@@ -77,7 +77,8 @@ int memory_plan(const engine *e, const struct model_memory *take, struct engine_
                 sp_error *err)
 {
     *m = (struct engine_memory){.weights = take->weights,
-                                .scratch = take->scratch,
+                                .scratch =
+                                    take->scratch + chooser_bytes(e->vocab, pool_threads(e->pool)),
                                 .kv_page = take->kv_page,
                                 .context = e->context,
                                 .step_rows = e->opts.step_rows,

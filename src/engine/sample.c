@@ -6,8 +6,9 @@
  * A vocabulary has some 150,000 tokens, of which few matter, so nothing sorts it and most of it is read
  * only twice: for the greatest logit of each block of 64 (blocks without a candidate are then skipped), and
  * for the weights exp((logit - greatest) / temperature) where the whole mass counts. Where a set of
- * candidates ends is found by dividing them into bins by logit and looking into one bin only. Candidates
- * stay in the order of ids; the draw goes through them in that order. */
+ * candidates ends is found by dividing them into bins by logit and looking into one bin only. Few candidates
+ * are taken out of the vocabulary; where many blocks have some, they stay in it and the others' weights become
+ * 0. Either way they are in the order of ids, and the draw goes through them in that order. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -17,11 +18,19 @@
 #define BLOCK 64
 #define LANES 8
 #define BINS 1024
+#define CROWDED 2        /* candidates in more than one of so many blocks stay in the vocabulary */
 #define SORT_MOST 32     /* candidates that are sorted rather than divided */
 #define NUCLEUS 8.0f     /* first guess: no token of it has a weight below exp(-8) */
 #define WEIGHTLESS 90.0f /* below exp(-90) a weight is 0: kernel.h */
 
 /* ---- a sampler ---- */
+
+uint64_t sampler_bytes(int64_t vocab)
+{
+    const struct sampler *s = NULL;
+    return (uint64_t)vocab * (sizeof *s->work + sizeof *s->weight + sizeof *s->logit +
+                              sizeof *s->token + sizeof *s->pick);
+}
 
 int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab)
 {
@@ -29,19 +38,21 @@ int sampler_init(struct sampler *s, const struct kernel_ops *ops, int64_t vocab)
     *s = (struct sampler){.ops = ops, .vocab = vocab};
     s->work = sp_alloc_aligned(64, n * sizeof *s->work);
     s->weight = sp_alloc_aligned(64, n * sizeof *s->weight);
-    s->cand = sp_alloc_aligned(64, n * sizeof *s->cand);
+    s->logit = sp_alloc_aligned(64, n * sizeof *s->logit);
+    s->token = sp_alloc_aligned(64, n * sizeof *s->token);
     s->pick = sp_alloc_aligned(64, n * sizeof *s->pick);
     s->block_max = sp_calloc(blocks, sizeof *s->block_max);
     s->block_sum = sp_calloc(blocks, sizeof *s->block_sum);
-    return s->work && s->weight && s->cand && s->pick && s->block_max && s->block_sum ? 0
-                                                                                      : SP_ENOMEM;
+    bool made = s->work && s->weight && s->logit && s->token && s->pick;
+    return made && s->block_max && s->block_sum ? 0 : SP_ENOMEM;
 }
 
 void sampler_done(struct sampler *s)
 {
     sp_free(s->work);
     sp_free(s->weight);
-    sp_free(s->cand);
+    sp_free(s->logit);
+    sp_free(s->token);
     sp_free(s->pick);
     sp_free(s->block_max);
     sp_free(s->block_sum);
@@ -179,15 +190,35 @@ static double sum_weights(struct sampler *s, int64_t n)
 
 /* ---- candidates ---- */
 
-/* Weaker: the one that leaves first when not all may stay. */
-static bool weaker(struct candidate a, struct candidate b)
+/* In order of ids; their weights are weight[0 .. n), and 0 of one that is out. */
+struct set {
+    const float *x;       /* [n] logits */
+    const int32_t *token; /* [n]; NULL: the whole vocabulary */
+    int64_t n;
+};
+
+static struct set whole(const struct sampler *s, const float *x)
 {
-    return a.logit < b.logit || (a.logit == b.logit && a.token > b.token);
+    return (struct set){.x = x, .n = s->vocab};
+}
+
+static int32_t token_at(const struct set *c, int64_t at)
+{
+    return c->token ? c->token[at] : (int32_t)at;
+}
+
+/* Whether so many blocks have logits of at least `least` that taking them out would be slower. */
+static bool crowded(const struct sampler *s, float least)
+{
+    int64_t n = 0;
+    for (int64_t b = 0; b < blocks_of(s->vocab); b++)
+        n += s->block_max[b] >= least;
+    return n * CROWDED > blocks_of(s->vocab);
 }
 
 /* Those with a logit of at least `least` (finite); with `weighed`, weight[] is that of the vocabulary and
- * becomes theirs. How many. */
-static int64_t take_from(struct sampler *s, const float *x, float least, bool weighed)
+ * becomes theirs. */
+static struct set take_from(struct sampler *s, const float *x, float least, bool weighed)
 {
     int64_t n = 0;
     for (int64_t b = 0; b < blocks_of(s->vocab); b++) {
@@ -195,13 +226,14 @@ static int64_t take_from(struct sampler *s, const float *x, float least, bool we
             continue;
         for (int64_t i = b * BLOCK; i < block_end(b, s->vocab); i++) {
             /* n <= i: writing and then counting it or not spares a jump that nothing could foresee */
-            s->cand[n] = (struct candidate){x[i], (int32_t)i};
+            s->logit[n] = x[i];
+            s->token[n] = (int32_t)i;
             if (weighed)
                 s->weight[n] = s->weight[i];
             n += x[i] >= least;
         }
     }
-    return n;
+    return (struct set){s->logit, s->token, n};
 }
 
 /* What counts until enough candidates are together: their weights, or each as one. */
@@ -210,130 +242,174 @@ struct share {
     double want;
 };
 
-/* Candidates that the last one needed is among: places in cand[], in order of ids; NULL: all n. */
+/* Candidates that the last one needed is among: places in the set, in order; NULL: all of it from `lo` on. */
 struct part {
     const int32_t *place;
     int64_t n;
     float hi, lo; /* none is stronger, none is weaker */
 };
 
-static int32_t place_of(const struct part *p, int64_t i)
+static int64_t place_of(const struct part *p, int64_t i)
 {
-    return p->place ? p->place[i] : (int32_t)i;
+    return p->place ? p->place[i] : i;
 }
 
-static double mass_of(const struct sampler *s, int32_t at, const struct share *share)
+static double mass_of(const struct sampler *s, int64_t at, const struct share *share)
 {
     return share->count ? 1.0 : (double)s->weight[at];
 }
 
+/* (top - logit) * first * second is the number of the bin: one factor alone may be out of range. */
 struct bins {
-    double top, scale; /* of the strongest logit; bins per unit */
-    double mass[BINS];
+    float top, least, first, second;
+    double mass[BINS + BLOCK]; /* behind BINS: of what is weaker than `least`, never used */
 };
 
-static int bin_of(const struct bins *b, float logit)
+static void make_bins(struct bins *b, const struct part *p)
 {
-    int i = (int)((b->top - (double)logit) * b->scale);
-    return i < BINS - 1 ? i : BINS - 1;
+    *b = (struct bins){.top = p->hi < FLT_MAX ? p->hi : FLT_MAX, .least = p->lo};
+    double scale = BINS / ((double)b->top - (double)b->least);
+    b->first = scale > 0x1p60 ? 0x1p60f : 1.0f;
+    b->second = (float)(scale / (double)b->first);
 }
 
-static void bound(const struct sampler *s, struct part *p)
+/* The bins of up to a block of the part's candidates, from the i-th on; how many. In two loops over whole blocks, so
+ * that the compiler can use vectors. What is out gets places of its own: one place for all would make each sum wait
+ * for the one before. */
+static int64_t bin_block(const struct bins *b, const struct set *c, const struct part *p, int64_t i,
+                         int32_t bin[BLOCK])
+{
+    const int64_t n = p->n - i < BLOCK ? p->n - i : BLOCK;
+    float room[BLOCK];
+    const float *x = p->place || n < BLOCK ? room : c->x + i;
+    for (int64_t k = 0; k < BLOCK && x == room; k++)
+        room[k] = k < n ? c->x[place_of(p, i + k)] : -INFINITY;
+    for (int32_t k = 0; k < BLOCK; k++) {
+        float v = (b->top - x[k]) * b->first * b->second;
+        v = v < BINS - 1 ? v : BINS - 1;
+        v = v > 0 ? v : 0;
+        bin[k] = x[k] >= b->least ? (int32_t)v : BINS + k;
+    }
+    return n;
+}
+
+static void bound(const struct set *c, struct part *p)
 {
     p->hi = -INFINITY;
     p->lo = INFINITY;
     for (int64_t i = 0; i < p->n; i++) {
-        float v = s->cand[place_of(p, i)].logit;
+        float v = c->x[place_of(p, i)];
         p->hi = v > p->hi ? v : p->hi;
         p->lo = v < p->lo ? v : p->lo;
     }
 }
 
+static bool any_equal(const int32_t bin[BLOCK], int32_t wanted)
+{
+    int32_t found = 0;
+    for (int k = 0; k < BLOCK; k++)
+        found |= bin[k] == wanted;
+    return found;
+}
+
 /* Leaves the part that is in the bin in which the share is reached; the mass of the bins before is added
  * to *above. */
-static void divide(struct sampler *s, struct part *p, const struct share *share, double *above)
+static void divide(struct sampler *s, const struct set *c, struct part *p,
+                   const struct share *share, double *above)
 {
-    struct bins b = {.top = (double)p->hi, .scale = BINS / ((double)p->hi - (double)p->lo)};
+    struct bins b;
+    int32_t bin[BLOCK], reached = 0, last = BINS - 1;
     int64_t left = 0;
-    int bin = 0, last = 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        int32_t at = place_of(p, i);
-        int to = bin_of(&b, s->cand[at].logit);
-        b.mass[to] += mass_of(s, at, share);
-        last = to > last ? to : last;
+    make_bins(&b, p);
+    for (int64_t i = 0; i < p->n; i += BLOCK) {
+        int64_t n = bin_block(&b, c, p, i, bin);
+        for (int64_t k = 0; k < n; k++)
+            b.mass[bin[k]] += mass_of(s, place_of(p, i + k), share);
     }
-    while (bin < last && *above + b.mass[bin] < share->want)
-        *above += b.mass[bin++];
-    for (int64_t i = 0; i < p->n; i++) {
-        int32_t at = place_of(p, i);
-        s->pick[left] = at;
-        left += bin_of(&b, s->cand[at].logit) == bin;
+    while (last > 0 && b.mass[last] == 0)
+        last--;
+    while (reached < last && *above + b.mass[reached] < share->want)
+        *above += b.mass[reached++];
+    for (int64_t i = 0; i < p->n; i += BLOCK) {
+        int64_t n = bin_block(&b, c, p, i, bin);
+        for (int64_t k = 0; any_equal(bin, reached) && k < n; k++) {
+            s->pick[left] = (int32_t)place_of(p, i + k); /* left <= i + k: it has been read */
+            left += bin[k] == reached;
+        }
     }
     p->place = s->pick;
     p->n = left;
-    bound(s, p);
+    bound(c, p);
 }
 
-/* Strongest first; cheap where there are few, or where they are in order already. */
-static void sort_picked(struct sampler *s, int64_t n)
+/* Strongest first, ties to the lower id; cheap where there are few, or where they are in order already. */
+static void sort_picked(struct sampler *s, const struct set *c, int64_t n)
 {
     for (int64_t i = 1; i < n; i++) {
         int32_t at = s->pick[i];
         int64_t j = i;
-        for (; j > 0 && weaker(s->cand[s->pick[j - 1]], s->cand[at]); j--)
+        for (; j > 0 && c->x[s->pick[j - 1]] < c->x[at]; j--)
             s->pick[j] = s->pick[j - 1];
         s->pick[j] = at;
     }
 }
 
-/* The weakest that is needed to reach the share, strongest first; ties go to the lower id. */
-static struct candidate find_last(struct sampler *s, struct part p, const struct share *share)
+/* The place of the weakest that is needed to reach the share, strongest first; of equals the lower id is. */
+static int64_t find_last(struct sampler *s, const struct set *c, struct part p,
+                         const struct share *share)
 {
     double above = 0;
     int64_t i = 0;
     while (p.n > SORT_MOST && p.hi > p.lo)
-        divide(s, &p, share, &above);
+        divide(s, c, &p, share, &above);
     for (int64_t k = 0; k < p.n && !p.place; k++)
         s->pick[k] = (int32_t)k;
-    sort_picked(s, p.n);
+    if (p.hi > p.lo)
+        sort_picked(s, c, p.n);
     while (i < p.n - 1 && (above += mass_of(s, s->pick[i], share)) < share->want)
         i++;
-    return s->cand[s->pick[i]];
+    return s->pick[i];
 }
 
-/* Of n candidates from `lo` to `hi`, the strongest that reach the share. */
-static int64_t keep_share(struct sampler *s, int64_t n, float hi, float lo,
-                          const struct share *share)
+/* Of candidates from `lo` to `hi`, the strongest that reach the share: the others' weights become 0. */
+static void keep_share(struct sampler *s, const struct set *c, float hi, float lo,
+                       const struct share *share)
 {
-    const struct candidate last = find_last(s, (struct part){NULL, n, hi, lo}, share);
-    int64_t kept = 0;
-    for (int64_t i = 0; i < n; i++) {
-        struct candidate c = s->cand[i];
-        s->cand[kept] = c;
-        if (!share->count)
-            s->weight[kept] = s->weight[i];
-        kept += (c.logit > last.logit) | ((c.logit == last.logit) & (c.token <= last.token));
-    }
-    return kept;
+    const int64_t last = find_last(s, c, (struct part){NULL, c->n, hi, lo}, share);
+    const float least = c->x[last];
+    for (int64_t i = 0; i <= last; i++)
+        s->weight[i] = c->x[i] >= least ? s->weight[i] : 0;
+    for (int64_t i = last + 1; i < c->n; i++)
+        s->weight[i] = c->x[i] > least ? s->weight[i] : 0;
 }
 
 /* The k strongest, without weights. Each of the k strongest blocks has a candidate that is no weaker than
  * the greatest of the k-th. */
-static int64_t take_top(struct sampler *s, const float *x, float max, int64_t k)
+static struct set take_top(struct sampler *s, const float *x, float max, int64_t k)
 {
     const struct share share = {.count = true, .want = (double)k};
-    int64_t blocks = blocks_of(s->vocab);
+    const struct set maxima = {.x = s->logit, .n = blocks_of(s->vocab)};
     float least = -FLT_MAX;
-    for (int64_t b = 0; b < blocks && k <= blocks; b++)
-        s->cand[b] =
-            (struct candidate){s->block_max[b] > -FLT_MAX ? s->block_max[b] : -FLT_MAX, (int32_t)b};
-    if (k <= blocks) {
-        struct part all = {.n = blocks};
-        bound(s, &all);
-        least = find_last(s, all, &share).logit;
+    if (k <= maxima.n) {
+        struct part all = {.n = maxima.n};
+        for (int64_t b = 0; b < maxima.n; b++)
+            s->logit[b] = s->block_max[b] > -FLT_MAX ? s->block_max[b] : -FLT_MAX;
+        bound(&maxima, &all);
+        least = s->logit[find_last(s, &maxima, all, &share)];
     }
-    int64_t n = take_from(s, x, least, false);
-    return n > k ? keep_share(s, n, max, least, &share) : n;
+    struct set c = take_from(s, x, least, false);
+    if (c.n <= k)
+        return c;
+    const int64_t last = find_last(s, &c, (struct part){NULL, c.n, max, least}, &share), n = c.n;
+    least = c.x[last];
+    c.n = 0;
+    for (int64_t i = 0; i < n; i++) {
+        bool kept = c.x[i] > least || (c.x[i] == least && i <= last);
+        s->logit[c.n] = s->logit[i];
+        s->token[c.n] = s->token[i];
+        c.n += kept;
+    }
+    return c;
 }
 
 /* ---- weights ---- */
@@ -343,11 +419,9 @@ static float scale_of(const struct sampling *p)
     return p->temperature > 1e-30f ? 1.0f / p->temperature : 1e30f;
 }
 
-static void weigh_candidates(struct sampler *s, int64_t n, float max, const struct sampling *p)
+static void weigh(struct sampler *s, const struct set *c, float max, const struct sampling *p)
 {
-    for (int64_t i = 0; i < n; i++)
-        s->weight[i] = s->cand[i].logit;
-    s->ops->weights(s->weight, max, scale_of(p), n, s->weight);
+    s->ops->weights(c->x, max, scale_of(p), c->n, s->weight);
 }
 
 static double mass_from(const struct sampler *s, const float *x, float least)
@@ -366,49 +440,56 @@ static float below(float max, float width)
 }
 
 /* top_p of the whole vocabulary: a threshold is lowered until enough mass is above it. */
-static int64_t take_nucleus(struct sampler *s, const float *x, float max, const struct sampling *p)
+static struct set take_nucleus(struct sampler *s, const float *x, float max,
+                               const struct sampling *p)
 {
-    s->ops->weights(x, max, scale_of(p), s->vocab, s->weight);
+    struct set c = whole(s, x);
+    weigh(s, &c, max, p);
     const struct share share = {.want = (double)p->top_p * sum_weights(s, s->vocab)};
     float width = NUCLEUS * p->temperature;
     while (width < WEIGHTLESS * p->temperature && mass_from(s, x, below(max, width)) < share.want)
-        width *= 2;
+        width *= 1.5f;
     float least = below(max, width);
-    return keep_share(s, take_from(s, x, least, true), max, least, &share);
+    if (!crowded(s, least))
+        c = take_from(s, x, least, true);
+    keep_share(s, &c, max, least, &share);
+    return c;
 }
 
-static int64_t cut_min_p(struct sampler *s, int64_t n, const struct sampling *p)
+static void cut_top_p(struct sampler *s, const struct set *c, float max, const struct sampling *p)
 {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < n; i++) {
-        s->cand[kept] = s->cand[i];
-        s->weight[kept] = s->weight[i];
-        kept += s->weight[i] >= p->min_p;
-    }
-    return kept;
+    const struct share share = {.want = (double)p->top_p * sum_weights(s, c->n)};
+    struct part all = {.n = c->n};
+    bound(c, &all);
+    keep_share(s, c, max, all.lo, &share);
 }
 
-static int64_t gather(struct sampler *s, const float *x, float max, const struct sampling *p)
+static void cut_min_p(struct sampler *s, const struct set *c, const struct sampling *p)
 {
-    int64_t n;
+    for (int64_t i = 0; i < c->n; i++)
+        s->weight[i] = s->weight[i] >= p->min_p ? s->weight[i] : 0;
+}
+
+static struct set gather(struct sampler *s, const float *x, float max, const struct sampling *p)
+{
+    struct set c;
     if (p->top_k > 0 && p->top_k < s->vocab) {
-        n = take_top(s, x, max, p->top_k);
-        weigh_candidates(s, n, max, p);
-        if (p->top_p < 1) {
-            const struct share share = {.want = (double)p->top_p * sum_weights(s, n)};
-            struct part all = {.n = n};
-            bound(s, &all);
-            n = keep_share(s, n, max, all.lo, &share);
-        }
+        c = take_top(s, x, max, p->top_k);
+        weigh(s, &c, max, p);
+        if (p->top_p < 1)
+            cut_top_p(s, &c, max, p);
     } else if (p->top_p < 1) {
-        n = take_nucleus(s, x, max, p);
+        c = take_nucleus(s, x, max, p);
     } else {
         /* a little more than min_p asks for: its weights decide */
         float width = p->min_p > 0 ? 0.01f - 1.001f * logf(p->min_p) : INFINITY;
-        n = take_from(s, x, below(max, width * p->temperature), false);
-        weigh_candidates(s, n, max, p);
+        float least = below(max, width * p->temperature);
+        c = p->min_p > 0 && crowded(s, least) ? whole(s, x) : take_from(s, x, least, false);
+        weigh(s, &c, max, p);
     }
-    return p->min_p > 0 ? cut_min_p(s, n, p) : n;
+    if (p->min_p > 0)
+        cut_min_p(s, &c, p);
+    return c;
 }
 
 /* The place among n weights that the draw of this position falls on. */
@@ -461,8 +542,8 @@ int32_t sample_token(struct sampler *s, const float *logits, const struct sampli
         s->ops->weights(x, max, scale_of(p), s->vocab, s->weight);
         return (int32_t)draw(s, s->vocab, p, position);
     }
-    int64_t n = gather(s, x, max, p);
-    return s->cand[draw(s, n, p, position)].token;
+    const struct set c = gather(s, x, max, p);
+    return token_at(&c, draw(s, c.n, p, position));
 }
 
 int64_t sample_candidates(struct sampler *s, const float *logits, const struct sampling *p,
@@ -470,7 +551,18 @@ int64_t sample_candidates(struct sampler *s, const float *logits, const struct s
 {
     const float *x = penalize(s, logits, p, counts);
     float max = find_maxima(s, x);
-    return max > -INFINITY && max < INFINITY ? gather(s, x, max, p) : 0;
+    if (!(max > -INFINITY && max < INFINITY))
+        return 0;
+    const struct set c = gather(s, x, max, p);
+    bool cut = p->top_p < 1 || p->min_p > 0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < c.n; i++) {
+        float weight = s->weight[i];
+        s->token[n] = token_at(&c, i);
+        s->weight[n] = weight;
+        n += !cut || weight > 0;
+    }
+    return n;
 }
 
 int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
@@ -479,13 +571,11 @@ int sample_top(struct sampler *s, const float *logits, float log_sum_exp, int n,
     float max = n > 0 ? find_maxima(s, logits) : -INFINITY;
     if (!(max > -INFINITY))
         return 0;
-    int got = (int)take_top(s, logits, max, n);
-    for (int i = 0; i < got; i++)
+    const struct set c = take_top(s, logits, max, n);
+    for (int i = 0; i < c.n; i++)
         s->pick[i] = i;
-    sort_picked(s, got);
-    for (int i = 0; i < got; i++) {
-        struct candidate c = s->cand[s->pick[i]];
-        out[i] = (struct token_logprob){c.token, c.logit - log_sum_exp};
-    }
-    return got;
+    sort_picked(s, &c, c.n);
+    for (int i = 0; i < c.n; i++)
+        out[i] = (struct token_logprob){s->token[s->pick[i]], s->logit[s->pick[i]] - log_sum_exp};
+    return (int)c.n;
 }

@@ -50,15 +50,6 @@ static void running_remove(engine *e, struct request *q)
         e->running_last = q->prev;
 }
 
-/* Under lock. */
-static void publish_stats(engine *e)
-{
-    e->tally.kv_pages_free = (uint64_t)e->pages.n_free;
-    e->tally.kv_pages_cached = (uint64_t)e->pages.n_idle;
-    e->tally.evictions = e->pages.evictions;
-    e->stats = e->tally;
-}
-
 /* Under lock: what a running request has had since the last time. */
 static void account(engine *e, struct request *q)
 {
@@ -94,7 +85,7 @@ void schedule_retire(engine *e, struct request *q)
     e->pace.answer += ((double)q->n_answer - e->pace.answer) / PACE_ANSWERS;
     queue_gone(&e->queue, q);
     e->n_running--;
-    publish_stats(e);
+    stats_publish(e);
     pthread_mutex_unlock(&e->lock);
     request_free(q);
 }
@@ -259,7 +250,7 @@ void *schedule_main(void *arg)
     pool_caller_enter(e->pool); /* for this thread's whole life */
     for (;;) {
         pthread_mutex_lock(&e->lock);
-        publish_stats(e);
+        stats_publish(e);
         keep_pace(e);
         while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running &&
                !prefix_store_ready(e->store))

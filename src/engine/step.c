@@ -56,53 +56,64 @@ static void fail_all(engine *e, const sp_error *err)
 }
 
 /* A wanted row's logits: the next prompt token's logprob, or a new token. True: the request is over. */
-static bool use_logits(engine *e, struct request *q, int64_t pos, const float *logits)
+static bool use_choice(engine *e, struct request *q, const struct choice *c)
 {
-    float lse = q->r.logprobs >= 0 ? model_ops(e->model)->log_sum_exp(logits, e->vocab) : 0.0f;
-    if (pos + 1 < q->n_prompt) {
-        emit_prompt(e, q, pos + 1, logits, lse);
-        q->n_prompt_told = pos + 2;
+    if (!c->drawn) {
+        emit_prompt(e, q, c->pos + 1, c);
+        q->n_prompt_told = c->pos + 2;
         return false;
     }
-    q->counts.banned = e->ends;
-    q->counts.n_banned = q->n_answer < q->r.min_tokens ? e->n_ends : 0;
-    sp_alloc_guard_begin();
-    int32_t token = sample_token(&e->sampler, logits, &q->r.sampling, &q->counts, pos + 1);
-    sp_alloc_guard_end();
-    if (token >= 0) {
-        bool right = draft_next(e, q, token);
+    if (c->token >= 0) {
+        bool right = draft_next(e, q, c->token);
         q->n_cached += right;
-        bool over = emit_token(e, q, token, logits, lse);
+        bool over = emit_token(e, q, c);
         /* A guess may have filled a page, and the request may be over. An end token isn't among its tokens. */
         if (right && q->n_cached <= (int64_t)q->tokens.n)
             prefix_record(e, q);
         return over;
     }
     sp_error err;
-    sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)pos);
+    sp_fail(&err, SP_EINTERNAL, "no finite logit at position %lld", (long long)c->pos);
     emit_done(e, q, FINISH_ERROR, NULL, &err);
     return true;
 }
 
-/* Goes through the wanted rows, making logits for at most MODEL_LOGIT_ROWS at a time. Rows behind a wrong guess are
- * not used, nor those of a request that is over or cancelled. */
+/* Makes the logits of up to MODEL_LOGIT_ROWS wanted rows and chooses; the first is the `wanted`-th, at `*row` or
+ * behind it. */
+static void choose_block(engine *e, const struct batch *b, int64_t wanted, int64_t *row)
+{
+    struct chooser *c = &e->chooser;
+    for (c->n = 0; *row < b->n_rows && c->n < MODEL_LOGIT_ROWS; ++*row) {
+        const struct model_row *r = &e->rows[*row];
+        if (!r->want_logits)
+            continue;
+        c->choices[c->n] = (struct choice){.q = e->seq_owner[r->seq],
+                                           .seq = r->seq,
+                                           .input = r->token,
+                                           .pos = r->pos,
+                                           .logits = e->logits + c->n * e->vocab};
+        c->n++;
+    }
+    model_logits(e->model, wanted, c->n, e->logits);
+    chooser_run(c, e->pool);
+}
+
+/* Goes through the wanted rows. Those behind a wrong guess are not used, nor those of a request that is over or
+ * cancelled. */
 static void use_rows(engine *e, const struct batch *b)
 {
-    int64_t w = 0;
-    for (int64_t r = 0; r < b->n_rows; r++) {
-        if (!e->rows[r].want_logits)
-            continue;
-        if (w % MODEL_LOGIT_ROWS == 0) {
-            int64_t n = b->n_wanted - w < MODEL_LOGIT_ROWS ? b->n_wanted - w : MODEL_LOGIT_ROWS;
-            model_logits(e->model, w, n, e->logits);
-        }
-        const float *logits = e->logits + w++ % MODEL_LOGIT_ROWS * e->vocab;
-        struct request **owner = &e->seq_owner[e->rows[r].seq], *q = *owner;
-        if (!q || e->rows[r].pos >= q->n_cached || atomic_load(&q->cancelled))
-            continue;
-        if (use_logits(e, q, e->rows[r].pos, logits)) {
-            schedule_retire(e, q);
-            *owner = NULL;
+    int64_t row = 0;
+    for (int64_t wanted = 0; wanted < b->n_wanted; wanted += e->chooser.n) {
+        choose_block(e, b, wanted, &row);
+        for (int i = 0; i < e->chooser.n; i++) {
+            const struct choice *c = &e->chooser.choices[i];
+            struct request *q = e->seq_owner[c->seq];
+            if (!q || !c->ready || atomic_load(&q->cancelled))
+                continue;
+            if (use_choice(e, q, c)) {
+                schedule_retire(e, q);
+                e->seq_owner[c->seq] = NULL;
+            }
         }
     }
 }
@@ -149,7 +160,7 @@ void step_run(engine *e)
         if (!q->started && q->r.progress)
             emit_progress(q);
         if (!q->started && request_wants_prompt(q))
-            emit_prompt(e, q, 0, NULL, 0);
+            emit_prompt(e, q, 0, NULL);
         q->started = true;
     }
     struct model_batch mb = {
@@ -158,7 +169,7 @@ void step_run(engine *e)
         fail_all(e, &err);
         return;
     }
-    count_step(&e->counts, b.n_rows);
+    count_step(e, b.n_rows);
     advance(e);
     use_rows(e, &b);
     if (b.n_wanted == b.n_rows) /* no prompts */

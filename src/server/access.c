@@ -1,9 +1,7 @@
 #include "server/access_int.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <math.h>
-#include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +28,6 @@ struct key {
 struct access {
     struct key **keys; /* [n] */
     size_t n;
-    bool checked_hosts;
     char admin[65]; /* hash; "": there is none */
 };
 
@@ -140,30 +137,16 @@ int access_reload(struct server *s, sp_error *err)
     int code = make(s, &a, err);
     if (code < 0)
         return code;
-    a->checked_hosts = s->access && s->access->checked_hosts;
     access_free(s->access);
     s->access = a;
     return 0;
-}
-
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    size_t n = strlen(host);
-    if (strcasecmp(host, "localhost") == 0 ||
-        (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0))
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return (ntohl(v4.s_addr) >> 24) == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 int access_open(struct server *s, sp_error *err)
 {
     const struct server_opts *o = &s->opts;
     bool keyed = o->n_api_keys > 0 || o->keys_file;
-    if (!is_loopback(o->host) && !keyed && !o->no_auth)
+    if (!access_is_loopback(o->host) && !keyed && !o->no_auth)
         return sp_fail(
             err, SP_EUSAGE,
             "--host %s: others could use this server: give --api-key KEY or --keys FILE, "
@@ -172,10 +155,7 @@ int access_open(struct server *s, sp_error *err)
     for (size_t i = 0; i < o->n_api_keys; i++)
         if (o->admin_key && strcmp(o->admin_key, o->api_keys[i]) == 0)
             return sp_fail(err, SP_EUSAGE, "--admin-key: must differ from --api-key");
-    int code = access_reload(s, err);
-    if (code == 0)
-        s->access->checked_hosts = is_loopback(o->host) || o->n_allowed_hosts > 0;
-    return code;
+    return access_reload(s, err);
 }
 
 void access_close(struct server *s)
@@ -184,112 +164,15 @@ void access_close(struct server *s)
     s->access = NULL;
 }
 
-/* ---- Host and Origin ---- */
-
-static const char *field(const struct call *c, const char *name)
-{
-    return evhttp_find_header(evhttp_request_get_input_headers(c->req), name);
-}
-
-static void set_field(struct call *c, const char *name, const char *value)
-{
-    evhttp_add_header(evhttp_request_get_output_headers(c->req), name, value);
-}
-
-/* "localhost:8080" and "[::1]:8080" without brackets and port. */
-static bool host_name(const char *value, char *out, size_t room)
-{
-    bool v6 = value[0] == '[';
-    size_t n = v6 ? strcspn(++value, "]") : strcspn(value, ":");
-    if (n == 0 || n >= room)
-        return false;
-    memcpy(out, value, n);
-    out[n] = '\0';
-    return true;
-}
-
-/* A page of another site whose name was made to point at this machine (DNS rebinding) is known by the name
- * in Host. HTTP/1.0 has no Host, and browsers don't speak it. */
-static bool host_allowed(const struct call *c)
-{
-    const struct server_opts *o = &c->s->opts;
-    const char *value = field(c, "Host");
-    char name[256];
-    if (!c->s->access->checked_hosts || !value)
-        return true;
-    if (!host_name(value, name, sizeof name))
-        return false;
-    for (size_t i = 0; i < o->n_allowed_hosts; i++)
-        if (strcmp(o->allowed_hosts[i], "*") == 0 || strcasecmp(o->allowed_hosts[i], name) == 0)
-            return true;
-    return is_loopback(name) || strcasecmp(name, o->host) == 0;
-}
-
-static bool same_origin(const struct call *c, const char *origin)
-{
-    const char *host = field(c, "Host"), *at = strstr(origin, "://");
-    return host && at && strcasecmp(at + 3, host) == 0;
-}
-
-/* The value for Access-Control-Allow-Origin, or NULL. */
-static const char *listed(const struct server_opts *o, const char *origin)
-{
-    for (size_t i = 0; i < o->n_cors_origins; i++) {
-        if (strcmp(o->cors_origins[i], "*") == 0)
-            return "*";
-        if (strcasecmp(o->cors_origins[i], origin) == 0)
-            return origin;
-    }
-    return NULL;
-}
-
-static void set_cors(struct call *c, const char *allowed)
-{
-    const char *asked = field(c, "Access-Control-Request-Headers");
-    set_field(c, "Access-Control-Allow-Origin", allowed);
-    set_field(c, "Access-Control-Expose-Headers",
-              "Retry-After, X-Request-Id, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
-              "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-              "x-ratelimit-reset-requests, x-ratelimit-reset-tokens");
-    if (!field(c, "Access-Control-Request-Method"))
-        return;
-    set_field(c, "Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
-    set_field(c, "Access-Control-Max-Age", "600");
-    if (asked)
-        set_field(c, "Access-Control-Allow-Headers", asked);
-}
-
-bool access_origin(struct call *c)
-{
-    const struct server_opts *o = &c->s->opts;
-    const char *origin = field(c, "Origin");
-    if (!host_allowed(c)) {
-        reply_set_error(c, 403, "invalid_request_error", NULL, "host_not_allowed",
-                        "Host: %.128s is no name of this server: give it with --allowed-host",
-                        field(c, "Host"));
-        return false;
-    }
-    if (o->n_cors_origins)
-        set_field(c, "Vary", "Origin");
-    const char *allowed = origin ? listed(o, origin) : NULL;
-    if (allowed)
-        set_cors(c, allowed);
-    if (!origin || allowed || same_origin(c, origin))
-        return true;
-    reply_set_error(c, 403, "invalid_request_error", NULL, "origin_not_allowed",
-                    "pages of %.128s may not use this server: give it with --cors-origin", origin);
-    return false;
-}
-
 /* ---- keys of requests ---- */
 
 /* "Authorization: Bearer KEY", or Anthropic's "X-Api-Key: KEY". */
 static const char *secret_of(const struct call *c)
 {
-    const char *value = field(c, "Authorization");
+    const char *value = access_field(c, "Authorization");
     if (value && strncasecmp(value, "Bearer ", 7) == 0)
         return value + 7 + strspn(value + 7, " ");
-    return field(c, "X-Api-Key");
+    return access_field(c, "X-Api-Key");
 }
 
 bool access_admin(const struct server *s)
@@ -354,13 +237,13 @@ static void set_rate(struct call *c, const char *what, int64_t limit, double lef
         return;
     (void)snprintf(name, sizeof name, "x-ratelimit-limit-%s", what);
     (void)snprintf(value, sizeof value, "%lld", (long long)limit);
-    set_field(c, name, value);
+    access_set_field(c, name, value);
     (void)snprintf(name, sizeof name, "x-ratelimit-remaining-%s", what);
     (void)snprintf(value, sizeof value, "%.0f", left > 0 ? floor(left) : 0.0);
-    set_field(c, name, value);
+    access_set_field(c, name, value);
     (void)snprintf(name, sizeof name, "x-ratelimit-reset-%s", what);
     (void)snprintf(value, sizeof value, "%.3fs", whole);
-    set_field(c, name, value);
+    access_set_field(c, name, value);
 }
 
 static bool over(struct call *c, const char *param, const char *what, int64_t limit, double wait)

@@ -16,6 +16,12 @@ void access_close(struct server *s);
  * run go on. On failure all stays as it was. */
 int access_reload(struct server *s, sp_error *err);
 
+/* access_origin.c: a host that means this machine, by name or address; a call's field, NULL: it has none; and one of
+ * its answer. */
+bool access_is_loopback(const char *host);
+const char *access_field(const struct call *c, const char *name);
+void access_set_field(struct call *c, const char *name, const char *value);
+
 /* Each false: the error has been set. In this order, before the route is looked up: */
 bool access_origin(struct call *c); /* Host and Origin; sets CORS fields */
 /* then, for a route that needs it: */

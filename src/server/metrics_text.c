@@ -96,7 +96,7 @@ static void put_iterations(const struct page *p)
     for (size_t i = 0; i < ENGINE_ROW_BOUNDS; i++)
         bounds[i] = (double)engine_row_bounds[i];
     head(p->out, p->prefix, "iteration_tokens_total", "histogram",
-         "Tokens of prompts and answers that one step of the engine computes");
+         "Tokens of prompts, answers and drafts that one step of the engine computes");
     for (size_t i = 0; i < p->n; i++)
         put_histogram(p, &p->views[i], "iteration_tokens_total", p->views[i].stats.steps_by_rows,
                       bounds, ENGINE_ROW_BOUNDS, (double)p->views[i].stats.step_rows);

@@ -1,6 +1,9 @@
 """What a request leaves in the log, in JSON: one line, with what is needed to find it and to say where its time went."""
+import http.client
 import json
 import re
+import signal
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -113,3 +116,22 @@ def test_text_for_people(folder, tmp_path):
         post(server, "/tokenize", {"prompt": "x"}, X_Request_Id="me")
         server.end()
     assert re.search(r"info  server: POST /tokenize 200, \d\.\d{3} s request_id=me .*status=200", (tmp_path / "log").read_text())
+
+
+def test_a_log_that_nobody_reads_stops_no_answer(folder):
+    """A pipe that is full: lines are lost and counted, and nobody waits."""
+    server = Server("--max-context", "512", "--log-format", "json", model=str(folder), log=subprocess.PIPE)
+    line = http.client.HTTPConnection(server.url.split("://")[1], timeout=30)
+    for _ in range(2000):
+        line.request("GET", "/v1/models")
+        answer = line.getresponse()
+        assert answer.status == 200 and answer.read()
+    line.close()
+    assert server.client.completions.create(model=server.model, prompt="a", max_tokens=1).choices
+    server.process.send_signal(signal.SIGTERM)
+    _, log = server.process.communicate(timeout=60)
+    assert server.process.returncode == 0
+    entries = list(map(json.loads, log.splitlines()))
+    lost = [int(found[1]) for e in entries if (found := re.match(r"(\d+) lines of the log were lost", e["msg"]))]
+    asked = sum("request_id" in e for e in entries)
+    assert lost and 100 < asked < 2001 <= asked + sum(lost)

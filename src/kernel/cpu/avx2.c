@@ -7,18 +7,18 @@
 static void avx2_rmsnorm(const float *x, const float *weight, float eps, int64_t n, float *out)
 {
     __m256 lane[8];
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++)
         lane[c] = _mm256_setzero_ps();
     int64_t whole = n / 64 * 64;
     for (int64_t i = 0; i < whole; i += 64) {
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 8; c++) {
             __m256 v = _mm256_loadu_ps(x + i + 8 * c);
             lane[c] = _mm256_fmadd_ps(v, v, lane[c]);
         }
     }
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++) {
         __m256 v = _mm256_maskload_ps(x + whole + 8 * c, avx2_first(n - whole - 8 * c));
         lane[c] = _mm256_fmadd_ps(v, v, lane[c]);
@@ -111,17 +111,17 @@ static float avx2_log_sum_exp(const float *x, int64_t n)
     float max = avx2_max(x, n);
     const __m256 shift = _mm256_set1_ps(max);
     int64_t i = 0;
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++)
         lane[c] = _mm256_setzero_ps();
     for (; i + 64 <= n; i += 64) {
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 8; c++) {
             __m256 v = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * c), shift);
             lane[c] = _mm256_add_ps(lane[c], avx2_exp(v));
         }
     }
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++) {
         __m256i m = avx2_first(n - i - 8 * c);
         __m256 v = _mm256_sub_ps(_mm256_maskload_ps(x + i + 8 * c, m), shift);

@@ -22,32 +22,32 @@ X86_INLINE void scores_half(const struct attention_block *b, const float *const 
                             int first, enum kv_type type, float scale, float *s)
 {
     __m256 acc[VECTORS][4];
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            acc[j][c] = _mm256_setzero_ps();
+        X86_UNROLL
+    for (int c = 0; c < 4; c++)
+        acc[j][c] = _mm256_setzero_ps();
     for (int d = 0; d < b->head_dim; d++) {
         __m256 x[VECTORS];
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int j = 0; j < n; j++)
             x[j] = _mm256_broadcast_ss(&q[j][d]);
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 4; c++) {
             size_t at = (size_t)(d * KV_PAGE + first + 8 * c);
             x86_fetch_ahead(b, at, 8 * c, type);
             __m256 k = load8(b->keys, at, type);
-#pragma GCC unroll 8
+            X86_UNROLL
             for (int j = 0; j < n; j++)
                 acc[j][c] = _mm256_fmadd_ps(x[j], k, acc[j][c]);
         }
     }
     const __m256 factor = _mm256_set1_ps(scale);
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            _mm256_storeu_ps(s + KV_PAGE * j + first + 8 * c, _mm256_mul_ps(acc[j][c], factor));
+        X86_UNROLL
+    for (int c = 0; c < 4; c++)
+        _mm256_storeu_ps(s + KV_PAGE * j + first + 8 * c, _mm256_mul_ps(acc[j][c], factor));
 }
 
 X86_INLINE void scores_typed(const struct attention_block *b, const float *const *q, int n,
@@ -86,7 +86,7 @@ X86_INLINE __m256 lanes_between(int lo, int hi, int c)
 X86_INLINE float softmax_of(float *s, int lo, int hi, bool whole, float *max, float *sum)
 {
     __m256 v[8], top = _mm256_set1_ps(*max);
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++) {
         v[c] = _mm256_loadu_ps(s + 8 * c);
         __m256 greater = _mm256_max_ps(top, v[c]);
@@ -94,7 +94,7 @@ X86_INLINE float softmax_of(float *s, int lo, int hi, bool whole, float *max, fl
     }
     float new_max = avx2_max8(top), fade = *max == new_max ? 1.0f : exp_f32(*max - new_max);
     const __m256 shift = _mm256_set1_ps(new_max);
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 8; c++) {
         v[c] = avx2_exp(_mm256_sub_ps(v[c], shift));
         if (!whole)
@@ -126,32 +126,32 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
     size_t hd = (size_t)a->b->head_dim;
     float *out = a->acc + a->d;
     __m256 acc[VECTORS][4];
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            acc[j][c] = _mm256_mul_ps(_mm256_loadu_ps(out + (size_t)j * hd + 8 * c),
-                                      _mm256_set1_ps(a->fade[j]));
+        X86_UNROLL
+    for (int c = 0; c < width; c++)
+        acc[j][c] = _mm256_mul_ps(_mm256_loadu_ps(out + (size_t)j * hd + 8 * c),
+                                  _mm256_set1_ps(a->fade[j]));
     for (int i = a->lo; i < a->hi; i++) {
         __m256 x[VECTORS];
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int j = 0; j < n; j++)
             x[j] = _mm256_broadcast_ss(a->p + KV_PAGE * j + i);
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < width; c++) {
             size_t at = (size_t)i * hd + (size_t)(a->d + 8 * c);
             x86_fetch_ahead(a->b, hd * KV_PAGE + at, 8 * c, type);
             __m256 v = load8(a->b->values, at, type);
-#pragma GCC unroll 8
+            X86_UNROLL
             for (int j = 0; j < n; j++)
                 acc[j][c] = _mm256_fmadd_ps(x[j], v, acc[j][c]);
         }
     }
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            _mm256_storeu_ps(out + (size_t)j * hd + 8 * c, acc[j][c]);
+        X86_UNROLL
+    for (int c = 0; c < width; c++)
+        _mm256_storeu_ps(out + (size_t)j * hd + 8 * c, acc[j][c]);
 }
 
 /* The dimensions past the last whole 8, one by one. */

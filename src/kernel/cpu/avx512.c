@@ -11,7 +11,7 @@ static void avx512_rmsnorm(const float *x, const float *weight, float eps, int64
                       _mm512_setzero_ps()};
     for (int64_t i = 0; i < n; i += 64) {
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 4; c++) {
             __m512 v = _mm512_maskz_loadu_ps(avx512_first(n - i - 16 * c), x + i + 16 * c);
             lane[c] = _mm512_fmadd_ps(v, v, lane[c]);
@@ -84,12 +84,12 @@ static float avx512_log_sum_exp(const float *x, int64_t n)
     float max = _mm512_reduce_max_ps(top);
     __m512 shift = _mm512_set1_ps(max);
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 4; c++)
         lane[c] = _mm512_setzero_ps();
     for (int64_t i = 0; i < n; i += 64) {
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 4; c++) {
             __mmask16 m = avx512_first(n - i - 16 * c);
             __m512 v = _mm512_maskz_loadu_ps(m, x + i + 16 * c);

@@ -26,37 +26,37 @@ X86_INLINE void scores_of(const struct attention_block *b, const float *const *q
 {
     __m512 acc[VECTORS][4];
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            acc[j][c] = _mm512_setzero_ps();
+        X86_UNROLL
+    for (int c = 0; c < 4; c++)
+        acc[j][c] = _mm512_setzero_ps();
     for (int d = 0; d < b->head_dim; d++) {
         __m512 k[4];
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < 4; c++) {
             size_t at = (size_t)(d * KV_PAGE + 16 * c);
             x86_fetch_ahead(b, at, 16 * c, type);
             k[c] = load16(b->keys, at, type);
         }
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int j = 0; j < n; j++) {
             __m512 x = _mm512_set1_ps(q[j][d]);
 
-#pragma GCC unroll 8
+            X86_UNROLL
             for (int c = 0; c < 4; c++)
                 acc[j][c] = _mm512_fmadd_ps(x, k[c], acc[j][c]);
         }
     }
     __m512 factor = _mm512_set1_ps(scale);
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 4; c++)
-            _mm512_storeu_ps(s + KV_PAGE * j + 16 * c, _mm512_mul_ps(acc[j][c], factor));
+        X86_UNROLL
+    for (int c = 0; c < 4; c++)
+        _mm512_storeu_ps(s + KV_PAGE * j + 16 * c, _mm512_mul_ps(acc[j][c], factor));
 }
 
 X86_INLINE void scores_typed(const struct attention_block *b, const float *const *q, int n,
@@ -91,7 +91,7 @@ static float softmax(float *s, int lo, int hi, float *max, float *sum)
     __m512 v[4], top = _mm512_set1_ps(*max);
     __mmask16 m[4];
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 4; c++) {
         m[c] = avx512_first(hi - 16 * c) & (__mmask16)~avx512_first(lo - 16 * c);
         v[c] = _mm512_loadu_ps(s + 16 * c);
@@ -100,7 +100,7 @@ static float softmax(float *s, int lo, int hi, float *max, float *sum)
     float new_max = _mm512_reduce_max_ps(top), fade = exp_f32(*max - new_max);
     __m512 shift = _mm512_set1_ps(new_max);
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int c = 0; c < 4; c++) {
         v[c] = _mm512_maskz_mov_ps(m[c], avx512_exp(_mm512_sub_ps(v[c], shift)));
         _mm512_storeu_ps(s + 16 * c, v[c]);
@@ -124,37 +124,37 @@ X86_INLINE void values_of(const struct values_part *a, int n, int width, enum kv
     float *out = a->acc + a->d;
     __m512 acc[VECTORS][4];
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            acc[j][c] = _mm512_mul_ps(_mm512_loadu_ps(out + (size_t)j * hd + 16 * c),
-                                      _mm512_set1_ps(a->fade[j]));
+        X86_UNROLL
+    for (int c = 0; c < width; c++)
+        acc[j][c] = _mm512_mul_ps(_mm512_loadu_ps(out + (size_t)j * hd + 16 * c),
+                                  _mm512_set1_ps(a->fade[j]));
     for (int i = a->lo; i < a->hi; i++) {
         __m512 v[4];
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int c = 0; c < width; c++) {
             size_t at = (size_t)i * hd + (size_t)(a->d + 16 * c);
             x86_fetch_ahead(a->b, hd * KV_PAGE + at, 16 * c, type);
             v[c] = load16(a->b->values, at, type);
         }
 
-#pragma GCC unroll 8
+        X86_UNROLL
         for (int j = 0; j < n; j++) {
             __m512 x = _mm512_set1_ps(a->p[KV_PAGE * j + i]);
 
-#pragma GCC unroll 8
+            X86_UNROLL
             for (int c = 0; c < width; c++)
                 acc[j][c] = _mm512_fmadd_ps(x, v[c], acc[j][c]);
         }
     }
 
-#pragma GCC unroll 8
+    X86_UNROLL
     for (int j = 0; j < n; j++)
-#pragma GCC unroll 8
-        for (int c = 0; c < width; c++)
-            _mm512_storeu_ps(out + (size_t)j * hd + 16 * c, acc[j][c]);
+        X86_UNROLL
+    for (int c = 0; c < width; c++)
+        _mm512_storeu_ps(out + (size_t)j * hd + 16 * c, acc[j][c]);
 }
 
 /* The dimensions past the last whole 16, one by one. */

@@ -9,6 +9,14 @@
 
 #define X86_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop with few, constant turns over registers. clang unrolls by a number only after it has decided which
+ * arrays live in registers: then sums go through memory, at a third of the speed. */
+#if defined(__clang__)
+#define X86_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define X86_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* Element i of keys or values. */
 X86_INLINE float x86_load(const uint8_t *base, size_t i, enum kv_type type)
 {

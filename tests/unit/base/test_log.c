@@ -223,6 +223,65 @@ static void lines_stay_whole(void **state)
     sp_free(text);
 }
 
+#define FLOOD 5000 /* lines: more than a pipe and the queue hold */
+
+struct drain {
+    int fd;
+    char *text; /* [n] */
+    size_t n;
+};
+
+static void *read_all(void *arg)
+{
+    struct drain *d = arg;
+    ssize_t n;
+    while ((n = read(d->fd, d->text + d->n, ((size_t)1 << 20) - 1 - d->n)) > 0)
+        d->n += (size_t)n;
+    return NULL;
+}
+
+/* Every line is written, in order, or counted where it is missing. */
+static void check_flood(const char *text)
+{
+    long next = 0, lost;
+    assert_non_null(strstr(text, "lines of the log were lost"));
+    for (const char *at = text; (at = strstr(at, "\"msg\":\"")); at++) {
+        if (sscanf(at, "\"msg\":\"%ld lines of the log were lost", &lost) == 1 &&
+            strncmp(strchr(at + 7, ' '), " lines", 6) == 0) {
+            assert_true(lost > 0);
+            next += lost;
+            continue;
+        }
+        assert_int_equal(strtol(at + strlen("\"msg\":\"line"), NULL, 10), next);
+        next++;
+    }
+    assert_int_equal(next, FLOOD);
+}
+
+/* Nobody reads the pipe while lines come; then somebody does. */
+static void a_full_pipe_stops_nobody(void **state)
+{
+    int ends[2];
+    pthread_t thread;
+    sp_error err;
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct drain d = {.fd = ends[0], .text = sp_calloc(1, (size_t)1 << 20)};
+    assert_non_null(d.text);
+    log_setup(LOG_INFO, LOG_JSON);
+    catch_stderr(ends[1]);
+    assert_int_equal(log_writer_start(&err), 0);
+    for (int i = 0; i < FLOOD; i++)
+        log_info("x", "line%d and some more that makes a pipe full after not too many of them", i);
+    assert_int_equal(pthread_create(&thread, NULL, read_all, &d), 0);
+    log_writer_stop();
+    release_stderr();
+    (void)pthread_join(thread, NULL);
+    (void)close(ends[0]);
+    check_flood(d.text);
+    sp_free(d.text);
+}
+
 /* One line as a terminal gets it. */
 static void read_terminal(char text[256])
 {
@@ -269,6 +328,7 @@ int main(void)
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(errno_is_kept),
         cmocka_unit_test(lines_stay_whole),
+        cmocka_unit_test(a_full_pipe_stops_nobody),
         cmocka_unit_test(terminals_get_colours),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);

@@ -339,8 +339,8 @@ static void check_case(struct sampler *s, const float *x, const json_t *c)
     int64_t n = sample_candidates(s, x, &p, &counts), sum = 0, squares = 0;
     double total = 0;
     for (int64_t i = 0; i < n; i++) {
-        int64_t t = s->cand[i].token;
-        assert_true(i == 0 || t > s->cand[i - 1].token);
+        int64_t t = s->token[i];
+        assert_true(i == 0 || t > s->token[i - 1]);
         sum += t;
         squares += t * t % 1000003;
         total += (double)s->weight[i];
@@ -353,7 +353,7 @@ static void check_case(struct sampler *s, const float *x, const json_t *c)
     json_array_foreach(json_object_get(c, "probs"), k, pair)
     {
         int64_t i = 0;
-        while (i < n && s->cand[i].token != json_integer_value(json_array_get(pair, 0)))
+        while (i < n && s->token[i] != json_integer_value(json_array_get(pair, 0)))
             i++;
         assert_true(i < n);
         /* x / temperature is rounded to 2^-24 of itself, so faint tokens are told less exactly */
