@@ -39,6 +39,7 @@ void engine_get_stats(engine *e, struct engine_stats *out)
     *out = e->stats;
     out->running = e->n_running;
     out->waiting = e->queue.n;
+    out->accepted = e->next_id;
     pthread_mutex_unlock(&e->lock);
     out->steps = value(&c->steps);
     out->step_rows = value(&c->step_rows);
