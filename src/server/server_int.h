@@ -69,7 +69,7 @@ struct choice {
     int64_t n_tokens; /* of the answer so far */
     int64_t n_cached; /* of the prompt, before the first step; -1: not known */
     double token_at;  /* when the last token came; 0: none has */
-    enum finish_reason reason;
+    enum finish_reason reason; /* loop: once its DONE has been taken */
 };
 
 /* A chat or text completion under way. Made by a worker, then the loop's. */

@@ -8,11 +8,12 @@ nothing, some send malformed HTTP or bodies, one prompt in twenty is longer than
 of answers, with priorities, and somebody cancels requests through /admin. With two models each is asked by half of the
 clients. Checked:
 
-- the server lives, says nothing but JSON lines (no sanitizer's report), none of them an error, and ends with status 0;
+- the server lives, says nothing but JSON lines (no sanitizer's report), none of them an error;
 - every request that was sent whole and waited for is answered exactly once: a whole answer, or an error that fits;
   an answer that is cut short was cancelled by us; greedy answers are those that were given alone;
 - in metrics and log: every accepted answer ended once, every request left one line;
-- then every page is free, and memory (within 2%), threads and open files are what they were after the warm-up.
+- then every page is free, and memory (within 2%), threads and open files are what they were after the warm-up;
+- told twice to end while all are at work, it cuts what runs and ends with status 0.
 
 $SAMPAN is the program (build/release/sampan): any build. Exit status 1, and what was seen, when one of them fails.
 """
@@ -115,13 +116,14 @@ class Run:
         self.server, self.o, self.mortals = server, options, mortals
         self.models = [name_of(m) for m in options.model]
         self.rng = random.Random(options.seed)
-        self.prefixes = [requests.words(self.rng, n) for n in (20, 60, 150)]
+        self.prefixes = [requests.words(self.rng, n) for n in (options.words // 3, options.words, options.words * 5 // 2)]
         self.known = []                            # (path, body, text of the first choice), each given alone
         self.outcome = {}                          # request id -> its status, or LEFT
         self.cancelled = set()                     # completion ids that /admin was told
         self.kinds = collections.Counter()
         self.wrong, self.n_wrong = [], 0
         self.stop = False
+        self.ending = False                        # the server is: clients may see anything
         self.last_id = 0
 
     # ---- what an answer must be ----
@@ -206,7 +208,7 @@ class Run:
         if self.known and self.rng.random() < 0.15:
             path, body, text = self.rng.choice([k for k in self.known if k[1]["model"] == model])
             return path, body | {"stream": self.rng.random() < 0.5, "priority": self.rng.randrange(-3, 4)}, text
-        return *requests.sound(self.rng, model, self.prefixes, self.o.longest), None
+        return *requests.sound(self.rng, model, self.prefixes, self.o.words, self.o.longest), None
 
     def made(self, model, keep=True):
         path, body, known = self.pick(model)
@@ -349,7 +351,7 @@ class Run:
                 except ConnectionError as error:
                     raise Wrong(f"the line broke: {error}") from None
                 if id:
-                    self.outcome[id] = outcome
+                    self.outcome[id] = LEFT if self.ending else outcome
             except Wrong as wrong:
                 self.note(f"{way.__name__}: {wrong}")
                 line.close(rudely=True)
@@ -359,6 +361,8 @@ class Run:
         line.close()
 
     def note(self, text):
+        if self.ending:
+            return
         self.n_wrong += 1
         if len(self.wrong) < 30:
             self.wrong.append(text)
@@ -371,6 +375,8 @@ class Run:
             await line.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
                             f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
             raw = await asyncio.wait_for(line.take(), self.o.patience)
+            if not is_whole(raw):
+                raise ConnectionError("the answer is cut")
             return split(raw)[0], json.loads(split(raw)[2])
         finally:
             line.close()
@@ -433,12 +439,31 @@ def settle(run):
     return server.usage()
 
 
+def end_amid_load(run):
+    """The first SIGTERM lets what runs end, the second cuts it."""
+    server = run.server
+
+    async def phase():
+        run.mortals.listen()
+        load = asyncio.create_task(run.load(lambda: server.process.poll() is not None))
+        await asyncio.sleep(2)
+        run.ending = True
+        for _ in range(2):
+            server.process.terminate()
+            await asyncio.sleep(1)
+        await load
+    asyncio.run(asyncio.wait_for(phase(), 60))
+    run.ending = False
+    if server.process.wait() != 0:
+        run.note(f"the server ended with status {server.process.returncode}")
+
+
 def value(samples, name, **labels):
     return sum(v for n, l, v in samples if n == name and all(l.get(k) == w for k, w in labels.items()))
 
 
-def check_books(run, before_end):
-    """Metrics, taken when all was over, and the log against what clients saw."""
+def check_books(run, before_end, lines_before):
+    """Metrics and log, taken when all was answered, against each other; the whole log against what clients saw."""
     lines, others = run.server.lines()
     for text in others[:5]:
         run.note(f"the log holds what is no JSON: {text[:300]}")
@@ -446,22 +471,23 @@ def check_books(run, before_end):
         if line["level"] == "error":
             run.note(f"the log tells an error: {line['msg']}")
     told = [line for line in lines if "request_id" in line]
+    told_before = [line for line in lines_before if "request_id" in line]
     per_id = collections.Counter(line["request_id"] for line in told)
     status_of = {line["request_id"]: line["status"] for line in told}
     for id, outcome in run.outcome.items():
         if per_id[id] > 1 or (outcome != LEFT and (per_id[id] != 1 or status_of[id] != outcome)):
             run.note(f"{id}: its client saw {outcome}; {per_id[id]} lines of the log, status {status_of.get(id)}")
     counted = sum(v for n, l, v in before_end if n == "http_requests_total" and l["handler"] not in PROBES)
-    if counted != len(told):
-        run.note(f"http_requests_total is {counted:.0f}, lines about requests are {len(told)}")
+    if counted != len(told_before):
+        run.note(f"http_requests_total is {counted:.0f}, lines about requests are {len(told_before)}")
     ended = {why: value(before_end, "sampan:request_success_total", finished_reason=why) for why in ("stop", "length", "abort", "error")}
     accepted = value(before_end, "sampan:requests_accepted_total")
     if accepted != sum(ended.values()):
         run.note(f"{accepted:.0f} answers were accepted; ended: {ended}")
-    answered = sum(line["choices"] for line in told if line["status"] == 200 and "choices" in line)
+    answered = sum(line["choices"] for line in told_before if line["status"] == 200 and "choices" in line)
     if answered > accepted:
         run.note(f"{answered} answers in the log, {accepted:.0f} accepted")
-    print(f"{len(told)} requests, {accepted:.0f} answers accepted; "
+    print(f"{len(told_before)} requests, {accepted:.0f} answers accepted; "
           + ", ".join(f"{n:.0f} {why}" for why, n in ended.items())
           + f"; preempted {value(before_end, 'sampan:num_preemptions_total'):.0f}, pages evicted "
           f"{value(before_end, 'sampan:prefix_cache_evicted_pages_total'):.0f}")
@@ -499,16 +525,14 @@ def go(options, mortals, log):
         first = settle(run)
         asyncio.run(phase(options.minutes * 60, options.minutes * 60))
         last = settle(run)
-        samples = server.metrics()
+        samples, lines = server.metrics(), server.lines()[0]
         grown = last[0] / first[0] - 1
         print(f"memory {first[0] / 1e6:.1f} -> {last[0] / 1e6:.1f} MB ({grown:+.2%}), threads {first[1]} -> {last[1]}, "
               f"files {first[2]} -> {last[2]}")
         if grown > options.rss / 100 or last[1] > first[1] or last[2] > first[2]:
             run.note("it has grown")
-        status = server.end()
-        if status != 0:
-            run.note(f"the server ended with status {status}")
-        check_books(run, samples)
+        end_amid_load(run)
+        check_books(run, samples, lines)
     finally:
         if server.process.poll() is None:
             server.kill()
@@ -530,6 +554,7 @@ def main():
     parser.add_argument("--warm-up", type=float, default=10, help="seconds, at least; then until each pool of pages was full")
     parser.add_argument("--pages", type=int, default=48, help="of the KV cache, with one model")
     parser.add_argument("--max-context", type=int, default=1024)
+    parser.add_argument("--words", type=int, default=60, help="of prompts, beside what they share; slow builds want few")
     parser.add_argument("--longest", type=int, default=48, help="tokens of an answer")
     parser.add_argument("--patience", type=float, default=180, help="seconds that a client waits")
     parser.add_argument("--rss", type=float, default=2, help="percent that memory may grow")

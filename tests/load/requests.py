@@ -15,18 +15,18 @@ def head(path, length, id, keep=True):
             f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n").encode()
 
 
-def sound(rng, model, prefixes, longest):
-    """(path, body) of a request that must be answered; `longest`: most tokens of an answer."""
+def sound(rng, model, prefixes, most, longest):
+    """(path, body) of a request that must be answered; `most`: words of its own, `longest`: tokens of an answer."""
     chat, stream = rng.random() < 0.3, rng.random() < 0.5
-    text = (rng.choice(prefixes) + " " if rng.random() < 0.6 else "") + words(rng, rng.choice((1, 8, 30, 60)))
+    text = (rng.choice(prefixes) + " " if rng.random() < 0.6 else "") + words(rng, rng.choice((1, most // 8 + 1, most // 2 + 1, most)))
     body = {"model": model, "stream": stream, "temperature": rng.choice((0, 0, 0.7, 1.3)), "seed": rng.randrange(1 << 30)}
-    count = rng.choice((1, 4, longest // 4, longest))
+    count = rng.choice((1, 4, longest // 4 + 1, longest))
     body["max_completion_tokens" if chat else "max_tokens"] = count
     if chat:
         body["messages"] = [{"role": "system", "content": rng.choice(prefixes)}, {"role": "user", "content": text}]
     else:
         body["prompt"] = [text, words(rng, 5)] if rng.random() < 0.1 else text
-    for share, more in ((0.2, {"n": rng.choice((2, 3, 4))}), (0.3, {"priority": rng.randrange(-10, 11)}), (0.5, {"ignore_eos": True}),
+    for share, more in ((0.2, {"n": rng.choice((2, 3, 4))}), (0.3, {"priority": rng.randrange(-3, 4)}), (0.5, {"ignore_eos": True}),
                         (0.1, {"stop": ["boat", "\n\n"]}), (0.1, {"logprobs": True, "top_logprobs": 3} if chat else {"logprobs": 3}),
                         (0.1, {"logit_bias": {"5": -20}}), (0.1, {"presence_penalty": 0.5, "frequency_penalty": 0.5}),
                         (0.1, {"user": "ann"}), (0.1, {"min_tokens": 1}), (0.05, {} if chat else {"echo": True})):
