@@ -61,6 +61,7 @@ say "the image: $(buildah images --format '{{.Size}}' localhost/sampan)"
 
 box=$(buildah from localhost/sampan)
 trap 'buildah rm $box >/dev/null' EXIT
+buildah config --volume /models- "$box" # else buildah may mount the image's empty volume over ours
 # What runs inside has bash and the program, nothing to ask with: a request is written by hand.
 cat >"$work/ask.sh" <<'END_OF_ASK'
 sampan serve --model "$1" --port 0 --packed-cache off >/tmp/out 2>/tmp/log &
@@ -82,7 +83,7 @@ kill $server
 wait $server
 echo "ended: $?"
 END_OF_ASK
-said=$(buildah run --user 10001:10001 --volume "$store:/models:ro" --volume "$work/ask.sh:/ask.sh:ro" \
+said=$(buildah run --user 10001:10001 --cap-drop ALL --volume "$store:/models:ro" --volume "$work/ask.sh:/ask.sh:ro" \
     --env SAMPAN_API_KEY=secret "$box" -- bash /ask.sh "$model")
 echo "$said"
 for wanted in ready "user 10001" "HTTP/1.1 200 OK" '"finish_reason":"length"' "ended: 0"; do
