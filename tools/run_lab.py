@@ -3,17 +3,23 @@
 
 Every ```sh block of a lab runs, in order, in one shell and an empty folder, with SAMPAN's folder and the check's
 Python first in PATH. A ```text block after it is what one should see: each of its lines must be in the block's
-output, with any numbers where it has numbers; a line "..." stands for any others.
+output, with any numbers where it has numbers; a line "..." stands for any others. Blocks of other kinds (```console)
+are shown only. A lab that ends with status 77 can't be run here, and so does this script then. What a lab started is over
+before the next begins, so that no port is held.
 """
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 MARK = "@@block@@"
 LIMIT = 1800  # seconds a guide may take, on a busy machine too
+END_LIMIT = 60  # seconds that its servers may take to end after it
+NOT_HERE = 77
 
 
 def blocks(path):
@@ -34,17 +40,43 @@ def pattern(line):
     return r"\d[\d.,]*".join(r"\s+".join(re.escape(w) for w in re.split(r"\s+", p)) for p in parts)
 
 
+def gone(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def bash(script, folder, env):
+    """(status, output, whether all that it started has ended). It and all of that are one process group."""
+    with subprocess.Popen(["bash", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+            end = time.monotonic() + END_LIMIT
+            while not (ended := gone(process.pid)) and time.monotonic() < end:
+                time.sleep(0.1)
+        finally:
+            if not gone(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, output, ended
+
+
 def run(path, program, venv):
+    """Status: 0, 1 or NOT_HERE."""
     steps = blocks(path)
     script = "set -euo pipefail\n" + "".join(f"{body}\necho '{MARK}'\n" for body, _ in steps)
     env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()))
     with tempfile.TemporaryDirectory(prefix="sampan-lab-") as folder:
-        done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
-    outputs = done.stdout.split(MARK)
-    problems = []
-    if done.returncode != 0:
-        problems.append(f"block {len(outputs)} ended with status {done.returncode}:\n{outputs[-1][-2000:]}")
+        status, output, ended = bash(script, folder, env)
+    outputs = output.split(MARK)
+    if status == NOT_HERE:
+        print(f"{path}: block {len(outputs)} can't be run here: {outputs[-1][-500:]}")
+        return NOT_HERE
+    problems = [] if ended else [f"something that it started was still running after {END_LIMIT} s"]
+    if status != 0:
+        problems.append(f"block {len(outputs)} ended with status {status}:\n{outputs[-1][-2000:]}")
     for number, ((_, expected), output) in enumerate(zip(steps, outputs), 1):
         for line in expected:
             if not re.search(pattern(line), output):
@@ -52,14 +84,14 @@ def run(path, program, venv):
     print(f"{path}: {len(steps)} blocks, {len(problems)} problems")
     for problem in problems:
         print(problem)
-    return not problems and len(steps) > 0
+    return 1 if problems or not steps else 0
 
 
 def main():
     program = Path(os.environ.get("SAMPAN", "build/release/sampan")).resolve()
     venv = Path("build/venv").resolve()
     results = [run(Path(name), program, venv) for name in sys.argv[1:]]
-    return 0 if results and all(results) else 1
+    return 1 if 1 in results or not results else max(results)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,9 @@ static const struct option_spec table[] = {
     {"allowed-host", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
      "name that requests may have in Host; * is any; may be given several times; on loopback the default is "
      "loopback's own names, elsewhere any"},
-    {"tls-cert", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
-     "certificate (PEM, with its chain): the server speaks HTTPS; /admin/reload reads it again"},
+    {"tls-cert", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_HEALTHCHECK, "FILE",
+     "certificate (PEM, with its chain): the server speaks HTTPS; /admin/reload reads it again; healthcheck asks "
+     "by HTTPS: off loopback the server must show a certificate that this one vouches for"},
     {"tls-key", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "FILE",
      "private key of --tls-cert (PEM)"},
     {"max-body", OPT_BYTES, "32M", NULL, NO_RANGE, VERB_SERVE, "BYTES",
@@ -257,7 +258,7 @@ static const struct option_spec table[] = {
      "which to tell; the last is what comparisons take"},
     {"details", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE, NULL,
      "with --json: also each request's times and tokens"},
-    {"insecure", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE, NULL,
+    {"insecure", OPT_BOOL, "false", NULL, NO_RANGE, VERB_BENCH_SERVE | VERB_HEALTHCHECK, NULL,
      "take any TLS certificate"},
 
     /* Everywhere */

@@ -75,7 +75,8 @@ static const struct verb verbs[] = {
      "  sampan bench serve --api chat --data sharegpt.json --rate 0.5 --ramp-to 4 --requests "
      "200\n"},
     {"healthcheck", VERB_HEALTHCHECK, cmd_healthcheck, "", "does the server here take requests",
-     "  sampan healthcheck --port 9000    # 0: it does; 1: it loads, ends or is not there\n"},
+     "  sampan healthcheck --port 9000    # 0: it does; 1: it loads, ends or is not there\n"
+     "  sampan healthcheck --tls-cert cert.pem    # as the server has it: then by HTTPS\n"},
     {"config", VERB_CONFIG, cmd_config, "show", "settings and where they come from",
      "  sampan config show\n  sampan config show --json\n"},
 };

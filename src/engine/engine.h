@@ -99,6 +99,7 @@ void engine_get_info(engine *e, struct engine_info *out);
 #define ENGINE_ROW_BOUNDS 13
 extern const int64_t engine_row_bounds[ENGINE_ROW_BOUNDS]; /* 1, 8, 16, ... 16384 */
 struct engine_stats {
+    uint64_t accepted;         /* requests that engine_submit took: each ends with one DONE */
     uint64_t steps, step_rows; /* a row: one token of a prompt or an answer that a step computes */
     uint64_t steps_by_rows[ENGINE_ROW_BOUNDS + 1]; /* [i]: above the bound before, up to bound i */
     uint64_t prompt_tokens;                        /* of requests whose prompt is behind them */

@@ -34,5 +34,6 @@ void engine_get_stats(engine *e, struct engine_stats *out)
     *out = e->stats;
     out->running = e->n_running;
     out->waiting = e->queue.n;
+    out->accepted = e->next_id;
     pthread_mutex_unlock(&e->lock);
 }

@@ -107,7 +107,8 @@ static struct call_event *copy_event(const struct engine_event *ev)
     return e;
 }
 
-/* On the engine's thread. A DONE that can't be copied for want of memory is kept in the choice itself. */
+/* On the engine's thread. A DONE that can't be copied for want of memory still takes `pending` down: call_progress
+ * answers with an error then. */
 static void sink(const struct engine_event *ev)
 {
     struct choice *ch = ev->user;
@@ -124,7 +125,6 @@ static void sink(const struct engine_event *ev)
     }
     if (ev->kind == EVENT_DONE) {
         ch->done = true;
-        ch->reason = e ? ev->reason : FINISH_ERROR;
         c->pending--;
     }
     if (e || ev->kind == EVENT_DONE)

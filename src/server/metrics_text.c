@@ -253,6 +253,15 @@ static void put_accepted_by_place(const struct page *p)
 }
 
 /* What vLLM has no name for. */
+static void put_accepted(const struct page *p)
+{
+    head(p->out, p->prefix, "requests_accepted_total", "counter",
+         "Answers that were taken into the queue: each ends once");
+    for (size_t i = 0; i < p->n; i++)
+        buf_printf(p->out, "%srequests_accepted_total{model_name=\"%s\"} %llu\n", p->prefix,
+                   p->views[i].name, (unsigned long long)p->views[i].stats.accepted);
+}
+
 static void put_evictions(const struct page *p)
 {
     head(p->out, p->prefix, "prefix_cache_evicted_pages_total", "counter",
@@ -381,6 +390,7 @@ bool metrics_text(struct server *s, buf *out)
     if (ok) {
         struct page p = {out, PREFIX, views, n};
         put_models(&p);
+        put_accepted(&p);
         put_evictions(&p);
         p.prefix = "vllm:";
         if (s->opts.metrics_vllm)

@@ -65,11 +65,11 @@ struct choice {
     buf text; /* what a whole (not streamed) answer collects */
     json_t *lp_tokens, *lp_values, *lp_tops, *lp_offsets; /* completions' arrays */
     json_t *lp_content;                                   /* chat's array */
-    int64_t offset;   /* characters of text so far, for text_offset */
-    int64_t n_tokens; /* of the answer so far */
-    int64_t n_cached; /* of the prompt, before the first step; -1: not known */
-    double token_at;  /* when the last token came; 0: none has */
-    enum finish_reason reason;
+    int64_t offset;            /* characters of text so far, for text_offset */
+    int64_t n_tokens;          /* of the answer so far */
+    int64_t n_cached;          /* of the prompt, before the first step; -1: not known */
+    double token_at;           /* when the last token came; 0: none has */
+    enum finish_reason reason; /* loop: once its DONE has been taken */
 };
 
 /* A chat or text completion under way. Made by a worker, then the loop's. */

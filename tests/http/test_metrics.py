@@ -103,6 +103,7 @@ def test_counts_are_exact(serve):
     assert m.get("prompt_tokens_total") == m.get("prompt_tokens_by_source_total", source="local_compute") == 4 * prompt + 4
     assert m.get("generation_tokens_total") == 3 * 5 + 8
     assert [m.get("request_success_total", finished_reason=r) for r in ("length", "stop", "abort", "error")] == [5, 0, 0, 0]
+    assert m.get("requests_accepted_total") == 5
     assert (m.get("request_prompt_tokens_count"), m.get("request_prompt_tokens_sum")) == (5, 4 * prompt + 4)
     assert (m.get("request_generation_tokens_count"), m.get("request_generation_tokens_sum")) == (5, 23)
     assert (m.get("request_params_n_count"), m.get("request_params_n_sum")) == (3, 3 + 1 + 1)
@@ -241,7 +242,8 @@ def test_open_metrics_and_vllms_names(serve):
         text(s, path="/v1/models")
     ours = {name for name in m.families if name.startswith("sampan:")}
     theirs = {name for name in m.families if name.startswith("vllm:")}
-    only_ours = {"sampan:requests_rejected", "sampan:http_connections", "sampan:build_info", "sampan:prefix_cache_evicted_pages"}
+    only_ours = {"sampan:requests_rejected", "sampan:http_connections", "sampan:build_info", "sampan:prefix_cache_evicted_pages",
+                 "sampan:requests_accepted"}
     assert theirs == {name.replace("sampan:", "vllm:") for name in ours - only_ours} and len(theirs) > 15
     assert m.get("vllm:num_requests_running") == m.get("num_requests_running")
 

@@ -1,6 +1,7 @@
 """HTTPS: the official client, streams, a new certificate without a restart, and what is no TLS at all."""
 import contextlib
 import http.client
+import os
 import resource
 import shutil
 import socket
@@ -131,6 +132,23 @@ def test_a_new_certificate(server, tmp_path):
     for name, data in kept.items():
         (server.certs / name).write_bytes(data)
     assert server.ask("POST", "/admin/reload", old)[0] == 200
+
+
+def test_healthcheck(server, tmp_path):
+    """As the server: the same settings say that it speaks HTTPS. On loopback no name is asked for, elsewhere it is."""
+    def check(*args, **env):
+        done = subprocess.run([SAMPAN, "healthcheck", "--port", str(server.port), *args], capture_output=True, text=True, timeout=20,
+                              env=dict(os.environ, https_proxy="http://127.0.0.1:9", **env))
+        return done.returncode, done.stdout + done.stderr
+    cert = str(server.certs / "cert.pem")
+    assert check("--tls-cert", cert) == check("--host", "0.0.0.0", SAMPAN_TLS_CERT=cert) == (0, "ready\n")
+    assert check("--host", "localhost", "--tls-cert", str(tmp_path / "renewed.pem")) == (0, "ready\n")
+    assert check()[0] == 1
+    number = ("--host", str(0x7F000001))  # 127.0.0.1 for who dials, but not known as loopback
+    status, said = check(*number, "--tls-cert", str(certificate(tmp_path / "other", "other") / "cert.pem"))
+    assert status == 1 and "certificate" in said
+    assert check(*number, "--tls-cert", cert) == (0, "ready\n")
+    assert check(*number, "--tls-cert", str(tmp_path / "other/cert.pem"), "--insecure") == (0, "ready\n")
 
 
 def test_bad_files_are_said(server, tmp_path):
