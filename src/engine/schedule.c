@@ -55,7 +55,7 @@ static void publish_stats(engine *e)
 {
     e->tally.kv_pages_free = (uint64_t)e->pages.n_free;
     e->tally.kv_pages_cached = (uint64_t)e->pages.n_idle;
-    e->tally.evictions = e->pages.evictions;
+    e->tally.evictions = e->evictions_before + e->pages.evictions;
     e->stats = e->tally;
 }
 
@@ -253,6 +253,18 @@ static void admit(engine *e)
     }
 }
 
+/* Engines that share a pool go round: each waits here for one step of each of the others at most. Who comes meanwhile is
+ * in the step. */
+static void run_in_turn(engine *e)
+{
+    pool_take_turn(e->pool);
+    pthread_mutex_lock(&e->lock);
+    admit(e);
+    pthread_mutex_unlock(&e->lock);
+    step_run(e);
+    pool_end_turn(e->pool);
+}
+
 void *schedule_main(void *arg)
 {
     engine *e = arg;
@@ -261,7 +273,7 @@ void *schedule_main(void *arg)
         pthread_mutex_lock(&e->lock);
         publish_stats(e);
         keep_pace(e);
-        while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running &&
+        while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running && !e->task &&
                !prefix_store_ready(e->store))
             pthread_cond_wait(&e->more, &e->lock);
         e->stepped = clock_seconds();
@@ -269,15 +281,15 @@ void *schedule_main(void *arg)
         if (stop)
             cancel_all(e);
         struct request *gone = leaving(e);
+        bool waits = e->queue.n > 0;
         pthread_mutex_unlock(&e->lock);
         end_waiting(e, gone);
         end_running(e);
+        task_run(e);
         if (stop)
             return NULL;
-        pthread_mutex_lock(&e->lock);
-        admit(e);
-        pthread_mutex_unlock(&e->lock);
-        step_run(e);
+        if (e->running || waits)
+            run_in_turn(e);
         prefix_store_save(e->store, &e->pages);
     }
 }
