@@ -45,7 +45,7 @@ static const struct option_spec table[] = {
      "tokens that a step computes at most: one of each answer, then prompts; more is faster in all, fewer is a "
      "steadier stream; at least max-seqs"},
     {"memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
-     "memory for weights, KV cache and steps, of all models together; those loaded at start share it, the KV cache gets "
+     "memory for weights, KV cache and steps, of all models together; where all are loaded at start they share it, the KV cache gets "
      "what the rest leaves; for others room is made by unloading what was used least lately; unset: what is free"},
     {"plan", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "tell what memory the models would take, and end"},

@@ -339,6 +339,14 @@ void pool_end_turn(pool *p)
     pthread_mutex_unlock(&p->turns);
 }
 
+size_t pool_turns_waiting(pool *p)
+{
+    pthread_mutex_lock(&p->turns);
+    uint64_t all = p->drawn - p->calling; /* with the one whose turn it is */
+    pthread_mutex_unlock(&p->turns);
+    return all > 0 ? (size_t)all - 1 : 0;
+}
+
 struct round {
     pool_fn fn;
     void *arg;

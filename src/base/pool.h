@@ -1,7 +1,7 @@
 /* The compute pool: parallel_for over a range with the caller as worker 0. Between calls workers
  * spin for a short while, then sleep. One pool may be used by one caller at a time; several that share one
- * take turns. Every worker, the caller included, runs with the default floating-point control word and takes no signals (the caller
- * does). pool_run itself allocates nothing. */
+ * take turns. Every worker, the caller included, runs with the default floating-point control word and
+ * takes no signals (the caller does). pool_run itself allocates nothing. */
 #ifndef SP_BASE_POOL_H
 #define SP_BASE_POOL_H
 
@@ -40,6 +40,7 @@ void pool_run(pool *p, size_t n, size_t grain, pool_fn fn, void *arg);
  * runs alone. Not to be nested. */
 void pool_take_turn(pool *p);
 void pool_end_turn(pool *p);
+size_t pool_turns_waiting(pool *p); /* callers */
 /* pool_run in rounds of at most `round` items, with a turn for each, so that others' steps come in between. */
 void pool_run_in_turns(pool *p, size_t n, size_t round, pool_fn fn, void *arg);
 

@@ -42,15 +42,15 @@ int cli_engine_options(const options *o, struct engine_opts *eo, sp_error *err);
  * what is shown on a terminal and of Ctrl-C. */
 int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
                     sp_error *err);
-/* memory_plan.c: models that are loaded at start and share --memory equally; `name` is the one that is planned. */
+/* memory_plan.c: models that are all loaded at start and share --memory equally; `name` is the one that is planned. */
 struct memory_shares {
     const char *name;
     size_t models_left;
     uint64_t used;
     bool json;
 };
-/* Its plan goes to stdout, and nothing is loaded. at_start: else it is planned as if it were alone. */
-int memory_plan_told(const options *o, const char *name, bool at_start, struct memory_shares *s,
+/* Its plan goes to stdout, and nothing is loaded. sharing: else it is planned as if no other were loaded. */
+int memory_plan_told(const options *o, const char *name, bool sharing, struct memory_shares *s,
                      sp_error *err);
 enum compute_mode cli_compute(const options *o);
 /* --kv-type; false: auto. */

@@ -114,8 +114,10 @@ static int tell_plan(const struct serving *w, sp_error *err)
     int code = 0;
     for (size_t i = 0; i < w->list.n; i++)
         shares.models_left += w->list.rows[i].at_start;
+    bool all =
+        shares.models_left == w->list.n; /* then they share --memory, as when they are loaded */
     for (size_t i = 0; code == 0 && i < w->list.n; i++)
-        code = memory_plan_told(w->o, w->list.rows[i].spec, w->list.rows[i].at_start, &shares, err);
+        code = memory_plan_told(w->o, w->list.rows[i].spec, all, &shares, err);
     return code;
 }
 

@@ -68,7 +68,7 @@ static int room(void *arg, const struct engine_need *need, uint64_t *memory, sp_
     return 0;
 }
 
-int memory_plan_told(const options *o, const char *name, bool at_start, struct memory_shares *s,
+int memory_plan_told(const options *o, const char *name, bool sharing, struct memory_shares *s,
                      sp_error *err)
 {
     struct engine_opts eo = engine_opts_default();
@@ -78,7 +78,7 @@ int memory_plan_told(const options *o, const char *name, bool at_start, struct m
     eo.planned = tell;
     eo.planned_arg = s;
     s->name = name;
-    if (at_start) {
+    if (sharing) {
         share(o, s, &eo);
         s->models_left--;
     } else {

@@ -158,8 +158,8 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
         eo->pin = cli_pin(o);
         if (!eo->kv_given)
             eo->kv_given = cli_kv_type(o, &eo->kv_type);
-        code = eo->progress ? engine_open(path, eo, out, err)
-                            : open_shown(path, name, eo, out, err);
+        code =
+            eo->progress ? engine_open(path, eo, out, err) : open_shown(path, name, eo, out, err);
         eo->packed.paths[0] = eo->packed.paths[1] = NULL;
     }
     packed_place_free(&place);

@@ -52,8 +52,9 @@ static int claim_name(const struct serve_list *l, struct server_model *m, const 
 {
     const struct server_model *other = row_named(l, name);
     if (other && other != m)
-        return sp_fail(err, SP_EUSAGE, "two models are called %.128s: %.128s and %.128s: give one "
-                                       "another name, as in --model NAME=%.128s",
+        return sp_fail(err, SP_EUSAGE,
+                       "two models are called %.128s: %.128s and %.128s: give one "
+                       "another name, as in --model NAME=%.128s",
                        name, other->spec, m->spec, m->spec);
     add_name(l, m, name);
     return 0;
@@ -84,8 +85,9 @@ static int add_own_names(const struct serve_list *l, hub *h, struct server_model
     add_name(l, m, stem_of(l->arena, there ? path : m->spec));
     sp_free(path);
     if (code == 0 && m->n_names == 0)
-        code = sp_fail(err, SP_EUSAGE, "%.200s: its name is another model's: give it one, as in "
-                                       "--model NAME=%.200s",
+        code = sp_fail(err, SP_EUSAGE,
+                       "%.200s: its name is another model's: give it one, as in "
+                       "--model NAME=%.200s",
                        m->spec, m->spec);
     return code;
 }

@@ -77,8 +77,7 @@ static int take_pool(engine *e, sp_error *err)
     e->pool = e->opts.pool;
     if (e->pool)
         return 0;
-    int code =
-        pool_new(e->opts.threads > 0 ? e->opts.threads : machine.threads, &e->pool, err);
+    int code = pool_new(e->opts.threads > 0 ? e->opts.threads : machine.threads, &e->pool, err);
     e->own_pool = code == 0;
     return code < 0 ? code : pool_pin(e->pool, e->opts.pin, err);
 }
@@ -331,8 +330,6 @@ double engine_wait_seconds(engine *e)
 static int check_room(const engine *e, const struct request *q, sp_error *err)
 {
     const struct engine_opts *o = &e->opts;
-    if (e->asleep)
-        return sp_fail(err, SP_EBUSY, "the model is asleep: wake it first");
     if (e->queue.n == 0)
         return 0;
     if (e->queue.n >= o->max_queue)
@@ -353,7 +350,8 @@ int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_er
     if (code < 0)
         return code;
     pthread_mutex_lock(&e->lock);
-    code = check_room(e, q, err);
+    code = e->asleep ? sp_fail(err, SP_EBUSY, "the model is asleep: wake it first")
+                     : check_room(e, q, err);
     if (code < 0) {
         pthread_mutex_unlock(&e->lock);
         request_free(q);

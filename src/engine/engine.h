@@ -46,14 +46,15 @@ struct engine_memory {
 
 /* What a model must have and can use, in bytes, before anything is taken. */
 struct engine_need {
-    uint64_t fixed;       /* weights and buffers of a step */
-    uint64_t kv_one;      /* KV pages of one context */
-    uint64_t kv_wanted;   /* of max_seqs contexts */
-    uint64_t kv_given;    /* opts.kv_bytes */
+    uint64_t fixed;     /* weights and buffers of a step */
+    uint64_t kv_one;    /* KV pages of one context */
+    uint64_t kv_wanted; /* of max_seqs contexts */
+    uint64_t kv_given;  /* opts.kv_bytes */
 };
 
 struct engine_opts {
-    pool *pool; /* shared with other engines, one step at a time in turn, and not owned; NULL: one of its own */
+    pool *
+        pool; /* shared with other engines, one step at a time in turn, and not owned; NULL: one of its own */
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
     bool kv_given;
@@ -93,8 +94,8 @@ void engine_close(engine *e);
 /* Each is done on the engine's thread between two steps, and returns when it is done. Not while the engine is being
  * closed.
  *
- * Sleeping gives the KV cache back to the system, and the weights where their packed form on disk can stand in for them;
- * requests are refused (SP_EBUSY) until engine_wake. *kept: bytes that are still taken. SP_EBUSY: it has requests.
+ * Sleeping gives the KV cache back to the system, and the weights where their packed form on disk can stand in for
+ * them; requests are refused (SP_EBUSY) until engine_wake. *kept: bytes that are still taken. SP_EBUSY: it has requests.
  * Waking an engine that is awake does nothing; SP_ENOMEM: it sleeps on. The prefix cache is empty then, unless it has a
  * store. */
 int engine_sleep(engine *e, uint64_t *kept, sp_error *err);
@@ -144,7 +145,8 @@ struct engine_stats {
     uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
-void engine_stats_add(struct engine_stats *to, const struct engine_stats *more); /* field by field */
+void engine_stats_add(struct engine_stats *to,
+                      const struct engine_stats *more); /* field by field */
 
 /* In how many seconds what waits now will have been served, by what was served lately. */
 double engine_wait_seconds(engine *e);

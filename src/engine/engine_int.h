@@ -202,7 +202,7 @@ struct engine {
     model *model;
     pool *pool;
     bool own_pool;
-    kv_pool *kv; /* NULL: asleep */
+    kv_pool *kv;     /* NULL: asleep */
     char *store_dir; /* NULL: no prefix store */
     struct engine_opts opts;
     struct engine_info info;

@@ -253,8 +253,8 @@ static void admit(engine *e)
     }
 }
 
-/* Engines that share a pool go round: each waits here for one step of each of the others at most. Who comes meanwhile is
- * in the step. */
+/* Engines that share a pool go round: each waits here for one step of each of the others at most. Who comes meanwhile
+ * is in the step. */
 static void run_in_turn(engine *e)
 {
     pool_take_turn(e->pool);

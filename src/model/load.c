@@ -14,7 +14,7 @@ struct model_opts model_opts_default(void)
 
 /* ---- packing: one list of pieces, shared out among the threads ---- */
 
-#define PIECE_TILES 16  /* rows of a piece: 256 */
+#define PIECE_TILES 16   /* rows of a piece: 256 */
 #define PIECES_A_TURN 32 /* some 10 ms of packing: who shares the pool waits no longer */
 
 struct piece {

@@ -1,5 +1,5 @@
-/* /admin/: who is served, cancelling, log level, keys and models anew, ending. Only with --admin-key, which opens nothing
- * else. All answered on the loop thread, so that a server whose workers are all busy can still be looked into. */
+/* /admin/: who is served, cancelling, log level, keys and models anew, ending. Only with --admin-key, which opens
+ * nothing else. All answered on the loop thread, so that a server whose workers are all busy can still be looked into. */
 #include <string.h>
 #include "base/log.h"
 #include "server/access_int.h"
@@ -75,9 +75,8 @@ static json_t *model_json(const struct served_model *m, double now)
     bool asleep = m->state == MODEL_ASLEEP;
     return json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:o,s:s?}", "id", m->names[0], "state",
                      model_state_text(m), "running", info.running, "queued", info.waiting,
-                     "waiting_for_model", m->n_waiting, "kv_pages",
-                     asleep ? 0 : (int)info.kv_pages, "kv_pages_free",
-                     asleep ? 0 : (int)info.kv_pages_free, "memory_bytes",
+                     "waiting_for_model", m->n_waiting, "kv_pages", asleep ? 0 : (int)info.kv_pages,
+                     "kv_pages_free", asleep ? 0 : (int)info.kv_pages_free, "memory_bytes",
                      (json_int_t)(l ? l->bytes : 0), "version", (json_int_t)m->version,
                      "idle_seconds", l ? json_real(model_busy(m) ? 0 : now - m->used) : json_null(),
                      "error", m->state == MODEL_FAILED ? m->error.message : NULL);

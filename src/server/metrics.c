@@ -153,10 +153,10 @@ void metrics_answer(const struct call *c, int status)
 
 int metrics_init(struct server *s, sp_error *err)
 {
-    static const char *const expected[] = {"queue_full",     "overloaded",      "draining",
-                                           "loading",        "invalid_api_key", "invalid_request",
-                                           "model_not_found", "insufficient_memory",
-                                           "model_load_failed"};
+    static const char *const expected[] = {
+        "queue_full",      "overloaded",          "draining",
+        "loading",         "invalid_api_key",     "invalid_request",
+        "model_not_found", "insufficient_memory", "model_load_failed"};
     s->metrics = sp_calloc(1, sizeof *s->metrics);
     if (!s->metrics)
         return sp_fail(err, SP_ENOMEM, "out of memory");

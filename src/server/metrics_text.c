@@ -288,10 +288,10 @@ static void put_cache_config(const struct page *p)
     for (size_t i = 0; i < p->n; i++)
         if (p->views[i].loaded)
             buf_printf(p->out,
-                   "%scache_config_info{model_name=\"%s\",block_size=\"%d\",cache_dtype=\"%s\","
-                   "num_gpu_blocks=\"%d\"} 1\n",
-                   p->prefix, p->views[i].name, KV_PAGE, p->views[i].info.kv_type,
-                   p->views[i].info.kv_pages);
+                       "%scache_config_info{model_name=\"%s\",block_size=\"%d\",cache_dtype=\"%s\","
+                       "num_gpu_blocks=\"%d\"} 1\n",
+                       p->prefix, p->views[i].name, KV_PAGE, p->views[i].info.kv_type,
+                       p->views[i].info.kv_pages);
 }
 
 /* ---- loading ---- */

@@ -260,7 +260,8 @@ static int check_wait(struct call *c, const struct served_model *m, sp_error *er
         return err->code;
     }
     if (m->n_waiting >= most)
-        return sp_fail(err, SP_EFULL, "%d requests wait for the model to be loaded: try again later",
+        return sp_fail(err, SP_EFULL,
+                       "%d requests wait for the model to be loaded: try again later",
                        m->n_waiting);
     return 0;
 }

@@ -1,15 +1,15 @@
 /* The models that a server has: what they are called, in which state they are, and who uses them.
  *
- * A *served model* is a row of the list (--model, the store). A *loaded model* is an engine for it. There may be more than
- * one of these for a row: after a replacement the older one goes on until the last call that holds it has ended. Calls
+ * A *served model* is a row of the list (--model, the store). A *loaded model* is an engine for it. There may be more
+ * than one of these for a row: after a replacement the older one goes on until the last call that holds it has ended. Calls
  * hold loaded models by counted references, so an engine is closed only when nobody uses it.
  *
  * One thread, the loader, does all that takes long, one job after the other in the order in which they came: it opens,
  * closes, puts to sleep and wakes. A call whose model isn't there waits in its row (it takes no worker) and goes to a
  * worker again when the model is there.
  *
- * models.lock guards all of this and is held for short. Lock order: models.lock before engine locks; never together with
- * call.lock. */
+ * models.lock guards all of this and is held for short. Lock order: models.lock before engine locks; never together
+ * with call.lock. */
 #ifndef SP_SERVER_MODELS_INT_H
 #define SP_SERVER_MODELS_INT_H
 
@@ -48,12 +48,12 @@ struct served_model {
     int n_waiting;
     sp_error error;
     double failed, used; /* clock_seconds: of the last failure, of the last use */
-    uint64_t version;           /* how often it was loaded */
+    uint64_t version;    /* how often it was loaded */
     uint64_t failures, unloads;
-    double load_seconds;      /* of all loads */
-    int64_t context;          /* 0: never loaded */
-    char format[64];          /* "" never loaded */
-    struct engine_stats past; /* of its engines that are closed: counters */
+    double load_seconds;           /* of all loads */
+    int64_t context;               /* 0: never loaded */
+    char format[64];               /* "" never loaded */
+    struct engine_stats past;      /* of its engines that are closed: counters */
     struct model_metrics *metrics; /* loop */
 };
 
@@ -71,7 +71,7 @@ struct job {
 struct models {
     struct server *s;
     pthread_mutex_t lock;
-    pthread_cond_t more; /* a job, or a retired model that nobody uses any more */
+    pthread_cond_t more;               /* a job, or a retired model that nobody uses any more */
     struct served_model *first, *gone; /* in the list's order; removed ones */
     size_t n;
     struct loaded_model *retired;

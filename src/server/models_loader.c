@@ -1,9 +1,9 @@
 /* The loader: a thread that opens and closes models, puts them to sleep and wakes them, one job after the other.
  *
- * Room is made before anything is taken: when a model doesn't fit beside the others, those that nobody uses are unloaded,
- * the one that was used least lately first; if that is not enough, busy ones take no new calls (these wait in line for
- * their turn) and are unloaded when their last call has ended. So models that don't fit together take turns, and no call
- * is cut for it. */
+ * Room is made before anything is taken: when a model doesn't fit beside the others, those that nobody uses are
+ * unloaded, the one that was used least lately first; if that is not enough, busy ones take no new calls (these wait in
+ * line for their turn) and are unloaded when their last call has ended. So models that don't fit together take turns,
+ * and no call is cut for it. */
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
@@ -56,7 +56,8 @@ static void keep_counts(struct loaded_model *l)
     engine_stats_add(&l->of->past, &last);
 }
 
-/* Under lock, which it lets go of meanwhile: closes those that are retired and that nobody uses. False: there is none. */
+/* Under lock, which it lets go of meanwhile: closes those that are retired and that nobody uses. False: there
+ * is none. */
 static bool close_retired(struct models *ms)
 {
     struct loaded_model **at = &ms->retired;
@@ -134,10 +135,11 @@ static uint64_t left_of(const struct models *ms)
 static int no_room(const struct models *ms, const struct served_model *m, uint64_t bytes,
                    sp_error *err)
 {
-    return sp_fail(err, SP_ENOMEM,
-                   "%.150s needs %.0f MB, and of the %.0f MB for all models others have %.0f MB that "
-                   "can't be unloaded now: allow more with --memory, or unload them",
-                   m->names[0], mb(bytes), mb(ms->limit), mb(models_used(ms)));
+    return sp_fail(
+        err, SP_ENOMEM,
+        "%.150s needs %.0f MB, and of the %.0f MB for all models others have %.0f MB that "
+        "can't be unloaded now: allow more with --memory, or unload them",
+        m->names[0], mb(bytes), mb(ms->limit), mb(models_used(ms)));
 }
 
 /* Under lock: until so many bytes are left. While the server starts, and for a replacement, nobody busy gives way. */
@@ -158,8 +160,7 @@ static int make_room(struct loading *l, uint64_t bytes, sp_error *err)
         uint64_t coming = 0;
         for (const struct loaded_model *r = ms->retired; r; r = r->next)
             coming += r->bytes;
-        struct served_model *v =
-            left + coming < bytes ? victim(ms, self, busy && !idle_do) : NULL;
+        struct served_model *v = left + coming < bytes ? victim(ms, self, busy && !idle_do) : NULL;
         if (v) {
             log_info("server", "%s: %s to make room for %s", v->names[0],
                      model_busy(v) ? "takes no new requests" : "is unloaded", self->names[0]);
@@ -171,9 +172,13 @@ static int make_room(struct loading *l, uint64_t bytes, sp_error *err)
     return 0;
 }
 
+/* Under lock: where all are loaded at start they share what --memory says, else each leaves room for others. */
 static size_t sharers(const struct models *ms, const struct job *j)
 {
-    return j->start && ms->s->opts.memory ? ms->starting : 0;
+    size_t n = j->start && ms->s->opts.memory ? ms->starting : 0;
+    for (const struct served_model *m = ms->first; m && n > 0; m = m->next)
+        n = m->at_start ? n : 0;
+    return n;
 }
 
 /* Loader, in engine_open. */

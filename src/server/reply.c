@@ -101,8 +101,7 @@ void reply_set_model_error(struct call *c, const sp_error *err)
                         err->message);
         return;
     case SP_ENOMEM:
-        reply_set_error(c, 507, "server_error", "model", "insufficient_memory", "%s",
-                        err->message);
+        reply_set_error(c, 507, "server_error", "model", "insufficient_memory", "%s", err->message);
         return;
     default:
         reply_set_error(c, 500, "server_error", "model", "model_load_failed", "%s", err->message);

@@ -86,7 +86,7 @@ struct generation {
     engine *engine;
     struct choice *choices;
     size_t n_choices, n_done;
-    size_t per_prompt; /* choices that share a prompt: OpenAI's n */
+    size_t per_prompt;  /* choices that share a prompt: OpenAI's n */
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens, cached_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
@@ -197,11 +197,11 @@ struct server {
 
 /* server.c */
 void call_wake(struct call *c);
-void call_cancel(struct call *c);   /* loop: its choices end within a step */
+void call_cancel(struct call *c); /* loop: its choices end within a step */
 /* Whoever works on the call is done with it: the loop's from here. */
 void call_worked(struct call *c);
 void call_work_again(struct call *c); /* any thread: to a worker, before newcomers */
-void server_wake(struct server *s); /* any thread: the loop takes a turn */
+void server_wake(struct server *s);   /* any thread: the loop takes a turn */
 void server_loop_begins(struct server *s);
 
 /* lifecycle.c: loop */
