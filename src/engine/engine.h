@@ -95,9 +95,9 @@ void engine_close(engine *e);
  * closed.
  *
  * Sleeping gives the KV cache back to the system, and the weights where their packed form on disk can stand in for
- * them; requests are refused (SP_EBUSY) until engine_wake. *kept: bytes that are still taken. SP_EBUSY: it has requests.
- * Waking an engine that is awake does nothing; SP_ENOMEM: it sleeps on. The prefix cache is empty then, unless it has a
- * store. */
+ * them; requests are refused (SP_EBUSY) until engine_wake. *kept: bytes that are still taken. SP_EBUSY: it has
+ * requests. Waking an engine that is awake does nothing; SP_ENOMEM: it sleeps on. The prefix cache is empty then,
+ * unless it has a store. */
 int engine_sleep(engine *e, uint64_t *kept, sp_error *err);
 int engine_wake(engine *e, sp_error *err);
 /* Forgets all prefixes but those that running requests hold; how many pages. */

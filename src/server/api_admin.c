@@ -1,5 +1,6 @@
 /* /admin/: who is served, cancelling, log level, keys and models anew, ending. Only with --admin-key, which opens
- * nothing else. All answered on the loop thread, so that a server whose workers are all busy can still be looked into. */
+ * nothing else. All answered on the loop thread, so that a server whose workers are all busy can still be looked
+ * into. */
 #include <string.h>
 #include "base/log.h"
 #include "server/access_int.h"

@@ -1,8 +1,8 @@
 /* The models that a server has: what they are called, in which state they are, and who uses them.
  *
  * A *served model* is a row of the list (--model, the store). A *loaded model* is an engine for it. There may be more
- * than one of these for a row: after a replacement the older one goes on until the last call that holds it has ended. Calls
- * hold loaded models by counted references, so an engine is closed only when nobody uses it.
+ * than one of these for a row: after a replacement the older one goes on until the last call that holds it has ended.
+ * Calls hold loaded models by counted references, so an engine is closed only when nobody uses it.
  *
  * One thread, the loader, does all that takes long, one job after the other in the order in which they came: it opens,
  * closes, puts to sleep and wakes. A call whose model isn't there waits in its row (it takes no worker) and goes to a

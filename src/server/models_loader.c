@@ -60,15 +60,19 @@ static void keep_counts(struct loaded_model *l)
  * is none. */
 static bool close_retired(struct models *ms)
 {
-    struct loaded_model **at = &ms->retired;
-    while (*at && (*at)->calls > 0)
-        at = &(*at)->next;
-    struct loaded_model *l = *at;
+    struct loaded_model *l = ms->retired, **at;
+    while (l && l->calls > 0)
+        l = l->next;
     if (!l)
         return false;
-    keep_counts(l);
+    l->of->users++;
+    pthread_mutex_unlock(&ms->lock);
+    engine_leave_store(l->engine); /* between two steps: what the last one did is counted then */
+    pthread_mutex_lock(&ms->lock);
+    for (at = &ms->retired; *at != l; at = &(*at)->next)
+        ;
     *at = l->next;
-    l->of->users++; /* its bytes count no longer, but they are here until it is closed */
+    keep_counts(l);
     pthread_mutex_unlock(&ms->lock);
     engine_close(l->engine);
     pthread_mutex_lock(&ms->lock);

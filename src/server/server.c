@@ -566,6 +566,7 @@ void server_free(server *s)
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
+    models_close(s); /* while its threads can still wake the loop */
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);
@@ -583,7 +584,6 @@ void server_free(server *s)
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);
-    models_close(s);
     metrics_done(s);
     sp_free(s->work);
     sp_free(s);
