@@ -9,10 +9,17 @@
 static const struct option_spec table[] = {
     /* The model and how it runs */
     {"model", OPT_LIST, NULL, NULL, NO_RANGE, VERB_MODEL | VERB_BENCH_SERVE, "NAME|PATH",
-     "model of the store, a file or an HF-style folder; serve takes several; bench serve: what the "
+     "model of the store, a file or an HF-style folder; serve takes several, with a name of yours as in "
+     "NAME=MODEL; bench serve: what the "
      "server calls it, for all or one for each --server; its first one if unset"},
     {"alias", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "NAME",
      "another name that the first model answers to; may be given several times"},
+    {"all-models", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
+     "serve every model of the store, too, each loaded when it is first asked for"},
+    {"load", OPT_CHOICE, "start", "start|demand", NO_RANGE, VERB_SERVE, NULL,
+     "when the models of --model are loaded: before the server is ready, or when they are first asked for"},
+    {"idle-unload", OPT_FLOAT, "0", NULL, 0, 1e9, VERB_SERVE, "SECONDS",
+     "unload a model that nobody used for so long; 0 is never"},
     {"compute", OPT_CHOICE, "fast", "f32|fast", NO_RANGE,
      VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH, NULL,
      "f32 is exact; fast uses int8 activations for quantized weights"},
@@ -38,8 +45,8 @@ static const struct option_spec table[] = {
      "tokens that a step computes at most: one of each answer, then prompts; more is faster in all, fewer is a "
      "steadier stream; at least max-seqs"},
     {"memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
-     "memory for weights, KV cache and steps, of all models together; the KV cache gets what the rest leaves; "
-     "unset: what is free"},
+     "memory for weights, KV cache and steps, of all models together; where all are loaded at start they share it, the KV cache gets "
+     "what the rest leaves; for others room is made by unloading what was used least lately; unset: what is free"},
     {"plan", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "tell what memory the models would take, and end"},
     {"kv-memory", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_TALK | VERB_SERVE | VERB_EVAL | VERB_BENCH,

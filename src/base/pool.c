@@ -60,11 +60,18 @@ struct pool {
     int n_threads, started;
     bool crowded; /* more threads than cores: spinning would take the core from who has work */
     struct worker *workers;
-    /* Pinning. */
     int caller_cpu; /* -1: not pinned */
-    bool caller_inside;
-    cpu_set_t caller_before;
+    /* Turns: each caller draws a number, and waits until it is called. */
+    pthread_mutex_t turns;
+    pthread_cond_t called;
+    uint64_t drawn, calling; /* under turns */
 };
+
+/* Where the thread might run before pool_caller_enter. */
+static _Thread_local struct {
+    bool inside;
+    cpu_set_t before;
+} caller;
 
 static void relax(void)
 {
@@ -239,6 +246,8 @@ void pool_free(pool *p)
     publish(p, 0, INT_MAX);
     for (int i = 0; i < p->started; i++)
         (void)pthread_join(p->workers[i].thread, NULL);
+    pthread_cond_destroy(&p->called);
+    pthread_mutex_destroy(&p->turns);
     sp_free(p->workers);
     sp_free(p);
 }
@@ -296,17 +305,68 @@ bool pool_pinned(const pool *p)
 
 void pool_caller_enter(pool *p)
 {
-    if (!pool_pinned(p) || p->caller_inside ||
-        pthread_getaffinity_np(pthread_self(), sizeof p->caller_before, &p->caller_before) != 0)
+    if (!pool_pinned(p) || caller.inside ||
+        pthread_getaffinity_np(pthread_self(), sizeof caller.before, &caller.before) != 0)
         return;
-    p->caller_inside = put_on(pthread_self(), p->caller_cpu) == 0;
+    caller.inside = put_on(pthread_self(), p->caller_cpu) == 0;
 }
 
 void pool_caller_leave(pool *p)
 {
-    if (p->caller_inside)
-        (void)pthread_setaffinity_np(pthread_self(), sizeof p->caller_before, &p->caller_before);
-    p->caller_inside = false;
+    (void)p;
+    if (caller.inside)
+        (void)pthread_setaffinity_np(pthread_self(), sizeof caller.before, &caller.before);
+    caller.inside = false;
+}
+
+/* ---- turns ---- */
+
+void pool_take_turn(pool *p)
+{
+    pthread_mutex_lock(&p->turns);
+    uint64_t mine = p->drawn++;
+    while (p->calling != mine)
+        pthread_cond_wait(&p->called, &p->turns);
+    pthread_mutex_unlock(&p->turns);
+}
+
+void pool_end_turn(pool *p)
+{
+    pthread_mutex_lock(&p->turns);
+    p->calling++;
+    if (p->calling != p->drawn)
+        pthread_cond_broadcast(&p->called);
+    pthread_mutex_unlock(&p->turns);
+}
+
+size_t pool_turns_waiting(pool *p)
+{
+    pthread_mutex_lock(&p->turns);
+    uint64_t all = p->drawn - p->calling; /* with the one whose turn it is */
+    pthread_mutex_unlock(&p->turns);
+    return all > 0 ? (size_t)all - 1 : 0;
+}
+
+struct round {
+    pool_fn fn;
+    void *arg;
+    size_t from;
+};
+
+static void run_round(void *arg, int worker, size_t begin, size_t end)
+{
+    const struct round *r = arg;
+    r->fn(r->arg, worker, r->from + begin, r->from + end);
+}
+
+void pool_run_in_turns(pool *p, size_t n, size_t round, pool_fn fn, void *arg)
+{
+    for (size_t from = 0; from < n; from += round) {
+        struct round r = {fn, arg, from};
+        pool_take_turn(p);
+        pool_run(p, n - from < round ? n - from : round, 1, run_round, &r);
+        pool_end_turn(p);
+    }
 }
 
 /* ---- start ---- */
@@ -340,6 +400,8 @@ int pool_new(int n_threads, pool **out, sp_error *err)
     memset(p, 0, sizeof *p);
     p->n_threads = n_threads;
     p->caller_cpu = -1;
+    pthread_mutex_init(&p->turns, NULL);
+    pthread_cond_init(&p->called, NULL);
     p->crowded = n_threads > machine_cores();
     p->workers = sp_calloc((size_t)n_threads, sizeof *p->workers);
     if (!p->workers)

@@ -1,7 +1,7 @@
 /* The compute pool: parallel_for over a range with the caller as worker 0. Between calls workers
- * spin for a short while, then sleep. One pool may be used by one caller at a time. Every worker, the
- * caller included, runs with the default floating-point control word and takes no signals (the caller
- * does). pool_run itself allocates nothing. */
+ * spin for a short while, then sleep. One pool may be used by one caller at a time; several that share one
+ * take turns. Every worker, the caller included, runs with the default floating-point control word and
+ * takes no signals (the caller does). pool_run itself allocates nothing. */
 #ifndef SP_BASE_POOL_H
 #define SP_BASE_POOL_H
 
@@ -24,7 +24,8 @@ enum pool_pin { POOL_PIN_AUTO, POOL_PIN_ON, POOL_PIN_OFF };
 int pool_pin(pool *p, enum pool_pin how, sp_error *err);
 bool pool_pinned(const pool *p);
 /* The calling thread is worker 0: the first puts it on its CPU when the pool is pinned, the second lets it run
- * again where it might before. By the same thread; threads that it makes in between start on that CPU. */
+ * again where it might before. By the same thread, of one pool at a time; threads that it makes in between start on
+ * that CPU. */
 void pool_caller_enter(pool *p);
 void pool_caller_leave(pool *p);
 
@@ -34,5 +35,13 @@ typedef void (*pool_fn)(void *arg, int worker, size_t begin, size_t end);
 /* Calls fn over [0, n) in pieces of `grain` items, handed out dynamically (an atomic counter), so a
  * slow worker costs no more than its share. Returns when all are done. fn must not call pool_run. */
 void pool_run(pool *p, size_t n, size_t grain, pool_fn fn, void *arg);
+
+/* Turns of callers that share a pool, in the order in which they ask. What is one's own between take and give (a step)
+ * runs alone. Not to be nested. */
+void pool_take_turn(pool *p);
+void pool_end_turn(pool *p);
+size_t pool_turns_waiting(pool *p); /* callers */
+/* pool_run in rounds of at most `round` items, with a turn for each, so that others' steps come in between. */
+void pool_run_in_turns(pool *p, size_t n, size_t round, pool_fn fn, void *arg);
 
 #endif

@@ -36,21 +36,22 @@ int cli_hub(const options *o, hub **out, sp_error *err);
 int cli_engine(const options *o, const char *name, engine **out, sp_error *err);
 /* Same in float32 throughout, whatever --compute and --kv-type say. */
 int cli_engine_exact(const options *o, const char *name, engine **out, sp_error *err);
-/* Same with everything but the KV cache and what is shown while loading as *eo says. */
+/* All but precision and memory, as the options say. */
+int cli_engine_options(const options *o, struct engine_opts *eo, sp_error *err);
+/* Same as cli_engine with everything but the KV cache as *eo says. Its progress, where there is one, takes the place of
+ * what is shown on a terminal and of Ctrl-C. */
 int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
                     sp_error *err);
-/* memory_plan.c: models that are served together and share --memory equally; `name` is the one being opened. */
+/* memory_plan.c: models that are all loaded at start and share --memory equally; `name` is the one that is planned. */
 struct memory_shares {
     const char *name;
     size_t models_left;
     uint64_t used;
-    bool dry, json; /* the plan goes to stdout, and nothing is loaded: SP_ECANCELLED */
+    bool json;
 };
-void memory_share(const options *o, const struct memory_shares *s, struct engine_opts *eo);
-int memory_told(void *arg, const struct engine_memory *m); /* arg: the shares */
-/* cli_engine for one of them. */
-int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
-                       sp_error *err);
+/* Its plan goes to stdout, and nothing is loaded. sharing: else it is planned as if no other were loaded. */
+int memory_plan_told(const options *o, const char *name, bool sharing, struct memory_shares *s,
+                     sp_error *err);
 enum compute_mode cli_compute(const options *o);
 /* --kv-type; false: auto. */
 bool cli_kv_type(const options *o, enum kv_type *out);
@@ -65,6 +66,16 @@ void cli_print_json(json_t *j); /* on a line of stdout; takes j */
 int cli_model_name(const options *o, char **name, sp_error *err);
 /* Sampling flags over the model's own defaults. */
 int cli_sampling(const options *o, struct sampling *s, sp_error *err);
+
+/* serve_models.c: what serve serves. Rows and their texts live in the arena. */
+struct server_model;
+struct serve_list {
+    arena *arena;
+    struct server_model *rows;
+    size_t n, cap;
+};
+int serve_list_read(const options *o, struct serve_list *out, sp_error *err);
+void serve_list_free(struct serve_list *l);
 
 /* answer.c: one request from this thread, its text as it comes. Ctrl-C cancels it. */
 struct answer {

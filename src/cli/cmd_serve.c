@@ -1,93 +1,95 @@
+#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/log.h"
 #include "base/machine.h"
 #include "cli/cli_int.h"
 #include "server/server.h"
 
-#define MAX_MODELS 16
-#define MAX_NAMES 20
-
-struct served {
-    engine *engine;
-    char *stem; /* the file's name without its ending */
-    const char *names[MAX_NAMES];
-    size_t n_names;
+/* What this verb serves. */
+struct serving {
+    const options *o;
+    struct serve_list list;
+    pool *pool;
+    bool auth, tls;
+    atomic_bool ready;
+    server *running;
 };
 
-/* "/x/qwen-q4.gguf" -> "qwen-q4"; a folder's name stays whole. */
-static char *stem_of(const char *path)
+/* ---- opening a model ---- */
+
+/* The server may stop a load; at start people see how far it is. */
+struct watch {
+    const struct engine_opts *with;
+    const char *spec;
+    bool shown;
+};
+
+static int watch_loading(void *arg, uint64_t done, uint64_t total)
 {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    size_t from = n;
-    while (from > 0 && path[from - 1] != '/')
-        from--;
-    if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0)
-        n -= 5;
-    return sp_strndup(path + from, n - from);
+    const struct watch *w = arg;
+    char line[96];
+    if (w->shown) {
+        (void)snprintf(line, sizeof line, "loading %.60s: %d%%", w->spec,
+                       total ? (int)(100.0 * (double)done / (double)total) : 0);
+        term_status(line);
+    }
+    return w->with->progress(w->with->progress_arg, done, total);
 }
 
-static void add_name(struct served *s, const char *name)
+static void log_ready(engine *e, const char *spec)
 {
-    for (size_t i = 0; i < s->n_names; i++)
-        if (strcmp(s->names[i], name) == 0)
-            return;
-    if (s->n_names < MAX_NAMES)
-        s->names[s->n_names++] = name;
-}
-
-/* Opens a model; it answers to its catalogue or store name, its file's stem and, the first, --alias. */
-static int open_served(const options *o, const char *name, bool first, struct memory_shares *shares,
-                       struct served *s, sp_error *err)
-{
-    const char *const *aliases;
-    size_t n = options_list(o, "alias", &aliases);
-    int code = cli_engine_sharing(o, name, shares, &s->engine, err);
-    if (code < 0)
-        return code;
-    const char *path = checkpoint_path(engine_checkpoint(s->engine));
-    s->stem = stem_of(path);
-    if (!s->stem)
-        return sp_fail(err, SP_ENOMEM, "out of memory");
-    if (!strchr(name, '/'))
-        add_name(s, name);
-    add_name(s, s->stem);
-    for (size_t i = 0; first && i < n; i++)
-        add_name(s, aliases[i]);
     struct engine_info info;
-    engine_get_info(s->engine, &info);
+    engine_get_info(e, &info);
     log_info(
         "serve",
         "%s: ready in %.2f s, %s kernels, %s, %d threads%s, weights %.0f MB, KV cache %.0f MB of "
         "%s",
-        s->names[0], info.load_seconds, info.isa, info.compute, info.threads,
+        spec, info.load_seconds, info.isa, info.compute, info.threads,
         info.pinned ? " (pinned)" : "", (double)info.weight_bytes / 1e6,
         (double)info.kv_bytes / 1e6, info.kv_type);
-    return 0;
 }
 
-/* What this verb serves; the loader thread fills it in, then the server's loop reads it. */
-struct serving {
-    const options *o;
-    const char *const *wanted;
-    size_t n, opened;
-    struct served served[MAX_MODELS];
-    struct served_model models[MAX_MODELS];
-    struct memory_shares shares;
-    bool auth, tls;
-    server *running;
-};
+static int open_model(void *arg, const char *spec, struct engine_opts *with, engine **out,
+                      sp_error *err)
+{
+    struct serving *w = arg;
+    struct engine_opts eo = *with;
+    struct watch watch = {with, spec, !atomic_load(&w->ready)};
+    eo.compute = cli_compute(w->o);
+    eo.progress = watch_loading;
+    eo.progress_arg = &watch;
+    int code = cli_engine_options(w->o, &eo, err);
+    if (code == 0)
+        code = cli_engine_with(w->o, spec, &eo, out, err);
+    if (watch.shown)
+        term_status(NULL);
+    if (code == 0)
+        log_ready(*out, spec);
+    return code;
+}
+
+/* One for all models: they take turns at it, step by step. */
+static int make_pool(struct serving *w, sp_error *err)
+{
+    struct machine_topology machine;
+    int threads = 0;
+    int code = cli_threads(w->o, &threads, err);
+    machine_topology(&machine);
+    if (code == 0)
+        code = pool_new(threads ? threads : machine.threads, &w->pool, err);
+    return code < 0 ? code : pool_pin(w->pool, cli_pin(w->o), err);
+}
+
+/* ---- the server ---- */
 
 static void greet(void *arg, const char *host, int port)
 {
-    const struct serving *w = arg;
-    const char *name = w->served[0].names[0];
+    struct serving *w = arg;
+    const char *name = w->list.rows[0].names[0];
     const struct catalogue_entry *best = catalogue_best(machine_memory_total());
     bool v6 = strchr(host, ':') != NULL;
+    atomic_store(&w->ready, true);
     const char *s = w->tls ? "s" : "";
     printf("\nSampan answers at http%s://%s%s%s:%d\n\n", s, v6 ? "[" : "", host, v6 ? "]" : "",
            port);
@@ -105,29 +107,17 @@ static void greet(void *arg, const char *host, int port)
     fflush(stdout);
 }
 
-static int load(void *arg, const struct served_model **models, size_t *n, sp_error *err)
-{
-    struct serving *w = arg;
-    int code = 0;
-    for (; code == 0 && w->opened < w->n; w->opened++) {
-        struct served *s = &w->served[w->opened];
-        code = open_served(w->o, w->wanted[w->opened], w->opened == 0, &w->shares, s, err);
-        w->models[w->opened] = (struct served_model){s->engine, s->names, s->n_names};
-    }
-    *models = w->models;
-    *n = w->n;
-    return code;
-}
-
 /* --plan: what each model would take, and none is loaded. */
-static int tell_plan(struct serving *w, sp_error *err)
+static int tell_plan(const struct serving *w, sp_error *err)
 {
+    struct memory_shares shares = {.json = options_bool(w->o, "json")};
     int code = 0;
-    for (size_t i = 0; code == 0 && i < w->n; i++) {
-        code = open_served(w->o, w->wanted[i], i == 0, &w->shares, &w->served[0], err);
-        if (code == SP_ECANCELLED && !cli_interrupted)
-            code = 0;
-    }
+    for (size_t i = 0; i < w->list.n; i++)
+        shares.models_left += w->list.rows[i].at_start;
+    bool all =
+        shares.models_left == w->list.n; /* then they share --memory, as when they are loaded */
+    for (size_t i = 0; code == 0 && i < w->list.n; i++)
+        code = memory_plan_told(w->o, w->list.rows[i].spec, all, &shares, err);
     return code;
 }
 
@@ -144,6 +134,22 @@ static void reload_settings(void)
     options_free(again);
 }
 
+/* The list as settings and store have it now. */
+static int reload_models(void *arg, sp_error *err)
+{
+    const struct serving *w = arg;
+    struct serve_list list = {0};
+    options *again = NULL;
+    int code = cli_options_again(&again, err);
+    if (code == 0)
+        code = serve_list_read(again, &list, err);
+    if (code == 0)
+        code = server_set_models(w->running, list.rows, list.n, err);
+    serve_list_free(&list);
+    options_free(again);
+    return code;
+}
+
 /* SIGHUP: what may change while requests run is read again. Each keeps what it has when that fails. */
 static void reload(void *arg)
 {
@@ -154,6 +160,8 @@ static void reload(void *arg)
         log_error("serve", "SIGHUP: the keys stay as they are: %s", err.message);
     if (server_reload_tls(w->running, &err) < 0)
         log_error("serve", "SIGHUP: the certificate stays as it is: %s", err.message);
+    if (reload_models(arg, &err) < 0)
+        log_error("serve", "SIGHUP: the models stay as they are: %s", err.message);
 }
 
 static int serve(struct serving *w, sp_error *err)
@@ -171,7 +179,15 @@ static int serve(struct serving *w, sp_error *err)
                              .drain_seconds = (int)options_int(o, "drain-seconds"),
                              .queue_seconds = options_float(o, "queue-timeout"),
                              .request_seconds = options_float(o, "request-timeout"),
-                             .load = load,
+                             .models = w->list.rows,
+                             .n_models = w->list.n,
+                             .open = open_model,
+                             .pool = w->pool,
+                             .memory = options_bytes(o, "memory"),
+                             .idle_seconds = options_float(o, "idle-unload"),
+                             .waiting_most = (int)options_int(o, "max-queue"),
+                             .compute = options_str(o, "compute"),
+                             .on_models = reload_models,
                              .on_reload = reload,
                              .on_ready = greet,
                              .arg = w};
@@ -202,35 +218,21 @@ int cmd_serve(const options *o, sp_error *err)
 {
     struct serving w = {.o = o};
     const char *const *args;
-    char *only = NULL;
-    const char *one[1];
-    int code = 0;
-    w.n = options_list(o, "model", &w.wanted);
     if (options_args(o, &args) > 0)
         return sp_fail(err, SP_EUSAGE,
                        "serve takes no bare argument, '%s' was given: say --model %s", args[0],
                        args[0]);
-    if (w.n > MAX_MODELS)
-        return sp_fail(err, SP_EUSAGE,
-                       "--model: given %zu times: at most %d models are served at once", w.n,
-                       MAX_MODELS);
-    if (w.n == 0) {
-        code = cli_model_name(o, &only, err);
-        one[0] = only;
-        w.wanted = one;
-        w.n = 1;
-    }
-    w.shares = (struct memory_shares){
-        .models_left = w.n, .dry = options_bool(o, "plan"), .json = options_bool(o, "json")};
-    if (code == 0)
+    int code = serve_list_read(o, &w.list, err);
+    if (code == 0 && options_bool(o, "plan"))
+        code = tell_plan(&w, err);
+    else if (code == 0)
+        code = make_pool(&w, err);
+    if (code == 0 && w.pool)
         code = log_writer_start(err);
-    if (code == 0)
-        code = w.shares.dry ? tell_plan(&w, err) : serve(&w, err);
-    for (size_t i = 0; i < w.opened; i++) {
-        engine_close(w.served[i].engine);
-        sp_free(w.served[i].stem);
-    }
+    if (code == 0 && w.pool)
+        code = serve(&w, err);
     log_writer_stop();
-    sp_free(only);
+    pool_free(w.pool);
+    serve_list_free(&w.list);
     return code;
 }

@@ -1,7 +1,8 @@
-/* How `serve` shares --memory among its models and tells what each will take. */
+/* `serve --plan`: what each model would take of memory. */
 #include <stdio.h>
-#include "base/log.h"
+#include "base/machine.h"
 #include "cli/cli_int.h"
+#include "server/server.h"
 
 static double mb(uint64_t bytes)
 {
@@ -35,17 +36,8 @@ static void print_table(const char *name, const struct engine_memory *m)
            m->limit < m->free ? " allowed" : "", mb(m->free));
 }
 
-static void log_plan(const char *name, const struct engine_memory *m)
-{
-    log_info("serve",
-             "%s: memory: weights %.0f MB, KV cache %.0f MB (%d pages, %lld tokens, %d contexts of "
-             "%lld), steps %.0f MB, together %.0f of %.0f MB%s",
-             name, mb(m->weights), mb(m->kv), m->pages, (long long)m->pages * KV_PAGE, m->contexts,
-             (long long)m->context, mb(m->scratch), mb(together(m)), mb(m->limit),
-             m->limit < m->free ? " allowed" : " free");
-}
-
-void memory_share(const options *o, const struct memory_shares *s, struct engine_opts *eo)
+/* At start all are given the same of what those before have left. */
+static void share(const options *o, const struct memory_shares *s, struct engine_opts *eo)
 {
     if (!options_has(o, "memory"))
         return;
@@ -54,16 +46,46 @@ void memory_share(const options *o, const struct memory_shares *s, struct engine
     eo->memory += eo->memory == 0; /* 0 would be no limit */
 }
 
-int memory_told(void *arg, const struct engine_memory *m)
+static int tell(void *arg, const struct engine_memory *m)
 {
     struct memory_shares *s = arg;
     s->used += together(m);
-    s->models_left--;
-    if (s->dry && s->json)
+    if (s->json)
         print_json(s->name, m);
-    else if (s->dry)
-        print_table(s->name, m);
     else
-        log_plan(s->name, m);
-    return s->dry;
+        print_table(s->name, m);
+    return 1;
+}
+
+/* On demand: what the server gives to one whose others have been unloaded. */
+static int room(void *arg, const struct engine_need *need, uint64_t *memory, sp_error *err)
+{
+    const options *o = arg;
+    uint64_t all = options_has(o, "memory") ? options_bytes(o, "memory") : machine_memory_free();
+    uint64_t mine = server_model_share(need, all, 0);
+    (void)err;
+    *memory = mine ? mine : all; /* too little: the engine says what would fit */
+    return 0;
+}
+
+int memory_plan_told(const options *o, const char *name, bool sharing, struct memory_shares *s,
+                     sp_error *err)
+{
+    struct engine_opts eo = engine_opts_default();
+    engine *e = NULL;
+    int code = cli_engine_options(o, &eo, err);
+    eo.compute = cli_compute(o);
+    eo.planned = tell;
+    eo.planned_arg = s;
+    s->name = name;
+    if (sharing) {
+        share(o, s, &eo);
+        s->models_left--;
+    } else {
+        eo.room = room;
+        eo.room_arg = (void *)(uintptr_t)o;
+    }
+    if (code == 0)
+        code = cli_engine_with(o, name, &eo, &e, err);
+    return code == SP_ECANCELLED && !cli_interrupted ? 0 : code;
 }

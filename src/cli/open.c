@@ -125,6 +125,20 @@ void cli_print_json(json_t *j)
     json_decref(j);
 }
 
+/* On a terminal people see how far it is, and Ctrl-C ends it. */
+static int open_shown(const char *path, const char *name, struct engine_opts *eo, engine **out,
+                      sp_error *err)
+{
+    eo->progress = show_loading;
+    eo->progress_arg = (void *)(uintptr_t)name;
+    cli_catch_interrupt(true);
+    int code = engine_open(path, eo, out, err);
+    cli_catch_interrupt(false);
+    term_status(NULL);
+    eo->progress = NULL;
+    return code;
+}
+
 int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, engine **out,
                     sp_error *err)
 {
@@ -144,18 +158,28 @@ int cli_engine_with(const options *o, const char *name, struct engine_opts *eo, 
         eo->pin = cli_pin(o);
         if (!eo->kv_given)
             eo->kv_given = cli_kv_type(o, &eo->kv_type);
-        eo->progress = show_loading;
-        eo->progress_arg = (void *)(uintptr_t)name;
-        cli_catch_interrupt(true);
-        code = engine_open(path, eo, out, err);
-        cli_catch_interrupt(false);
-        term_status(NULL);
+        code =
+            eo->progress ? engine_open(path, eo, out, err) : open_shown(path, name, eo, out, err);
         eo->packed.paths[0] = eo->packed.paths[1] = NULL;
     }
     packed_place_free(&place);
     sp_free(path);
     hub_close(h);
     return code;
+}
+
+int cli_engine_options(const options *o, struct engine_opts *eo, sp_error *err)
+{
+    eo->max_context = options_int(o, "max-context");
+    eo->max_seqs = (int)options_int(o, "max-seqs");
+    eo->max_queue = (int)options_int(o, "max-queue");
+    eo->speculate = cli_speculate(o);
+    eo->draft_max = (int)options_int(o, "draft-max");
+    eo->max_queue_tokens = options_int(o, "max-queue-tokens");
+    eo->step_rows = options_int(o, "step-tokens");
+    eo->prefix_store = options_str(o, "prefix-store");
+    eo->prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
+    return cli_threads(o, &eo->threads, err);
 }
 
 /* What eo says of precision counts; the rest comes from the options. */
@@ -165,16 +189,7 @@ static int open_engine(const options *o, const char *name, struct engine_opts eo
     char *own = NULL;
     int code = name ? 0 : cli_model_name(o, &own, err);
     if (code == 0)
-        code = cli_threads(o, &eo.threads, err);
-    eo.max_context = options_int(o, "max-context");
-    eo.max_seqs = (int)options_int(o, "max-seqs");
-    eo.max_queue = (int)options_int(o, "max-queue");
-    eo.speculate = cli_speculate(o);
-    eo.draft_max = (int)options_int(o, "draft-max");
-    eo.max_queue_tokens = options_int(o, "max-queue-tokens");
-    eo.step_rows = options_int(o, "step-tokens");
-    eo.prefix_store = options_str(o, "prefix-store");
-    eo.prefix_cache = strcmp(options_str(o, "prefix-cache"), "on") == 0;
+        code = cli_engine_options(o, &eo, err);
     if (code == 0)
         code = cli_engine_with(o, name ? name : own, &eo, out, err);
     sp_free(own);
@@ -185,18 +200,6 @@ int cli_engine(const options *o, const char *name, engine **out, sp_error *err)
 {
     struct engine_opts eo = engine_opts_default();
     eo.compute = cli_compute(o);
-    return open_engine(o, name, eo, out, err);
-}
-
-int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
-                       sp_error *err)
-{
-    struct engine_opts eo = engine_opts_default();
-    eo.compute = cli_compute(o);
-    eo.planned = memory_told;
-    eo.planned_arg = s;
-    s->name = name;
-    memory_share(o, s, &eo);
     return open_engine(o, name, eo, out, err);
 }
 

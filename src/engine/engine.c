@@ -70,17 +70,24 @@ static int open_text(engine *e, sp_error *err)
     return collect_ends(e, err);
 }
 
+static int take_pool(engine *e, sp_error *err)
+{
+    struct machine_topology machine;
+    machine_topology(&machine);
+    e->pool = e->opts.pool;
+    if (e->pool)
+        return 0;
+    int code = pool_new(e->opts.threads > 0 ? e->opts.threads : machine.threads, &e->pool, err);
+    e->own_pool = code == 0;
+    return code < 0 ? code : pool_pin(e->pool, e->opts.pin, err);
+}
+
 static int open_model(engine *e, sp_error *err)
 {
     struct model_opts mo = model_opts_default();
     struct model_memory mem;
     struct engine_memory plan = {0};
-    struct machine_topology machine;
-    machine_topology(&machine);
-    int threads = e->opts.threads > 0 ? e->opts.threads : machine.threads;
-    int code = pool_new(threads, &e->pool, err);
-    if (code == 0)
-        code = pool_pin(e->pool, e->opts.pin, err);
+    int code = take_pool(e, err);
     mo.compute = e->opts.compute;
     mo.kv_type = e->opts.kv_type;
     mo.kv_given = e->opts.kv_given;
@@ -92,6 +99,10 @@ static int open_model(engine *e, sp_error *err)
     mo.packed = e->opts.packed;
     if (code == 0)
         code = model_memory_plan(e->ckpt, &mo, &mem, err);
+    if (code == 0 && e->opts.room) {
+        struct engine_need need = memory_need(e, &mem);
+        code = e->opts.room(e->opts.room_arg, &need, &e->opts.memory, err);
+    }
     if (code == 0)
         code = memory_plan(e, &mem, &plan, err);
     if (code == 0 && e->opts.planned && e->opts.planned(e->opts.planned_arg, &plan))
@@ -99,25 +110,19 @@ static int open_model(engine *e, sp_error *err)
     if (code == 0)
         code = model_load(e->ckpt, &mo, &e->model, err);
     e->opts.packed = (struct packed_opts){{NULL, NULL}, 0}; /* the caller's paths */
-    if (code == 0)
-        code = kv_pool_new(e->model, plan.pages, &e->kv, err);
-    if (code == 0 && pages_init(&e->pages, plan.pages) < 0)
-        code = sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0) {
-        e->tally.kv_pages = e->tally.kv_pages_free = (uint64_t)plan.pages;
-        e->stats = e->tally;
+        e->fixed_bytes = plan.weights + plan.scratch;
         e->info = (struct engine_info){.isa = model_isa(e->model),
                                        .compute = mo.compute == COMPUTE_F32 ? "f32" : "fast",
-                                       .kv_type = kv_type_name(kv_pool_type(e->kv)),
-                                       .threads = threads,
+                                       .kv_type = kv_type_name(model_kv_type(e->model)),
+                                       .threads = pool_threads(e->pool),
                                        .pinned = pool_pinned(e->pool),
                                        .weight_bytes = mem.weights,
                                        .kv_bytes = plan.kv,
                                        .kv_pages = plan.pages};
+        code = engine_take_pages(e, plan.pages, err);
+        e->stats = e->tally;
     }
-    if (code == 0 && e->opts.prefix_store)
-        code = prefix_store_open(e, e->opts.prefix_store, err);
-    e->opts.prefix_store = NULL; /* the caller's */
     return code;
 }
 
@@ -201,7 +206,12 @@ int engine_open(const char *path, const struct engine_opts *opts, engine **out, 
         e->opts.step_rows = e->opts.max_seqs;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->more, NULL);
-    code = checkpoint_open(path, &e->ckpt, err);
+    pthread_cond_init(&e->task_done, NULL);
+    e->opts.prefix_store = NULL; /* the caller's */
+    if (opts->prefix_store && !(e->store_dir = sp_strdup(opts->prefix_store)))
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0)
+        code = checkpoint_open(path, &e->ckpt, err);
     if (code == 0) {
         const struct model_config *c = checkpoint_config(e->ckpt);
         e->vocab = c->vocab;
@@ -236,7 +246,9 @@ void engine_close(engine *e)
     prefix_store_close(e->store, &e->pages);
     kv_pool_free(e->kv);
     model_free(e->model);
-    pool_free(e->pool);
+    if (e->own_pool)
+        pool_free(e->pool);
+    sp_free(e->store_dir);
     pages_done(&e->pages);
     chat_format_free(e->chat);
     tokenizer_free(e->tok);
@@ -247,6 +259,7 @@ void engine_close(engine *e)
     sp_free(e->logits);
     chooser_done(&e->chooser);
     sp_free(e->ends);
+    pthread_cond_destroy(&e->task_done);
     pthread_cond_destroy(&e->more);
     pthread_mutex_destroy(&e->lock);
     sp_free(e);
@@ -339,7 +352,8 @@ int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_er
     if (code < 0)
         return code;
     pthread_mutex_lock(&e->lock);
-    code = check_room(e, q, err);
+    code = e->asleep ? sp_fail(err, SP_EBUSY, "the model is asleep: wake it first")
+                     : check_room(e, q, err);
     if (code < 0) {
         pthread_mutex_unlock(&e->lock);
         request_free(q);

@@ -44,7 +44,17 @@ struct engine_memory {
     uint64_t limit, free; /* for all of it; of the machine, before */
 };
 
+/* What a model must have and can use, in bytes, before anything is taken. */
+struct engine_need {
+    uint64_t fixed;     /* weights and buffers of a step */
+    uint64_t kv_one;    /* KV pages of one context */
+    uint64_t kv_wanted; /* of max_seqs contexts */
+    uint64_t kv_given;  /* opts.kv_bytes */
+};
+
 struct engine_opts {
+    pool *
+        pool; /* shared with other engines, one step at a time in turn, and not owned; NULL: one of its own */
     enum compute_mode compute;
     enum kv_type kv_type; /* of keys and values, if kv_given; else what fits `compute` */
     bool kv_given;
@@ -61,6 +71,10 @@ struct engine_opts {
     uint64_t kv_bytes; /* KV pool; 0: enough for max_seqs contexts, at most half of free memory */
     uint64_t
         memory; /* for weights, KV pool and steps: the pool gets what is left; 0: what is free */
+    /* Says what `memory` is, and may make room for it first; may be NULL. A negative answer (*err is set) ends
+     * engine_open. */
+    int (*room)(void *arg, const struct engine_need *need, uint64_t *memory, sp_error *err);
+    void *room_arg;
     /* Told before any of it is taken; may be NULL. A non-zero answer ends engine_open with SP_ECANCELLED. */
     int (*planned)(void *arg, const struct engine_memory *plan);
     void *planned_arg;
@@ -76,6 +90,20 @@ struct engine_opts engine_opts_default(void);
  * what there is and what smaller choice would fit), loads, starts the thread. */
 int engine_open(const char *path, const struct engine_opts *opts, engine **out, sp_error *err);
 void engine_close(engine *e);
+
+/* Each is done on the engine's thread between two steps, and returns when it is done. Not while the engine is being
+ * closed.
+ *
+ * Sleeping gives the KV cache back to the system, and the weights where their packed form on disk can stand in for
+ * them; requests are refused (SP_EBUSY) until engine_wake. *kept: bytes that are still taken. SP_EBUSY: it has
+ * requests. Waking an engine that is awake does nothing; SP_ENOMEM: it sleeps on. The prefix cache is empty then,
+ * unless it has a store. */
+int engine_sleep(engine *e, uint64_t *kept, sp_error *err);
+int engine_wake(engine *e, sp_error *err);
+/* Forgets all prefixes but those that running requests hold; how many pages. */
+int32_t engine_flush_cache(engine *e);
+/* Writes the prefix store and lets go of it, so that another engine may have it; this one goes on without. */
+void engine_leave_store(engine *e);
 
 const checkpoint *engine_checkpoint(const engine *e);
 const tokenizer *engine_tokenizer(const engine *e);
@@ -118,6 +146,8 @@ struct engine_stats {
     uint64_t accepted_at[DRAFT_MOST]; /* the same by place in the draft, from 0 */
 };
 void engine_get_stats(engine *e, struct engine_stats *out);
+void engine_stats_add(struct engine_stats *to,
+                      const struct engine_stats *more); /* field by field */
 
 /* In how many seconds what waits now will have been served, by what was served lately. */
 double engine_wait_seconds(engine *e);

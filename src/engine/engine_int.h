@@ -58,6 +58,7 @@ int32_t prefix_find(const struct pages *p, int32_t parent, const int32_t *tokens
 int32_t prefix_keep(struct pages *p, int32_t page, int32_t parent, const int32_t *tokens,
                     uint64_t tenant);
 void prefix_forget(struct pages *p, int32_t page);
+int32_t pages_flush(struct pages *p); /* forgets all that nobody holds; how many */
 
 /* stop.c: text is held back while it may still become a stop string. */
 struct stopper {
@@ -212,13 +213,24 @@ struct engine_pace {
     double answer;          /* tokens of an answer */
 };
 
+/* tend.c: what another thread wants done between two steps. */
+struct engine_task {
+    int (*run)(engine *e, void *arg, sp_error *err); /* engine thread */
+    void *arg;
+    sp_error *err;
+    int code;
+    bool done; /* under engine.lock */
+};
+
 struct engine {
     checkpoint *ckpt;
     tokenizer *tok;
     chat_format *chat;
     model *model;
     pool *pool;
-    kv_pool *kv;
+    bool own_pool;
+    kv_pool *kv;     /* NULL: asleep */
+    char *store_dir; /* NULL: no prefix store */
     struct engine_opts opts;
     struct engine_info info;
     int64_t context, vocab;
@@ -236,6 +248,9 @@ struct engine {
     struct engine_pace pace;   /* under lock */
     uint64_t next_id;
     bool stop;
+    bool asleep;              /* under lock */
+    struct engine_task *task; /* under lock; NULL: none */
+    pthread_cond_t task_done;
 
     /* the engine thread's */
     struct request *running, *running_last; /* by rank, then in order of admission */
@@ -243,6 +258,9 @@ struct engine {
     double stepped; /* clock_seconds before the last step; 0: there was none */
     struct pages pages;
     struct prefix_store *store; /* NULL: none */
+    bool weights_sleep;
+    uint64_t fixed_bytes;      /* weights and buffers of a step */
+    uint64_t evictions_before; /* of pools that it had before it slept */
     struct engine_stats tally;
     struct request **seq_owner; /* [step_rows] who has rows in this step: its sequences */
     int32_t n_seqs;
@@ -256,6 +274,12 @@ struct engine {
 /* memory.c; SP_ENOMEM or SP_EINVAL: it doesn't fit, with what would. */
 int memory_plan(const engine *e, const struct model_memory *take, struct engine_memory *m,
                 sp_error *err);
+
+struct engine_need memory_need(const engine *e, const struct model_memory *take);
+
+/* tend.c. On the engine's thread, or before it runs. */
+int engine_take_pages(engine *e, int32_t n, sp_error *err);
+void task_run(engine *e); /* does e->task, if there is one */
 
 /* request.c */
 int request_new(engine *e, const struct engine_request *r, struct request **out, sp_error *err);

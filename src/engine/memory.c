@@ -73,6 +73,15 @@ static uint64_t kv_bytes(const engine *e, const struct engine_memory *m, uint64_
     return want <= half ? want : half > one ? half : one;
 }
 
+struct engine_need memory_need(const engine *e, const struct model_memory *take)
+{
+    uint64_t one = (uint64_t)request_pages_for(e->context) * take->kv_page;
+    return (struct engine_need){.fixed = take->weights + take->scratch,
+                                .kv_one = one,
+                                .kv_wanted = one * (uint64_t)e->opts.max_seqs,
+                                .kv_given = e->opts.kv_bytes};
+}
+
 int memory_plan(const engine *e, const struct model_memory *take, struct engine_memory *m,
                 sp_error *err)
 {

@@ -110,3 +110,11 @@ int32_t pages_available(const struct pages *p)
 {
     return p->n_free + p->n_idle;
 }
+
+int32_t pages_flush(struct pages *p)
+{
+    int32_t n = p->n_idle;
+    while (p->oldest >= 0)
+        evict(p, p->oldest);
+    return n;
+}

@@ -207,11 +207,11 @@ int request_new(engine *e, const struct engine_request *r, struct request **out,
         request_free(q);
         return sp_fail(err, SP_ENOMEM, "out of memory");
     }
-    if (request_pages(q) > e->pages.total) {
+    if (request_pages(q) > e->info.kv_pages) {
         code = sp_fail(err, SP_EINVAL,
                        "the request may need %d pages of KV cache, there are %d: ask for fewer "
                        "tokens or serve with a larger --kv-memory",
-                       request_pages(q), e->pages.total);
+                       request_pages(q), e->info.kv_pages);
         request_free(q);
         return code;
     }

@@ -244,6 +244,18 @@ static void admit(engine *e)
     }
 }
 
+/* Engines that share a pool go round: each waits here for one step of each of the others at most. Who comes meanwhile
+ * is in the step. */
+static void run_in_turn(engine *e)
+{
+    pool_take_turn(e->pool);
+    pthread_mutex_lock(&e->lock);
+    admit(e);
+    pthread_mutex_unlock(&e->lock);
+    step_run(e);
+    pool_end_turn(e->pool);
+}
+
 void *schedule_main(void *arg)
 {
     engine *e = arg;
@@ -252,7 +264,7 @@ void *schedule_main(void *arg)
         pthread_mutex_lock(&e->lock);
         stats_publish(e);
         keep_pace(e);
-        while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running &&
+        while (!e->stop && e->queue.n == 0 && !e->queue.leaving && !e->running && !e->task &&
                !prefix_store_ready(e->store))
             pthread_cond_wait(&e->more, &e->lock);
         e->stepped = clock_seconds();
@@ -260,15 +272,15 @@ void *schedule_main(void *arg)
         if (stop)
             cancel_all(e);
         struct request *gone = leaving(e);
+        bool waits = e->queue.n > 0;
         pthread_mutex_unlock(&e->lock);
         end_waiting(e, gone);
         end_running(e);
+        task_run(e);
         if (stop)
             return NULL;
-        pthread_mutex_lock(&e->lock);
-        admit(e);
-        pthread_mutex_unlock(&e->lock);
-        step_run(e);
+        if (e->running || waits)
+            run_in_turn(e);
         prefix_store_save(e->store, &e->pages);
     }
 }

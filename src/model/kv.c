@@ -14,6 +14,11 @@ static size_t head_bytes(const struct model_config *c, enum kv_type t)
     return 2 * (size_t)c->head_dim * KV_PAGE * kv_value_bytes(t);
 }
 
+enum kv_type model_kv_type(const model *m)
+{
+    return type_for(&m->opts);
+}
+
 size_t kv_page_bytes(const struct model_config *c, const struct model_opts *o)
 {
     return (size_t)c->layers * (size_t)c->kv_heads * head_bytes(c, type_for(o));

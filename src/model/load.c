@@ -14,7 +14,8 @@ struct model_opts model_opts_default(void)
 
 /* ---- packing: one list of pieces, shared out among the threads ---- */
 
-#define PIECE_TILES 16 /* rows of a piece: 256 */
+#define PIECE_TILES 16   /* rows of a piece: 256 */
+#define PIECES_A_TURN 32 /* some 10 ms of packing: who shares the pool waits no longer */
 
 struct piece {
     struct linear *l;
@@ -130,7 +131,7 @@ static int pack_all(struct packer *p, sp_error *err)
     if (!p->pieces)
         return sp_fail(err, SP_ENOMEM, "out of memory for the list of weights");
     bind_each(m, cut_linear, p);
-    pool_run(m->opts.pool, p->n, 1, pack_pieces, p);
+    pool_run_in_turns(m->opts.pool, p->n, PIECES_A_TURN, pack_pieces, p);
     sp_free(p->pieces);
     bind_each(m, give_back_mapped, NULL);
     (void)mprotect(m->weights, m->weight_bytes, PROT_READ); /* only to find mistakes */
@@ -262,6 +263,16 @@ void model_free(model *m)
     rope_tables_free(m);
     arena_free(m->arena);
     sp_free(m);
+}
+
+bool model_sleep(model *m)
+{
+    return packed_file_sleep(m);
+}
+
+void model_wake(model *m)
+{
+    packed_file_wake(m);
 }
 
 const struct model_config *model_get_config(const model *m)

@@ -66,11 +66,16 @@ int model_memory_plan(const checkpoint *c, const struct model_opts *opts, struct
  * thread of its own. The checkpoint must outlive the model (the embedding's rows are read from it). */
 int model_load(const checkpoint *c, const struct model_opts *opts, model **out, sp_error *err);
 void model_free(model *m);
+/* Between steps: gives the weights' memory back to the system where their packed form on disk can stand in for it;
+ * until model_wake no step. False: they stay in memory, and there is nothing to wake. */
+bool model_sleep(model *m);
+void model_wake(model *m);
 /* What tells this model, by its files and the place of each weight in them, from any other, hexadecimal. SP_EINVAL: its
  * bytes are not those of files; SP_ENOMEM. */
 int model_key(model *m, char key[65], sp_error *err);
 const struct model_config *model_get_config(const model *m);
 enum compute_mode model_compute(const model *m);
+enum kv_type model_kv_type(const model *m); /* of its KV pools */
 const char *model_isa(const model *m);
 const struct kernel_ops *model_ops(const model *m);
 

@@ -216,6 +216,8 @@ bool packed_large_pages(void *mapping, size_t bytes)
     return smaps_kb(mapping, "FilePmdMapped:") * 1024 >= (long)(n / 2);
 }
 
+#define SLICES_A_TURN 16 /* some 10 ms: who shares the pool waits no longer */
+
 struct copy {
     uint8_t *to;
     size_t bytes;
@@ -241,7 +243,8 @@ static uint8_t *copy_to_memory(const model *m, int fd)
     struct copy c = {.to = weights_memory(m->weight_bytes), .bytes = m->weight_bytes, .fd = fd};
     if (!c.to)
         return NULL;
-    pool_run(m->opts.pool, (c.bytes + PACKED_ALIGN - 1) / PACKED_ALIGN, 1, copy_slice, &c);
+    pool_run_in_turns(m->opts.pool, (c.bytes + PACKED_ALIGN - 1) / PACKED_ALIGN, SLICES_A_TURN,
+                      copy_slice, &c);
     if (atomic_load(&c.failed)) {
         (void)munmap(c.to, c.bytes);
         return NULL;
@@ -318,6 +321,46 @@ bool packed_file_map(model *m)
         }
     }
     return taken;
+}
+
+/* ---- asleep ---- */
+
+/* The file that m's task knows, if it is there and m's; -1: it isn't. */
+static int open_own(const model *m)
+{
+    int fd = -1;
+    for (size_t i = 0; fd < 0 && i < SP_COUNT(m->opts.packed.paths); i++)
+        if (packed_task_path(m->packed, i))
+            fd = open_fitting(m, packed_task_path(m->packed, i), packed_task_key(m->packed));
+    return fd;
+}
+
+bool packed_file_sleep(model *m)
+{
+    if (!m->packed)
+        return false;
+    packed_task_rest(m->packed);
+    int fd = open_own(m);
+    if (fd < 0)
+        return false;
+    void *p = mmap(m->weights, m->weight_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+                   (off_t)PACKED_ALIGN);
+    (void)close(fd);
+    return p != MAP_FAILED;
+}
+
+void packed_file_wake(model *m)
+{
+    int fd = packed_large_pages(m->weights, m->weight_bytes) ? -1 : open_own(m);
+    uint8_t *copy = fd >= 0 ? copy_to_memory(m, fd) : NULL;
+    if (fd >= 0)
+        (void)close(fd);
+    if (copy && mremap(copy, m->weight_bytes, m->weight_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                       m->weights) != MAP_FAILED)
+        return;
+    if (copy)
+        (void)munmap(copy, m->weight_bytes);
+    packed_task_read_ahead(m->packed, m);
 }
 
 /* ---- looking at one ---- */

@@ -39,6 +39,11 @@ bool packed_file_map(model *m);
  * no speed, maps that file in their place, so that this process shares it, too. What goes wrong is logged; the weights
  * stay in memory then. */
 void packed_file_keep(model *m);
+/* Between steps: the file's pages in place of the memory, which goes back to the system; they are read again when they
+ * are touched. False: there is no such file, and the weights stay in memory. */
+bool packed_file_sleep(model *m);
+/* Then: in memory again where that is faster, else read ahead. */
+void packed_file_wake(model *m);
 /* Before m->weights is unmapped. Waits for a write, for PATIENCE at most, then drops it. */
 void packed_file_end(model *m);
 
@@ -49,5 +54,8 @@ bool packed_large_pages(void *mapping, size_t bytes);
 struct packed_task *packed_task_new(const struct packed_opts *o,
                                     const char key[65]); /* NULL: out of memory */
 void packed_task_read_ahead(struct packed_task *t, const model *m);
+void packed_task_rest(struct packed_task *t); /* its thread has ended; packed_file_end's patience */
+const char *packed_task_path(const struct packed_task *t, size_t i); /* NULL: none */
+const char *packed_task_key(const struct packed_task *t);
 
 #endif

@@ -246,14 +246,32 @@ void packed_file_keep(model *m)
     start(t, keep);
 }
 
+void packed_task_rest(struct packed_task *t)
+{
+    atomic_store(&t->ending, true);
+    if (t->runs)
+        pthread_join(t->thread, NULL);
+    t->runs = false;
+    t->give_up = 0;
+    atomic_store(&t->ending, false);
+}
+
+const char *packed_task_path(const struct packed_task *t, size_t i)
+{
+    return t->paths[i];
+}
+
+const char *packed_task_key(const struct packed_task *t)
+{
+    return t->key;
+}
+
 void packed_file_end(model *m)
 {
     struct packed_task *t = m->packed;
     if (!t)
         return;
-    atomic_store(&t->ending, true);
-    if (t->runs)
-        pthread_join(t->thread, NULL);
+    packed_task_rest(t);
     for (size_t i = 0; i < SP_COUNT(t->paths); i++)
         sp_free(t->paths[i]);
     sp_free(t);

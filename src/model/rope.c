@@ -210,7 +210,9 @@ static int make_table(model *m, const struct rope_config *r, struct rope_table *
     if (code < 0)
         return code;
     struct filling f = {t, freq, half, rope_scaling(r)};
+    pool_take_turn(m->opts.pool);
     pool_run(m->opts.pool, n, 128, fill_table, &f);
+    pool_end_turn(m->opts.pool);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include "base/log.h"
 #include "server/keyfile.h"
+#include "server/models_int.h"
 
 #define MINUTE 60.0
 

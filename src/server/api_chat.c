@@ -1,6 +1,6 @@
 /* POST /v1/chat/completions */
 #include <string.h>
-#include "server/server_int.h"
+#include "server/models_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -54,7 +54,7 @@ static int read_logprobs(struct call *c, const json_t *body, struct engine_reque
     return 0;
 }
 
-static int encode(struct call *c, const json_t *body, const struct served_model *m,
+static int encode(struct call *c, const json_t *body, const struct loaded_model *m,
                   struct token_list *ids)
 {
     sp_error err = {0};
@@ -96,8 +96,7 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
 
 static void answer(struct call *c, const json_t *body)
 {
-    const char *name;
-    const struct served_model *m = request_model(c, body, &name);
+    const struct loaded_model *m = request_model(c, body);
     struct stops stops;
     int64_t n = 1;
     if (!m || request_refuse_unsupported(c, body, unsupported) < 0 ||
@@ -105,7 +104,7 @@ static void answer(struct call *c, const json_t *body)
         request_messages(c, json_object_get(body, "messages")) < 0 ||
         request_int(c, body, "n", 1, CHOICES_MAX, &n) < 0)
         return;
-    struct generation *g = generation_new(c, m, name, 1, n);
+    struct generation *g = generation_new(c, 1, n);
     if (!g)
         return;
     struct engine_request r = engine_request_default(m->engine);

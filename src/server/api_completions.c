@@ -1,7 +1,7 @@
 /* POST /v1/completions: strings, lists of strings, token arrays and lists of them; echo with logprobs of
  * the prompt, as lm-evaluation-harness asks for. */
 #include <string.h>
-#include "server/server_int.h"
+#include "server/models_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -124,8 +124,7 @@ static int echo_prompts(struct call *c, struct generation *g)
 
 static void answer(struct call *c, const json_t *body)
 {
-    const char *name;
-    const struct served_model *m = request_model(c, body, &name);
+    const struct loaded_model *m = request_model(c, body);
     const json_t *prompt = json_object_get(body, "prompt");
     struct stops stops;
     int64_t n = 1;
@@ -137,7 +136,7 @@ static void answer(struct call *c, const json_t *body)
         prompt_bad(c);
         return;
     }
-    struct generation *g = generation_new(c, m, name, prompts, n);
+    struct generation *g = generation_new(c, prompts, n);
     if (!g)
         return;
     struct engine_request r = engine_request_default(m->engine);

@@ -1,38 +1,43 @@
 /* What the server is and has: models, health and version. */
 #include <stdlib.h>
 #include <string.h>
+#include "kernel/kernel.h"
 #include "server/access_int.h"
+#include "server/models_int.h"
 
+/* Under models.lock. What is known only of a model that was loaded once is null before. */
 static json_t *model_json(const struct served_model *m, const char *name)
 {
-    char format[64];
-    const checkpoint *ckpt = engine_checkpoint(m->engine);
-    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:I,s:s,s:s}", "id", name, "object", "model", "created",
+    json_t *context = m->context ? json_integer(m->context) : json_null();
+    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:o,s:s?,s:s}", "id", name, "object", "model", "created",
                      (json_int_t)clock_unix(), "owned_by", "sampan", "root", m->names[0],
-                     "max_model_len", (json_int_t)engine_context(m->engine), "format",
-                     checkpoint_format_text(ckpt, format), "state", "loaded");
+                     "max_model_len", context, "format", m->format[0] ? m->format : NULL, "state",
+                     model_state_text(m));
 }
 
 void api_models(struct call *c)
 {
-    const struct server_opts *o = &c->s->opts;
+    struct models *ms = c->s->models;
     json_t *list = json_array();
-    for (size_t i = 0; i < o->n_models; i++)
-        for (size_t k = 0; k < o->models[i].n_names && access_model(c, &o->models[i]); k++)
-            json_array_append_new(list, model_json(&o->models[i], o->models[i].names[k]));
+    pthread_mutex_lock(&ms->lock);
+    for (const struct served_model *m = ms->first; m; m = m->next)
+        for (size_t k = 0; k < m->n_names && access_model(c, m); k++)
+            json_array_append_new(list, model_json(m, m->names[k]));
+    pthread_mutex_unlock(&ms->lock);
     reply_set_json(c, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
 }
 
 void api_model(struct call *c)
 {
-    const struct server_opts *o = &c->s->opts;
+    struct models *ms = c->s->models;
     char *name = evhttp_uridecode(c->path + strlen("/v1/models/"), 0, NULL);
-    for (size_t i = 0; name && i < o->n_models; i++)
-        for (size_t k = 0; k < o->models[i].n_names; k++)
-            if (c->status == 0 && strcmp(o->models[i].names[k], name) == 0 &&
-                access_model(c, &o->models[i]))
-                reply_set_json(c, 200, model_json(&o->models[i], o->models[i].names[k]));
-    if (c->status == 0)
+    pthread_mutex_lock(&ms->lock);
+    const struct served_model *m = name ? models_find(ms, c, name) : NULL;
+    json_t *json = m ? model_json(m, name) : NULL;
+    pthread_mutex_unlock(&ms->lock);
+    if (m)
+        reply_set_json(c, 200, json);
+    else
         reply_set_error(c, 404, "invalid_request_error", "model", "model_not_found",
                         "model: '%.128s' is not served here: GET /v1/models lists what is",
                         name ? name : "");
@@ -45,7 +50,7 @@ void api_health(struct call *c)
     if (c->s->draining)
         reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
     else if (c->s->loading)
-        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
+        reply_set_error(c, 503, "server_error", NULL, "loading", STILL_LOADING);
     else
         reply_set_json(c, 200, json_pack("{s:s}", "status", "ok"));
 }
@@ -58,9 +63,10 @@ void api_livez(struct call *c)
 
 void api_version(struct call *c)
 {
-    struct engine_info info;
-    engine_get_info(c->s->opts.models[0].engine, &info);
+    enum cpu_isa isa;
+    sp_error err = {0};
+    const struct kernel_ops *ops = kernel_pick(&isa, &err) == 0 ? kernel_get(isa) : NULL;
     reply_set_json(c, 200,
-                   json_pack("{s:s,s:s,s:s}", "version", SAMPAN_VERSION, "isa", info.isa, "compute",
-                             info.compute));
+                   json_pack("{s:s,s:s?,s:s?}", "version", SAMPAN_VERSION, "isa",
+                             ops ? ops->name : NULL, "compute", c->s->opts.compute));
 }

@@ -1,23 +1,14 @@
 /* POST /tokenize and /detokenize, in vLLM's shape (prompt or messages -> tokens, count, max_model_len) and
  * in llama.cpp's (content -> tokens). The model may be left out: the first one served. */
 #include <string.h>
-#include "server/access_int.h"
+#include "server/models_int.h"
 
 #define INVALID "invalid_request_error"
 
-static const struct served_model *model_or_first(struct call *c, const json_t *body)
+static const struct loaded_model *model_or_first(struct call *c, const json_t *body)
 {
-    const char *name;
     const json_t *j = json_object_get(body, "model");
-    const struct server_opts *o = &c->s->opts;
-    if (j && !json_is_null(j))
-        return request_model(c, body, &name);
-    for (size_t i = 0; i < o->n_models; i++)
-        if (access_model(c, &o->models[i]))
-            return &o->models[i];
-    reply_set_error(c, 404, INVALID, "model", "model_not_found",
-                    "model: none that is served is for this key");
-    return NULL;
+    return j && !json_is_null(j) ? request_model(c, body) : models_take(c, NULL);
 }
 
 static json_t *ids_json(const struct token_list *ids)
@@ -28,7 +19,7 @@ static json_t *ids_json(const struct token_list *ids)
     return list;
 }
 
-static int encode_text(struct call *c, const json_t *body, const struct served_model *m,
+static int encode_text(struct call *c, const json_t *body, const struct loaded_model *m,
                        bool llama_cpp, struct token_list *ids)
 {
     const char *field = llama_cpp ? "content" : "prompt";
@@ -52,7 +43,7 @@ static int encode_text(struct call *c, const json_t *body, const struct served_m
     return code;
 }
 
-static int encode_messages(struct call *c, const json_t *body, const struct served_model *m,
+static int encode_messages(struct call *c, const json_t *body, const struct loaded_model *m,
                            struct token_list *ids)
 {
     sp_error err = {0};
@@ -103,7 +94,7 @@ void api_tokenize(struct call *c)
     json_t *body = request_parse(c);
     if (!body)
         return;
-    const struct served_model *m = model_or_first(c, body);
+    const struct loaded_model *m = model_or_first(c, body);
     struct token_list ids = {0};
     bool llama_cpp = json_object_get(body, "content") != NULL;
     int code = !m                                  ? SP_ENOTFOUND
@@ -127,7 +118,7 @@ void api_detokenize(struct call *c)
     json_t *body = request_parse(c);
     if (!body)
         return;
-    const struct served_model *m = model_or_first(c, body);
+    const struct loaded_model *m = model_or_first(c, body);
     const json_t *tokens = json_object_get(body, "tokens"), *id;
     struct token_list ids = {0};
     sp_error err = {0};

@@ -5,13 +5,11 @@
 #include <string.h>
 #include "base/rng.h"
 #include "server/access_int.h"
-
-#define SHUTTING_DOWN "the server is shutting down: the answer is cut"
+#include "server/models_int.h"
 
 #define RETRY_SECONDS_MOST 60
 
-struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
-                                  size_t n_prompts, int64_t n)
+struct generation *generation_new(struct call *c, size_t n_prompts, int64_t n)
 {
     struct generation *g = NULL;
     if (n_prompts == 0 || n < 1 || n_prompts * (size_t)n > CHOICES_MAX) {
@@ -31,12 +29,11 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     g->choices = choices;
     g->n_choices = n_prompts * (size_t)n;
     g->per_prompt = (size_t)n;
-    g->engine = m->engine;
-    g->model_index = (size_t)(m - c->s->opts.models);
+    g->engine = c->model->engine;
     g->max_tokens = -1;
     g->logprobs = -1;
     g->created = clock_unix();
-    snprintf(g->model, sizeof g->model, "%s", name);
+    snprintf(g->model, sizeof g->model, "%s", c->model_name);
     snprintf(g->id, sizeof g->id, "%s-%016llx%08llx",
              c->route->work == api_chat ? "chatcmpl" : "cmpl", (unsigned long long)rng_seed(),
              (unsigned long long)(rng_seed() & 0xffffffff));
@@ -132,6 +129,13 @@ static void sink(const struct engine_event *ev)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Of a limit in seconds (0: none), when the call has waited for its model. */
+static double rest_of(const struct call *c, double limit)
+{
+    double rest = limit - (c->waited ? clock_seconds() - c->started : 0);
+    return limit <= 0 ? 0 : rest > 1e-3 ? rest : 1e-3;
+}
+
 static int submit_choice(struct call *c, struct generation *g, struct choice *ch,
                          const struct engine_request *pattern, sp_error *err)
 {
@@ -141,8 +145,8 @@ static int submit_choice(struct call *c, struct generation *g, struct choice *ch
     r.sampling.seed = pattern->sampling.seed + ch->index % g->per_prompt;
     r.progress = g->progress && ch->index % g->per_prompt == 0; /* the others share it */
     r.tenant = access_tenant(c);
-    r.queue_seconds_max = c->s->opts.queue_seconds;
-    r.total_seconds_max = c->s->opts.request_seconds;
+    r.queue_seconds_max = rest_of(c, c->s->opts.queue_seconds);
+    r.total_seconds_max = rest_of(c, c->s->opts.request_seconds);
     r.sink = sink;
     r.user = ch;
     pthread_mutex_lock(&c->lock);

@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/notify.h"
-#include "server/server_int.h"
+#include "server/models_int.h"
 
 /* ---- the end ---- */
 
@@ -81,6 +81,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     for (struct call *c = s->calls; c; c = c->next)
         generation_keep_alive(c, now);
+    models_tick(s, now);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)
@@ -93,41 +94,28 @@ static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the start ---- */
 
-static int become_ready(struct server *s)
+static void become_ready(struct server *s)
 {
     char state[512];
     const struct server_opts *o = &s->opts;
-    if (metrics_models(s) < 0)
-        return sp_fail(&s->load_error, SP_ENOMEM, "out of memory");
     s->loading = false;
     event_add(s->sigint, NULL); /* until now they end the process as it stands: nothing runs yet */
     event_add(s->sigterm, NULL);
     if (o->on_ready)
         o->on_ready(o->arg, o->host, s->port);
+    pthread_mutex_lock(&s->models->lock);
     (void)snprintf(state, sizeof state, "READY=1\nSTATUS=%.200s answers on %.64s port %d",
-                   o->models[0].names[0], o->host, s->port);
+                   s->models->first->names[0], o->host, s->port);
+    pthread_mutex_unlock(&s->models->lock);
     (void)notify_service(state);
-    return 0;
-}
-
-static void *loader_main(void *arg)
-{
-    struct server *s = arg;
-    s->load_code = s->opts.load(s->opts.arg, &s->loaded, &s->n_loaded, &s->load_error);
-    atomic_store(&s->load_over, true);
-    server_wake(s);
-    return NULL;
 }
 
 void lifecycle_on_wake(struct server *s)
 {
     if (s->loading && atomic_load(&s->load_over)) {
-        if (s->load_code == 0) {
-            s->opts.models = s->loaded;
-            s->opts.n_models = s->n_loaded;
-            s->load_code = become_ready(s);
-        }
-        if (s->load_code < 0)
+        if (s->load_code == 0)
+            become_ready(s);
+        else
             event_base_loopbreak(s->base);
     }
     if (atomic_load(&s->stop) && !s->draining)
@@ -158,17 +146,12 @@ int lifecycle_init(struct server *s)
 
 int server_run(server *s, sp_error *err)
 {
-    pthread_t loader;
-    bool loads = s->opts.load != NULL;
     s->loading = true;
-    if (loads && pthread_create(&loader, NULL, loader_main, s) != 0)
-        return sp_fail(err, SP_ENOMEM, "the thread that loads models could not be started");
-    if (!loads)
-        s->load_code = become_ready(s);
     server_loop_begins(s);
-    int code = s->load_code == 0 || loads ? event_base_dispatch(s->base) : 0;
-    if (loads)
-        pthread_join(loader, NULL);
+    int code = models_start(s, err);
+    if (code < 0)
+        return code;
+    code = event_base_dispatch(s->base);
     if (s->load_code < 0)
         return sp_fail(err, s->load_code, "%s", s->load_error.message);
     if (code < 0)

@@ -1,5 +1,6 @@
 /* Recording, on the loop thread. */
 #include "server/metrics_int.h"
+#include "server/models_int.h"
 
 #include <string.h>
 
@@ -47,11 +48,11 @@ void metrics_observe(struct histogram *h, const double *bounds, size_t n, double
     h->sum += value;
 }
 
-static void observe(const struct generation *g, struct model_metrics *m, enum histogram_kind kind,
-                    double value)
+/* In all bounds that there are: the context, which is shown up to, may be another after a replacement. */
+static void observe(struct model_metrics *m, enum histogram_kind kind, double value)
 {
     const double *bounds;
-    size_t n = metrics_bounds(kind, engine_context(g->engine), &bounds);
+    size_t n = metrics_bounds(kind, INT64_MAX, &bounds);
     metrics_observe(&m->hist[kind], bounds, n, value);
 }
 
@@ -63,31 +64,30 @@ static void observe_done(const struct call *c, const struct choice *ch, struct m
     const struct engine_event *ev = &e->ev;
     if (ev->reason != FINISH_STOP && ev->reason != FINISH_LENGTH)
         return;
-    observe(g, m, HIST_E2E, e->at - c->started);
-    observe(g, m, HIST_QUEUE, ev->queue_seconds);
-    observe(g, m, HIST_PROMPT, (double)ev->prompt_tokens);
-    observe(g, m, HIST_ANSWER, (double)ev->answer_tokens);
+    observe(m, HIST_E2E, e->at - c->started);
+    observe(m, HIST_QUEUE, ev->queue_seconds);
+    observe(m, HIST_PROMPT, (double)ev->prompt_tokens);
+    observe(m, HIST_ANSWER, (double)ev->answer_tokens);
     if (ev->answer_tokens > 0) {
-        observe(g, m, HIST_PREFILL, ev->prefill_seconds);
-        observe(g, m, HIST_DECODE, ev->decode_seconds);
-        observe(g, m, HIST_INFERENCE, ev->prefill_seconds + ev->decode_seconds);
+        observe(m, HIST_PREFILL, ev->prefill_seconds);
+        observe(m, HIST_DECODE, ev->decode_seconds);
+        observe(m, HIST_INFERENCE, ev->prefill_seconds + ev->decode_seconds);
     }
     if (g->max_tokens >= 0)
-        observe(g, m, HIST_MAX_TOKENS, (double)g->max_tokens);
+        observe(m, HIST_MAX_TOKENS, (double)g->max_tokens);
     if (ch->index % g->per_prompt == 0)
-        observe(g, m, HIST_N, (double)g->per_prompt);
+        observe(m, HIST_N, (double)g->per_prompt);
 }
 
 void metrics_event(const struct call *c, struct choice *ch, const struct call_event *e)
 {
-    const struct generation *g = c->gen;
-    struct model_metrics *m = &c->s->metrics->models[g->model_index];
+    struct model_metrics *m = c->model->of->metrics;
     /* An end token has no event of its own: when it is the first, DONE tells of it. */
     bool token = e->ev.kind == EVENT_TOKEN;
     if (token && ch->token_at > 0)
-        observe(g, m, HIST_ITL, e->at - ch->token_at);
+        observe(m, HIST_ITL, e->at - ch->token_at);
     else if (token || (e->ev.kind == EVENT_DONE && e->ev.answer_tokens > 0 && ch->token_at <= 0))
-        observe(g, m, HIST_TTFT, e->at - c->started);
+        observe(m, HIST_TTFT, e->at - c->started);
     if (token)
         ch->token_at = e->at;
     if (e->ev.kind != EVENT_DONE)
@@ -153,28 +153,19 @@ void metrics_answer(const struct call *c, int status)
 
 int metrics_init(struct server *s, sp_error *err)
 {
-    static const char *const expected[] = {"queue_full",     "overloaded",      "draining",
-                                           "loading",        "invalid_api_key", "invalid_request",
-                                           "model_not_found"};
+    static const char *const expected[] = {
+        "queue_full",      "overloaded",          "draining",
+        "loading",         "invalid_api_key",     "invalid_request",
+        "model_not_found", "insufficient_memory", "model_load_failed"};
     s->metrics = sp_calloc(1, sizeof *s->metrics);
-    if (!s->metrics || metrics_models(s) < 0)
+    if (!s->metrics)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     for (size_t i = 0; i < SP_COUNT(expected); i++)
         s->metrics->rejected[i].reason = expected[i]; /* a rate needs the zero before the one */
     return 0;
 }
 
-int metrics_models(struct server *s)
-{
-    size_t n = s->opts.n_models;
-    sp_free(s->metrics->models);
-    s->metrics->models = n ? sp_calloc(n, sizeof *s->metrics->models) : NULL;
-    return n && !s->metrics->models ? SP_ENOMEM : 0;
-}
-
 void metrics_done(struct server *s)
 {
-    if (s->metrics)
-        sp_free(s->metrics->models);
     sp_free(s->metrics);
 }

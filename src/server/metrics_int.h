@@ -31,7 +31,7 @@ struct histogram {
     double sum;
 };
 
-/* One served model. An answer counts by itself: a request with n = 3 has three. */
+/* One served model, in its row (models_int.h). An answer counts by itself: a request with n = 3 has three. */
 struct model_metrics {
     struct histogram hist[HIST_COUNT];
     uint64_t finished[4]; /* by enum finish_reason */
@@ -42,7 +42,6 @@ struct model_metrics {
 #define METRIC_REASONS 32
 
 struct metrics {
-    struct model_metrics *models;                    /* as opts.models */
     uint64_t http[METRIC_ROUTES][METRIC_METHODS][6]; /* by status / 100 */
     struct rejections {
         const char *reason;

@@ -5,16 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/process.h"
+#include "server/models_int.h"
 
 #define PREFIX "sampan:"
 
 /* What the samples of one model are made from. */
 struct view {
     const char *name; /* escaped, for a label */
+    const char *state;
     const struct model_metrics *m;
-    int64_t context;
-    struct engine_stats stats;
-    struct engine_info info;
+    int64_t context;           /* 0: never loaded; then it has no histograms */
+    struct engine_stats stats; /* of all its engines that were and are */
+    bool loaded;
+    struct engine_info info; /* if loaded */
+    uint64_t bytes, loads, failures, unloads;
+    double load_seconds;
+    int waiting; /* for it to be loaded */
 };
 
 struct page {
@@ -35,12 +41,20 @@ static void put_bound(buf *out, double v)
     buf_printf(out, v == floor(v) ? "%.0f.0" : "%.10g", v);
 }
 
+struct counted {
+    const uint64_t *counts;
+    size_t n_counts; /* with those above the last bound */
+    double sum;
+};
+
 static void put_histogram(const struct page *p, const struct view *v, const char *name,
-                          const uint64_t *counts, const double *bounds, size_t n, double sum)
+                          const struct counted *c, const double *bounds, size_t n)
 {
     uint64_t total = 0;
     for (size_t i = 0; i <= n; i++) {
-        total += counts[i];
+        total += c->counts[i];
+        for (size_t k = n + 1; i == n && k < c->n_counts; k++)
+            total += c->counts[k];
         buf_printf(p->out, "%s%s_bucket{model_name=\"%s\",le=\"", p->prefix, name, v->name);
         if (i < n)
             put_bound(p->out, bounds[i]);
@@ -48,7 +62,7 @@ static void put_histogram(const struct page *p, const struct view *v, const char
             buf_puts(p->out, "+Inf");
         buf_printf(p->out, "\"} %llu\n", (unsigned long long)total);
     }
-    buf_printf(p->out, "%s%s_sum{model_name=\"%s\"} %.15g\n", p->prefix, name, v->name, sum);
+    buf_printf(p->out, "%s%s_sum{model_name=\"%s\"} %.15g\n", p->prefix, name, v->name, c->sum);
     buf_printf(p->out, "%s%s_count{model_name=\"%s\"} %llu\n", p->prefix, name, v->name,
                (unsigned long long)total);
 }
@@ -83,9 +97,11 @@ static void put_histograms(const struct page *p)
         for (size_t i = 0; i < p->n; i++) {
             const struct view *v = &p->views[i];
             const struct histogram *h = &v->m->hist[k];
+            const struct counted c = {h->counts, SP_COUNT(h->counts), h->sum};
             const double *bounds;
             size_t n = metrics_bounds((enum histogram_kind)k, v->context, &bounds);
-            put_histogram(p, v, histograms[k].name, h->counts, bounds, n, h->sum);
+            if (v->context)
+                put_histogram(p, v, histograms[k].name, &c, bounds, n);
         }
     }
 }
@@ -97,9 +113,13 @@ static void put_iterations(const struct page *p)
         bounds[i] = (double)engine_row_bounds[i];
     head(p->out, p->prefix, "iteration_tokens_total", "histogram",
          "Tokens of prompts, answers and drafts that one step of the engine computes");
-    for (size_t i = 0; i < p->n; i++)
-        put_histogram(p, &p->views[i], "iteration_tokens_total", p->views[i].stats.steps_by_rows,
-                      bounds, ENGINE_ROW_BOUNDS, (double)p->views[i].stats.step_rows);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct engine_stats *s = &p->views[i].stats;
+        const struct counted c = {s->steps_by_rows, SP_COUNT(s->steps_by_rows),
+                                  (double)s->step_rows};
+        if (p->views[i].context)
+            put_histogram(p, &p->views[i], "iteration_tokens_total", &c, bounds, ENGINE_ROW_BOUNDS);
+    }
 }
 
 /* ---- counters and gauges of a model ---- */
@@ -275,11 +295,73 @@ static void put_cache_config(const struct page *p)
 {
     head(p->out, p->prefix, "cache_config_info", "gauge", "How the KV cache is made");
     for (size_t i = 0; i < p->n; i++)
-        buf_printf(p->out,
-                   "%scache_config_info{model_name=\"%s\",block_size=\"%d\",cache_dtype=\"%s\","
-                   "num_gpu_blocks=\"%d\"} 1\n",
-                   p->prefix, p->views[i].name, KV_PAGE, p->views[i].info.kv_type,
-                   p->views[i].info.kv_pages);
+        if (p->views[i].loaded)
+            buf_printf(p->out,
+                       "%scache_config_info{model_name=\"%s\",block_size=\"%d\",cache_dtype=\"%s\","
+                       "num_gpu_blocks=\"%d\"} 1\n",
+                       p->prefix, p->views[i].name, KV_PAGE, p->views[i].info.kv_type,
+                       p->views[i].info.kv_pages);
+}
+
+/* ---- loading ---- */
+
+static double waiting_for_it(const struct view *v)
+{
+    return v->waiting;
+}
+
+static double bytes(const struct view *v)
+{
+    return (double)v->bytes;
+}
+
+static double loads(const struct view *v)
+{
+    return (double)v->loads;
+}
+
+static double failures(const struct view *v)
+{
+    return (double)v->failures;
+}
+
+static double unloads(const struct view *v)
+{
+    return (double)v->unloads;
+}
+
+static double load_seconds(const struct view *v)
+{
+    return v->load_seconds;
+}
+
+static void put_loading(const struct page *p)
+{
+    static const struct {
+        const char *name, *type, *help;
+        double (*value)(const struct view *v);
+    } rows[] = {
+        {"model_loads_total", "counter", "Times that the model was loaded", loads},
+        {"model_load_failures_total", "counter", "Times that it could not be loaded", failures},
+        {"model_load_seconds_total", "counter", "Time that its loads took", load_seconds},
+        {"model_unloads_total", "counter", "Times that it was unloaded or replaced", unloads},
+        {"model_memory_bytes", "gauge", "What it has of --memory", bytes},
+        {"model_requests_waiting", "gauge", "Requests that wait for it to be loaded",
+         waiting_for_it},
+    };
+    for (size_t k = 0; k < SP_COUNT(rows); k++) {
+        head(p->out, p->prefix, rows[k].name, rows[k].type, rows[k].help);
+        for (size_t i = 0; i < p->n; i++)
+            buf_printf(p->out, "%s%s{model_name=\"%s\"} %.15g\n", p->prefix, rows[k].name,
+                       p->views[i].name, rows[k].value(&p->views[i]));
+    }
+    static const char *const states[] = {"unloaded", "loading",   "loaded",
+                                         "asleep",   "unloading", "failed"};
+    head(p->out, p->prefix, "model_state", "gauge", "1 for the state that the model is in");
+    for (size_t i = 0; i < p->n; i++)
+        for (size_t k = 0; k < SP_COUNT(states); k++)
+            buf_printf(p->out, "%smodel_state{model_name=\"%s\",state=\"%s\"} %d\n", p->prefix,
+                       p->views[i].name, states[k], strcmp(states[k], p->views[i].state) == 0);
 }
 
 /* ---- the server and the process ---- */
@@ -367,31 +449,62 @@ static void put_models(const struct page *p)
     put_cache_config(p);
 }
 
-static bool make_views(struct server *s, struct view *views)
+/* Under models.lock. */
+static void make_view(const struct models *ms, const struct served_model *m, struct view *v)
 {
-    bool ok = true;
-    for (size_t i = 0; i < s->opts.n_models; i++) {
-        const struct served_model *m = &s->opts.models[i];
-        views[i].name = label_text(m->names[0]);
-        views[i].m = &s->metrics->models[i];
-        views[i].context = engine_context(m->engine);
-        engine_get_stats(m->engine, &views[i].stats);
-        engine_get_info(m->engine, &views[i].info);
-        ok = ok && views[i].name;
+    struct engine_stats now;
+    v->name = label_text(m->names[0]);
+    v->state = model_state_text(m);
+    v->m = m->metrics;
+    v->context = m->context;
+    v->stats = m->past;
+    v->loads = m->version;
+    v->failures = m->failures;
+    v->unloads = m->unloads;
+    v->load_seconds = m->load_seconds;
+    v->waiting = m->n_waiting;
+    v->loaded = m->current != NULL;
+    if (v->loaded) {
+        engine_get_stats(m->current->engine, &now);
+        engine_stats_add(&v->stats, &now);
+        engine_get_info(m->current->engine, &v->info);
+        v->bytes += m->current->bytes;
     }
-    return ok;
+    for (const struct loaded_model *l = ms->retired; l; l = l->next)
+        if (l->of == m) {
+            engine_get_stats(l->engine, &now);
+            engine_stats_add(&v->stats, &now);
+            v->bytes += l->bytes;
+        }
+}
+
+/* NULL: out of memory. */
+static struct view *make_views(struct server *s, size_t *n)
+{
+    struct models *ms = s->models;
+    size_t i = 0;
+    pthread_mutex_lock(&ms->lock);
+    *n = ms->n;
+    struct view *views = sp_calloc(ms->n + 1, sizeof *views);
+    for (const struct served_model *m = ms->first; m && views; m = m->next)
+        make_view(ms, m, &views[i++]);
+    pthread_mutex_unlock(&ms->lock);
+    return views;
 }
 
 bool metrics_text(struct server *s, buf *out)
 {
-    size_t n = s->opts.n_models;
-    struct view *views = sp_calloc(n + 1, sizeof *views);
-    bool ok = views && make_views(s, views);
+    size_t n;
+    struct view *views = make_views(s, &n);
+    bool ok = views != NULL;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = views[i].name != NULL;
     if (ok) {
         struct page p = {out, PREFIX, views, n};
         put_models(&p);
         put_accepted(&p);
         put_evictions(&p);
+        put_loading(&p);
         p.prefix = "vllm:";
         if (s->opts.metrics_vllm)
             put_models(&p);

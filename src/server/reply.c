@@ -89,6 +89,25 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
 }
 
+void reply_set_model_error(struct call *c, const sp_error *err)
+{
+    switch (err->code) {
+    case SP_EFULL:
+    case SP_ECANCELLED:
+        reply_set_sp_error(c, err, "model");
+        return;
+    case SP_EBUSY:
+        reply_set_error(c, 409, "invalid_request_error", "model", "model_state", "%s",
+                        err->message);
+        return;
+    case SP_ENOMEM:
+        reply_set_error(c, 507, "server_error", "model", "insufficient_memory", "%s", err->message);
+        return;
+    default:
+        reply_set_error(c, 500, "server_error", "model", "model_load_failed", "%s", err->message);
+    }
+}
+
 static const char *reason_of(int status)
 {
     switch (status) {
@@ -114,6 +133,8 @@ static const char *reason_of(int status)
         return "Not Acceptable";
     case 408:
         return "Request Timeout";
+    case 409:
+        return "Conflict";
     case 413:
         return "Content Too Large";
     case 417:
@@ -130,6 +151,8 @@ static const char *reason_of(int status)
         return "Gateway Timeout";
     case 505:
         return "HTTP Version Not Supported";
+    case 507:
+        return "Insufficient Storage";
     default:
         return "Internal Server Error";
     }

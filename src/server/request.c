@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/rng.h"
-#include "server/access_int.h"
+#include "server/models_int.h"
 
 #define INVALID "invalid_request_error"
 
@@ -24,26 +24,14 @@ json_t *request_parse(struct call *c)
     return j;
 }
 
-const struct served_model *request_model(struct call *c, const json_t *body, const char **name)
+struct loaded_model *request_model(struct call *c, const json_t *body)
 {
     const json_t *j = json_object_get(body, "model");
-    const struct server_opts *o = &c->s->opts;
-    if (!json_is_string(j)) {
-        reply_set_error(c, 400, INVALID, "model", NULL,
-                        j ? "model: must be a string"
-                          : "model: missing: GET /v1/models lists what is served");
-        return NULL;
-    }
-    for (size_t i = 0; i < o->n_models; i++)
-        for (size_t k = 0; k < o->models[i].n_names; k++)
-            if (strcmp(o->models[i].names[k], json_string_value(j)) == 0 &&
-                access_model(c, &o->models[i])) {
-                *name = o->models[i].names[k];
-                return &o->models[i];
-            }
-    reply_set_error(c, 404, INVALID, "model", "model_not_found",
-                    "model: '%.128s' is not served here: GET /v1/models lists what is",
-                    json_string_value(j));
+    if (json_is_string(j))
+        return models_take(c, json_string_value(j));
+    reply_set_error(c, 400, INVALID, "model", NULL,
+                    j ? "model: must be a string"
+                      : "model: missing: GET /v1/models lists what is served");
     return NULL;
 }
 

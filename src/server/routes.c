@@ -23,6 +23,11 @@ static const struct route routes[] = {
     {"/admin/log-level", EVHTTP_REQ_POST, false, NULL, api_admin_log_level},
     {"/admin/reload", EVHTTP_REQ_POST, false, NULL, api_admin_reload},
     {"/admin/drain", EVHTTP_REQ_POST, false, NULL, api_admin_drain},
+    {"/admin/load", EVHTTP_REQ_POST, false, api_admin_load, NULL},
+    {"/admin/unload", EVHTTP_REQ_POST, false, api_admin_unload, NULL},
+    {"/admin/sleep", EVHTTP_REQ_POST, false, api_admin_sleep, NULL},
+    {"/admin/wake", EVHTTP_REQ_POST, false, api_admin_wake, NULL},
+    {"/admin/flush-cache", EVHTTP_REQ_POST, false, api_admin_flush_cache, NULL},
 };
 
 _Static_assert(SP_COUNT(routes) < METRIC_ROUTES, "metrics count each route by its number");

@@ -15,6 +15,7 @@
 #include "server/access_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
+#include "server/models_int.h"
 
 #define PORTS_TRIED 50
 
@@ -61,6 +62,7 @@ static void call_free(struct call *c)
         sp_free(e);
     }
     generation_free(c->gen);
+    models_release(c);
     access_release(c);
     pthread_mutex_destroy(&c->lock);
     sp_free(c->body);
@@ -74,6 +76,16 @@ void call_cancel(struct call *c)
     for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
         if (c->gen->choices[i].submitted && !c->gen->choices[i].done)
             engine_cancel(c->gen->engine, c->gen->choices[i].id);
+    pthread_mutex_unlock(&c->lock);
+    models_forget(c);
+}
+
+void call_worked(struct call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->worked = true;
+    c->pending--;
+    call_wake(c); /* under the lock: see call_unused */
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -169,28 +181,59 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 /* ---- workers ---- */
 
+static struct call *next_work(struct server *s)
+{
+    struct call *c = s->again;
+    if (c) {
+        s->again = c->next_again;
+        return c;
+    }
+    c = s->work[s->work_head];
+    s->work_head = (s->work_head + 1) % WAITING_MAX;
+    s->work_len--;
+    return c;
+}
+
+/* A call that waits is its model's, not the worker's, once models_park has returned. */
+static void work_on(struct call *c)
+{
+    enum parked parked;
+    do {
+        c->route->work(c);
+        parked = c->awaits ? models_park(c) : PARK_REFUSED;
+    } while (parked == PARK_AGAIN);
+    if (parked != PARKED)
+        call_worked(c);
+}
+
 static void *worker_main(void *arg)
 {
     struct server *s = arg;
     for (;;) {
         pthread_mutex_lock(&s->work_lock);
-        while (s->work_len == 0 && !s->work_stop)
+        while (s->work_len == 0 && !s->again && !s->work_stop)
             pthread_cond_wait(&s->work_more, &s->work_lock);
         if (s->work_stop) {
             pthread_mutex_unlock(&s->work_lock);
             return NULL;
         }
-        struct call *c = s->work[s->work_head];
-        s->work_head = (s->work_head + 1) % WAITING_MAX;
-        s->work_len--;
+        struct call *c = next_work(s);
         pthread_mutex_unlock(&s->work_lock);
-        c->route->work(c);
-        pthread_mutex_lock(&c->lock);
-        c->worked = true;
-        c->pending--;
-        call_wake(c); /* under the lock: see call_unused */
-        pthread_mutex_unlock(&c->lock);
+        work_on(c);
     }
+}
+
+void call_work_again(struct call *c)
+{
+    struct server *s = c->s;
+    struct call **end = &s->again;
+    pthread_mutex_lock(&s->work_lock);
+    while (*end)
+        end = &(*end)->next_again;
+    c->next_again = NULL;
+    *end = c;
+    pthread_cond_signal(&s->work_more);
+    pthread_mutex_unlock(&s->work_lock);
 }
 
 static bool work_push(struct server *s, struct call *c)
@@ -309,7 +352,7 @@ static void route_call(struct call *c)
     if (!c->route || !access_key(c))
         return;
     if (c->s->loading && needs_models(c->route))
-        reply_set_error(c, 503, "server_error", NULL, "loading", MODEL_LOADING);
+        reply_set_error(c, 503, "server_error", NULL, "loading", STILL_LOADING);
     else if (c->route->reply)
         c->route->reply(c);
     else if (c->s->draining)
@@ -438,7 +481,7 @@ static int set_limits(struct server_limits *l, sp_error *err)
 
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
-    if (opts->n_models == 0 && !opts->load)
+    if (opts->n_models == 0 || !opts->open)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
     size_t n = opts->root_path ? strlen(opts->root_path) : 0;
     if (n && (opts->root_path[0] != '/' || opts->root_path[n - 1] == '/'))
@@ -465,6 +508,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
         code = tls_load(s, err);
     if (code == 0)
         code = make_loop(s, err);
+    if (code == 0)
+        code = models_open(s, err);
     if (code == 0)
         code = metrics_init(s, err);
     if (code == 0)
@@ -500,6 +545,11 @@ int server_reload_tls(server *s, sp_error *err)
     return code;
 }
 
+int server_set_models(server *s, const struct server_model *models, size_t n, sp_error *err)
+{
+    return models_set(s, models, n, err);
+}
+
 void server_stop(server *s)
 {
     atomic_store(&s->stop, true);
@@ -516,6 +566,7 @@ void server_free(server *s)
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
+    models_close(s); /* while its threads can still wake the loop */
     if (s->http)
         evhttp_free(s->http);
     guard_close(s);

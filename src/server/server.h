@@ -1,14 +1,16 @@
-/* The HTTP server: OpenAI's API over one or more engines. One event-loop thread owns the sockets; a small
- * pool parses, renders templates and tokenizes; engines answer on their own threads. */
+/* The HTTP server: OpenAI's API over the models of a list, which it loads and unloads. One event-loop thread
+ * owns the sockets; a small pool parses, renders templates and tokenizes; engines answer on their own threads. */
 #ifndef SP_SERVER_SERVER_H
 #define SP_SERVER_SERVER_H
 
 #include "engine/engine.h"
 
-struct served_model {
-    engine *engine;           /* not owned */
+/* A model that may be asked for. */
+struct server_model {
+    const char *spec;         /* what `open` is told */
     const char *const *names; /* first: its id; then aliases */
     size_t n_names;
+    bool at_start; /* loaded before the server is ready; else when it is first asked for */
 };
 /* Each 0: its default. */
 struct server_limits {
@@ -45,12 +47,20 @@ struct server_opts {
     bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
     int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
-    const struct served_model *models;
+    const struct server_model *models;     /* copied */
     size_t n_models;
-    /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code
-     * ends server_run. */
-    int (*load)(void *arg, const struct served_model **models, size_t *n, sp_error *err);
-    void (*on_reload)(void *arg);                            /* SIGHUP; on the loop thread */
+    /* Opens one, on a thread of the server's, never two at a time. `with` has pool, room, planned and progress set as
+     * the server wants them, and the rest by default: for this function to fill in. The server closes it. */
+    int (*open)(void *arg, const char *spec, struct engine_opts *with, engine **out, sp_error *err);
+    pool *pool; /* that all engines share; NULL: each has its own */
+    uint64_t
+        memory; /* for all models together, which those at start share equally; 0: what is free */
+    double idle_seconds; /* a model that nobody used for so long is unloaded; 0: none is */
+    int waiting_most;    /* calls that wait for one model to be loaded; 0: 256 */
+    const char *compute; /* what /version says */
+    int (*on_models)(void *arg,
+                     sp_error *err); /* reads the list again (server_set_models); may be NULL */
+    void (*on_reload)(void *arg);    /* SIGHUP; on the loop thread */
     void (*on_ready)(void *arg, const char *host, int port); /* takes requests now */
     void *arg;
 };
@@ -66,6 +76,13 @@ void server_stop(server *s); /* any thread */
 /* Each reads its files again; on failure what is in use stays as it was. The loop's thread (a signal's callback). */
 int server_reload_keys(server *s, sp_error *err);
 int server_reload_tls(server *s, sp_error *err); /* for new connections */
+/* Another list of models; same thread. Models of the same id stay loaded, or are replaced where their spec is
+ * another. */
+int server_set_models(server *s, const struct server_model *models, size_t n, sp_error *err);
+/* What a model may take of `left` bytes: weights, steps and a KV cache. sharers: how many are to share `left` equally;
+ * 0: it gets max_seqs contexts, if they are no more than half of what the weights leave. Always at least one context;
+ * 0: that is more than `left`. */
+uint64_t server_model_share(const struct engine_need *need, uint64_t left, size_t sharers);
 void server_free(server *s);
 
 #endif

@@ -1,8 +1,9 @@
-/* Inside the server. Three kinds of thread:
+/* Inside the server. Four kinds of thread:
  *   the loop thread (server_run) owns every libevent object and the life of every call;
  *   workers run a route's `work`: they parse, tokenize and submit;
+ *   the loader opens and closes models (models_int.h), and answers calls that ask for just that;
  *   engine threads deliver events through the sink, which copies them into the call's list.
- * Workers and engines hand a call back to the loop by call_wake(). Lock order: call.lock before the
+ * Workers, the loader and engines hand a call back to the loop by call_wake(). Lock order: call.lock before the
  * engine's queue lock; server.ready_lock is taken last and holds nothing. */
 #ifndef SP_SERVER_SERVER_INT_H
 #define SP_SERVER_SERVER_INT_H
@@ -33,9 +34,12 @@
 
 struct access;
 struct call;
+struct served_model;
 struct guard;
 struct key;
+struct loaded_model;
 struct map;
+struct models;
 struct server_file;
 
 struct route {
@@ -83,7 +87,6 @@ struct generation {
     struct choice *choices;
     size_t n_choices, n_done;
     size_t per_prompt;  /* choices that share a prompt: OpenAI's n */
-    size_t model_index; /* in server_opts.models */
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens, cached_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
@@ -127,6 +130,16 @@ struct call {
     bool in_ready;                   /* under server.ready_lock */
     struct call *next_ready;
 
+    struct loaded_model *model; /* that it holds; the worker's, then the loop's */
+    char model_name[256];       /* as the model has it */
+    /* Set by the worker: what to do once `work` has returned. */
+    struct served_model *awaits; /* loaded, before `work` is done again */
+    int job;                     /* enum model_job: with it, and the answer is the loader's */
+    /* Under models.lock: it waits for its model. */
+    bool waits, waited; /* now; ever */
+    struct call *next_wait, *prev_wait;
+    struct call *next_again; /* under work_lock */
+
     /* set by the worker before its call_wake */
     struct generation *gen;
     int status;             /* an answer in one piece, when gen is NULL */
@@ -152,8 +165,6 @@ struct server {
     atomic_bool load_over;
     int load_code;
     sp_error load_error;
-    const struct served_model *loaded;
-    size_t n_loaded;
     double started; /* clock_seconds */
     struct access *access;
     SSL_CTX *tls; /* NULL: plain */
@@ -171,20 +182,26 @@ struct server {
     pthread_cond_t work_more;
     struct call **work; /* ring of WAITING_MAX */
     size_t work_head, work_len;
+    struct call *again; /* calls whose model is there now */
     bool work_stop;
 
     pthread_mutex_t ready_lock;
     struct call *ready;
 
     struct metrics *metrics; /* metrics_int.h; loop */
+    struct models *models;
 };
 
-#define MODEL_LOADING "the model is being loaded: try again soon"
+#define SHUTTING_DOWN "the server is shutting down: the answer is cut"
+#define STILL_LOADING "the model is being loaded: try again soon"
 
 /* server.c */
 void call_wake(struct call *c);
-void call_cancel(struct call *c);   /* loop: its choices end within a step */
-void server_wake(struct server *s); /* any thread: the loop takes a turn */
+void call_cancel(struct call *c); /* loop: its choices end within a step */
+/* Whoever works on the call is done with it: the loop's from here. */
+void call_worked(struct call *c);
+void call_work_again(struct call *c); /* any thread: to a worker, before newcomers */
+void server_wake(struct server *s);   /* any thread: the loop takes a turn */
 void server_loop_begins(struct server *s);
 
 /* lifecycle.c: loop */
@@ -200,6 +217,9 @@ void reply_set_error(struct call *c, int status, const char *type, const char *p
 /* From an sp_error of a request: 400 for what the client can mend, 429 full, 503 and 504 too late, 500 the
  * rest. */
 void reply_set_sp_error(struct call *c, const sp_error *err, const char *param);
+/* Of what was done or could not be done with a model: 409 it is in another state, 507 no memory for it, 500 it can't be
+ * loaded. */
+void reply_set_model_error(struct call *c, const sp_error *err);
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message);
 int reply_status_of(int code);
@@ -235,14 +255,14 @@ void request_log(const struct call *c, int status);
 
 /* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
 int metrics_init(struct server *s, sp_error *err);
-int metrics_models(struct server *s); /* opts.models are others now: 0 or SP_ENOMEM */
 void metrics_done(struct server *s);
 void metrics_event(const struct call *c, struct choice *ch, const struct call_event *e);
 void metrics_answer(const struct call *c, int status); /* once a call, when its answer is out */
 
 /* request.c: bodies. All on a worker; NULL or a negative code: the error has been set. */
 json_t *request_parse(struct call *c);
-const struct served_model *request_model(struct call *c, const json_t *body, const char **name);
+/* The call holds it; NULL: the error has been set, or the model is loaded first, and then comes this again. */
+struct loaded_model *request_model(struct call *c, const json_t *body);
 int request_refuse_unsupported(struct call *c, const json_t *body, const char *const *fields);
 int request_sampling(struct call *c, const json_t *body, struct engine_request *r);
 int request_bool(struct call *c, const json_t *body, const char *name, bool fallback, bool *out);
@@ -260,8 +280,7 @@ int request_user(struct call *c, const json_t *body, struct generation *g);
 int request_stream(struct call *c, const json_t *body, struct generation *g);
 
 /* generation.c */
-struct generation *generation_new(struct call *c, const struct served_model *m, const char *name,
-                                  size_t n_prompts, int64_t n);
+struct generation *generation_new(struct call *c, size_t n_prompts, int64_t n); /* of c->model */
 void generation_free(struct generation *g);
 /* Worker: gives the choices of one prompt the tokens of the first of them. A prompt that is longer than the context is
  * not copied: generation_start refuses it at the first. */
@@ -304,6 +323,11 @@ void api_admin_cancel(struct call *c);
 void api_admin_log_level(struct call *c);
 void api_admin_reload(struct call *c);
 void api_admin_drain(struct call *c);
+void api_admin_load(struct call *c);
+void api_admin_unload(struct call *c);
+void api_admin_sleep(struct call *c);
+void api_admin_wake(struct call *c);
+void api_admin_flush_cache(struct call *c);
 
 /* Files built in by tools/embed.cmake: openapi.json, and what /docs is made of. */
 struct server_file {

@@ -75,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         sp_free(e);
     }
     generation_free(c.gen);
+    models_release(&c);
     pthread_mutex_destroy(&c.lock);
     sp_free(c.body);
     sp_free(c.reply);

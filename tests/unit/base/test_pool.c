@@ -338,6 +338,100 @@ static void running_allocates_nothing(void **state)
     pool_free(p);
 }
 
+#define TAKERS 3
+#define TURNS 200
+
+/* All but p by turns. */
+struct sharing {
+    pool *p;
+    int inside, most; /* who is in one; at once */
+    int order[TAKERS], n;
+};
+
+static void mark(void *arg, int worker, size_t begin, size_t end)
+{
+    (void)worker;
+    for (size_t i = begin; i < end; i++)
+        ((char *)arg)[i]++;
+}
+
+struct taker {
+    struct sharing *s;
+    int id;
+};
+
+static void *take_turns(void *arg)
+{
+    const struct taker *t = arg;
+    struct sharing *s = t->s;
+    char done[64] = {0};
+    for (int i = 0; i < TURNS; i++) {
+        pool_take_turn(s->p);
+        s->inside++;
+        s->most = s->inside > s->most ? s->inside : s->most;
+        pool_run(s->p, sizeof done, 8, mark, done);
+        s->inside--;
+        pool_end_turn(s->p);
+    }
+    char all[100] = {0};
+    pool_run_in_turns(s->p, sizeof all, 7, mark, all);
+    for (size_t i = 0; i < sizeof all; i++)
+        assert_int_equal(all[i], 1);
+    for (size_t i = 0; i < sizeof done; i++)
+        assert_int_equal((unsigned char)done[i], TURNS);
+    return NULL;
+}
+
+static void turns_are_for_one_at_a_time(void **state)
+{
+    (void)state;
+    struct sharing s = {0};
+    pthread_t threads[TAKERS];
+    struct taker takers[TAKERS];
+    assert_int_equal(pool_new(3, &s.p, NULL), 0);
+    for (int i = 0; i < TAKERS; i++) {
+        takers[i] = (struct taker){&s, i};
+        pthread_create(&threads[i], NULL, take_turns, &takers[i]);
+    }
+    for (int i = 0; i < TAKERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(s.most, 1);
+    pool_free(s.p);
+}
+
+/* Who asks next has the next turn: three that ask one after the other while a fourth has it. */
+static void *note_turn(void *arg)
+{
+    const struct taker *t = arg;
+    struct sharing *s = t->s;
+    pool_take_turn(s->p);
+    s->order[s->n++] = t->id;
+    pool_end_turn(s->p);
+    return NULL;
+}
+
+static void turns_come_in_the_order_of_asking(void **state)
+{
+    (void)state;
+    struct sharing s = {0};
+    pthread_t threads[TAKERS];
+    struct taker takers[TAKERS];
+    assert_int_equal(pool_new(1, &s.p, NULL), 0);
+    pool_take_turn(s.p);
+    for (int i = 0; i < TAKERS; i++) {
+        takers[i] = (struct taker){&s, i};
+        pthread_create(&threads[i], NULL, note_turn, &takers[i]);
+        while (pool_turns_waiting(s.p) < (size_t)i + 1)
+            clock_sleep(0.001);
+    }
+    pool_end_turn(s.p);
+    for (int i = 0; i < TAKERS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < TAKERS; i++)
+        assert_int_equal(s.order[i], i);
+    pool_free(s.p);
+}
+
 static int make(void)
 {
     pool *p = NULL;
@@ -365,6 +459,8 @@ int main(void)
         cmocka_unit_test(bad_sizes_are_refused),
         cmocka_unit_test(running_allocates_nothing),
         cmocka_unit_test(survives_failing_allocations),
+        cmocka_unit_test(turns_are_for_one_at_a_time),
+        cmocka_unit_test(turns_come_in_the_order_of_asking),
         cmocka_unit_test(a_slow_worker_costs_its_share),
         cmocka_unit_test(pinned_workers_have_a_cpu_each),
         cmocka_unit_test(more_threads_than_cpus_are_not_pinned),

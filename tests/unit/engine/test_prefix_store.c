@@ -283,6 +283,184 @@ static int clean(void **state)
 
 #define STORE_TEST(f) cmocka_unit_test_setup(f, clean)
 
+/* ---- between two steps ---- */
+
+static void sleeping_gives_pages_back_and_wakes_warm(void **state)
+{
+    struct engine_info info;
+    uint64_t kept = 0;
+    uint64_t id;
+    sp_error err = {0};
+    (void)state;
+    engine *e = open_it();
+    struct answer before = ask(e, 300, 3);
+    assert_int_equal(engine_sleep(e, &kept, &err), 0);
+    assert_int_equal(engine_sleep(e, &kept, &err), 0);
+    engine_get_info(e, &info);
+    assert_int_equal(info.kv_pages_free, 0);
+    assert_true(kept >= info.weight_bytes); /* too small a model for a packed form on disk */
+    struct engine_request q = engine_request_default(e);
+    q.prompt = prompt;
+    q.n_prompt = 10;
+    q.sink = on_event;
+    assert_int_equal(engine_submit(e, &q, &id, &err), SP_EBUSY);
+    assert_int_equal(engine_wake(e, &err), 0);
+    assert_int_equal(engine_wake(e, &err), 0);
+    struct answer after = ask(e, 300, 3);
+    assert_same(&before, &after);
+    assert_int_equal(after.cached, 256);
+    engine_close(e);
+}
+
+static void flushing_forgets_prefixes(void **state)
+{
+    struct engine_opts o = options();
+    (void)state;
+    o.prefix_store = NULL;
+    engine *e = open_with(&o);
+    struct answer first = ask(e, 300, 4), again = ask(e, 300, 4);
+    assert_int_equal(again.cached, 256);
+    assert_true(engine_flush_cache(e) >= 4);
+    again = ask(e, 300, 4);
+    assert_int_equal(again.cached, 0);
+    assert_same(&first, &again);
+    assert_true(engine_flush_cache(e) >= 4);
+    assert_int_equal(engine_flush_cache(e), 0);
+    engine_close(e);
+}
+
+/* As when a model is replaced while the old one goes on. */
+static void a_store_is_handed_over(void **state)
+{
+    struct engine_opts o = options();
+    engine *second = NULL;
+    (void)state;
+    engine *e = open_it();
+    struct answer first = ask(e, 300, 5);
+    assert_int_equal(engine_open(dir, &o, &second, NULL), SP_EBUSY);
+    engine_leave_store(e);
+    second = open_it();
+    struct answer there = ask(second, 300, 5), here = ask(e, 300, 5);
+    assert_int_equal(there.cached, 256);
+    assert_int_equal(here.cached, 256);
+    assert_same(&first, &there);
+    assert_same(&first, &here);
+    engine_close(e);
+    engine_close(second);
+}
+
+struct both {
+    engine *e;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t over;
+    int n, done;
+    int32_t tokens[30][20];
+};
+
+static void on_both(const struct engine_event *ev)
+{
+    struct both *b = ev->user;
+    if (ev->kind == EVENT_TOKEN)
+        b->tokens[b->done][b->n++] = ev->token;
+    if (ev->kind != EVENT_DONE)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->n = 0;
+    b->done++;
+    pthread_cond_signal(&b->over);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void *ask_many(void *arg)
+{
+    struct both *b = arg;
+    uint64_t id;
+    struct engine_request q = engine_request_default(b->e);
+    q.prompt = prompt;
+    q.n_prompt = 300;
+    q.max_tokens = 20;
+    q.ignore_end = true;
+    q.sampling.seed = 5;
+    q.sink = on_both;
+    q.user = b;
+    for (int i = 0; i < 30; i++) {
+        if (engine_submit(b->e, &q, &id, NULL) < 0)
+            return NULL;
+        pthread_mutex_lock(&b->lock);
+        while (b->done <= i)
+            pthread_cond_wait(&b->over, &b->lock);
+        pthread_mutex_unlock(&b->lock);
+    }
+    return NULL;
+}
+
+/* Each step has the pool for itself, and the answers are those of an engine alone. */
+static void engines_share_a_pool(void **state)
+{
+    struct engine_opts o = options();
+    static struct both both[2];
+    pool *p = NULL;
+    (void)state;
+    o.prefix_store = NULL;
+    engine *e = open_with(&o);
+    struct answer alone = ask(e, 300, 0);
+    engine_close(e);
+    assert_int_equal(pool_new(2, &p, NULL), 0);
+    o.pool = p;
+    for (int i = 0; i < 2; i++) {
+        both[i].e = open_with(&o);
+        pthread_mutex_init(&both[i].lock, NULL);
+        pthread_cond_init(&both[i].over, NULL);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_create(&both[i].thread, NULL, ask_many, &both[i]);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(both[i].thread, NULL);
+        assert_int_equal(both[i].done, 30);
+        for (int k = 0; k < 30; k++)
+            assert_memory_equal(both[i].tokens[k], alone.tokens, sizeof both[i].tokens[k]);
+        engine_close(both[i].e);
+    }
+    pool_free(p);
+}
+
+static int note_fixed(void *arg, const struct engine_memory *plan)
+{
+    *(uint64_t *)arg = plan->weights + plan->scratch;
+    return 0;
+}
+
+/* A packed form on disk stands in for the weights; awake they have the same bits. */
+static void weights_sleep_where_a_file_has_them(void **state)
+{
+    struct engine_opts o = options();
+    struct engine_info info;
+    char file[96];
+    uint64_t kept = 0, awake = 0;
+    (void)state;
+    o.planned = note_fixed;
+    o.planned_arg = &awake;
+    (void)snprintf(file, sizeof file, "%s/tiny.packed", store_dir);
+    o.prefix_store = NULL;
+    o.packed.paths[0] = file;
+    o.packed.least = 1;
+    for (int i = 0; i < 2; i++) { /* packed by this engine; mapped by the next */
+        engine *e = open_with(&o);
+        struct answer before = ask(e, 300, 7);
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(engine_sleep(e, &kept, NULL), 0);
+            engine_get_info(e, &info);
+            assert_true(file_exists(file));
+            assert_true(kept + info.weight_bytes == awake);
+            assert_int_equal(engine_wake(e, NULL), 0);
+            struct answer after = ask(e, 300, 7);
+            assert_same(&before, &after);
+        }
+        engine_close(e);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +469,11 @@ int main(void)
         STORE_TEST(other_settings_begin_cold),
         STORE_TEST(damage_is_found),
         STORE_TEST(a_file_of_many_lives_stays_right),
+        cmocka_unit_test(sleeping_gives_pages_back_and_wakes_warm),
+        cmocka_unit_test(flushing_forgets_prefixes),
+        cmocka_unit_test(a_store_is_handed_over),
+        cmocka_unit_test(engines_share_a_pool),
+        cmocka_unit_test(weights_sleep_where_a_file_has_them),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -37,15 +37,29 @@ static void *loop(void *arg)
 }
 
 static const char *const names[] = {"tiny", "alias"};
-static struct served_model served;
+static const struct server_model served = {
+    .spec = "tiny", .names = names, .n_names = 2, .at_start = true};
 static const char *const keys[] = {"secret"};
+
+static int open_tiny(void *arg, const char *spec, struct engine_opts *with, engine **out,
+                     sp_error *err)
+{
+    (void)arg;
+    assert_string_equal(spec, "tiny");
+    with->threads = 1;
+    with->max_context = 0;
+    with->max_seqs = 2;
+    int code = engine_open(dir, with, &e, err);
+    *out = e;
+    return code;
+}
 
 static struct server_opts options(void)
 {
-    served = (struct served_model){e, names, 2};
     return (struct server_opts){.host = "127.0.0.1",
                                 .models = &served,
                                 .n_models = 1,
+                                .open = open_tiny,
                                 .on_ready = on_ready,
                                 .api_keys = keys,
                                 .n_api_keys = 1};
@@ -53,14 +67,10 @@ static struct server_opts options(void)
 
 static int setup(void **state)
 {
-    struct engine_opts o = engine_opts_default();
     (void)state;
     log_setup(LOG_OFF, LOG_TEXT);
     dir = tiny_model_make();
-    o.threads = 1;
-    o.max_context = 0;
-    o.max_seqs = 2;
-    if (!dir || engine_open(dir, &o, &e, NULL) < 0)
+    if (!dir)
         return -1;
     struct server_opts so = options();
     sem_init(&ready, 0, 0);
@@ -76,7 +86,6 @@ static int teardown(void **state)
     server_stop(s);
     pthread_join(thread, NULL);
     server_free(s);
-    engine_close(e);
     tiny_model_remove(dir);
     return 0;
 }
