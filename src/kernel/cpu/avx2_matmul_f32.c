@@ -238,8 +238,8 @@ void avx2_matmul_f32(const struct packed *w, const struct activations *a, int64_
                      int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
 {
     const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
-    for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
-        int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
+    for (int64_t row = 0, n; row < rows; row += n) {
+        n = mm_block_rows(rows - row);
         int64_t t = tile_begin;
         for (; n < 4 && t + FEW_TILES <= tile_end; t += FEW_TILES)
             few_tiles(&m, row, n, t);

@@ -182,8 +182,8 @@ MM_INLINE void block_tile(const struct mm_kind k, const struct mm_args *m, int64
 MM_INLINE void all_rows(const struct mm_kind k, const struct mm_args *m)
 {
     union mm_total *totals = (void *)(m->scratch + MM_ROW_BLOCK * PACK_ROWS);
-    for (int64_t row = 0; row < m->rows; row += MM_ROW_BLOCK) {
-        int64_t n = m->rows - row < MM_ROW_BLOCK ? m->rows - row : MM_ROW_BLOCK;
+    for (int64_t row = 0, n; row < m->rows; row += n) {
+        n = mm_block_rows(m->rows - row);
         make_totals(k, m->a, row, n, totals);
         for (int64_t t = m->tile_begin; t < m->tile_end; t++)
             block_tile(k, m, row, n, t, totals);

@@ -139,12 +139,12 @@ MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int6
     }
 }
 
-/* All rows: blocks of MM_ROW_BLOCK on pairs of tiles; when few are left, they go together. */
+/* All rows: blocks on pairs of tiles, but few rows go together. */
 MM_INLINE void all_rows(const struct mm_kind k, const struct mm_args *m)
 {
     int64_t row = 0;
     while (m->rows - row > FEW_ROWS) {
-        int64_t n = m->rows - row < MM_ROW_BLOCK ? m->rows - row : MM_ROW_BLOCK;
+        int64_t n = mm_block_rows(m->rows - row);
         int64_t t = m->tile_begin;
         for (; t + 2 <= m->tile_end; t += 2)
             block_tiles(k, m, row, n, t, 2);

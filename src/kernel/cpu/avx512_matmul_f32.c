@@ -283,8 +283,8 @@ void avx512_matmul_f32(const struct packed *w, const struct activations *a, int6
                        float *out, int64_t ldo, int64_t tile_begin, int64_t tile_end, void *scratch)
 {
     const struct mm_args m = {w, a, rows, out, ldo, tile_begin, tile_end, scratch};
-    for (int64_t row = 0; row < rows; row += MM_ROW_BLOCK) {
-        int64_t n = rows - row < MM_ROW_BLOCK ? rows - row : MM_ROW_BLOCK;
+    for (int64_t row = 0, n; row < rows; row += n) {
+        n = mm_block_rows(rows - row);
         int64_t t = tile_begin;
         if (w->group == 1 && n <= 4) {
             few_float_rows(&m, row);
@@ -325,8 +325,8 @@ MM_INLINE void bf16_rows(const struct mm_args *m, int64_t row, int64_t t, const 
 
 void avx512_matmul_bf16(const struct mm_args *m)
 {
-    for (int64_t block = 0; block < m->rows; block += MM_ROW_BLOCK) {
-        int64_t end = m->rows - block < MM_ROW_BLOCK ? m->rows : block + MM_ROW_BLOCK;
+    for (int64_t block = 0, end; block < m->rows; block = end) {
+        end = block + mm_block_rows(m->rows - block);
         for (int64_t t = m->tile_begin; t < m->tile_end; t++) {
             int64_t row = block;
             for (; row + 8 <= end; row += 8)

@@ -25,7 +25,14 @@
 #endif
 
 #define MM_STEP 32      /* columns of a step */
-#define MM_ROW_BLOCK 64 /* rows of activations that share one expansion of a step */
+#define MM_ROW_BLOCK 80 /* at most so many rows of activations share one expansion of a step */
+
+/* Rows of the next block of `left`: blocks are as many as needed and alike, since a short one pays for an expansion, too. */
+MM_INLINE int64_t mm_block_rows(int64_t left)
+{
+    int64_t blocks = (left + MM_ROW_BLOCK - 1) / MM_ROW_BLOCK;
+    return (left + blocks - 1) / blocks;
+}
 
 /* Arguments of one call of a product (see struct kernel_ops). */
 struct mm_args {
