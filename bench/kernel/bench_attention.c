@@ -3,11 +3,11 @@
  *     bench_attention [-y f16] [-g 7] [-d 64] [-k 8192] [-s 0.5] [-p]
  *
  * -y type of keys and values (f16, bf16, f32), -g query heads of a KV head, -d head_dim, -k keys that a row
- * sees, -s seconds per measurement, -p pages of 4 KB; SAMPAN_ISA picks the kernels. Prints a Markdown table for 1 row (decode) and for
- * 24 rows (a piece of prefill): GFLOPS (4 x rows x group x head_dim x keys / time) with the share of the measured
- * float32 peak, and GB/s of keys and values with the share of the measured read bandwidth. Times are the best tenth
- * of those seen, in processor time of the thread. The pages are those of a model of 24 layers and 2 KV heads, layer
- * after layer, so no cache holds what is read again. */
+ * sees, -s seconds per measurement, -p pages of 4 KB; SAMPAN_ISA picks the kernels. Prints a Markdown table for 1 row
+ * (decode) and for 24 rows (a piece of prefill): GFLOPS (4 x rows x group x head_dim x keys / time) with the share of
+ * the measured float32 peak, and GB/s of keys and values with the share of the measured read bandwidth. Times are the
+ * best tenth of those seen, in processor time of the thread. The pages are those of a model of 24 layers and 2 KV
+ * heads, layer after layer, so no cache holds what is read again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

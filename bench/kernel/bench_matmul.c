@@ -237,8 +237,7 @@ static int read_arguments(int argc, char **argv, struct setup *s, sp_error *err)
     }
     s->ops = s->isa == ISA_REF ? NULL : kernel_get(s->isa);
     if (!s->ops || s->rows < 0 || s->threads < 0 || s->threads > MAX_THREADS)
-        return sp_fail(err, SP_EINVAL, "needs AVX2, at most %d threads, rows >= 1",
-                       MAX_THREADS);
+        return sp_fail(err, SP_EINVAL, "needs AVX2, at most %d threads, rows >= 1", MAX_THREADS);
     return 0;
 }
 

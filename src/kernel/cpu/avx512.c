@@ -129,10 +129,10 @@ static void avx512_attention_span(const struct attention_args *a, int64_t span)
 }
 
 #define AVX512_OPS                                                                                 \
-    .act_quantize = avx512_act_quantize, .matmul = avx512_matmul,                \
-    .matmul_f32 = avx512_matmul_f32, .rmsnorm = avx512_rmsnorm, .rope = avx512_rope,               \
-    .weights = avx512_weights, .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul,           \
-    .add = avx512_add, .kv_write = avx512_kv_write, .attention = avx512_attention,                 \
+    .act_quantize = avx512_act_quantize, .matmul = avx512_matmul, .matmul_f32 = avx512_matmul_f32, \
+    .rmsnorm = avx512_rmsnorm, .rope = avx512_rope, .weights = avx512_weights,                     \
+    .silu_mul = avx512_silu_mul, .gelu_mul = avx512_gelu_mul, .add = avx512_add,                   \
+    .kv_write = avx512_kv_write, .attention = avx512_attention,                                    \
     .attention_span = avx512_attention_span, .attention_join = attention_join,                     \
     .log_sum_exp = avx512_log_sum_exp
 

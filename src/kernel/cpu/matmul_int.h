@@ -27,7 +27,8 @@
 #define MM_STEP 32      /* columns of a step */
 #define MM_ROW_BLOCK 80 /* at most so many rows of activations share one expansion of a step */
 
-/* Rows of the next block of `left`: blocks are as many as needed and alike, since a short one pays for an expansion, too. */
+/* Rows of the next block of `left`: blocks are as many as needed and alike, since a short one pays for an expansion,
+ * too. */
 MM_INLINE int64_t mm_block_rows(int64_t left)
 {
     int64_t blocks = (left + MM_ROW_BLOCK - 1) / MM_ROW_BLOCK;
