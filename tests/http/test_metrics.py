@@ -244,6 +244,7 @@ def test_open_metrics_and_vllms_names(serve):
     theirs = {name for name in m.families if name.startswith("vllm:")}
     only_ours = {"sampan:requests_rejected", "sampan:http_connections", "sampan:build_info", "sampan:prefix_cache_evicted_pages",
                  "sampan:requests_accepted"}
+    only_ours |= {name for name in ours if name.startswith("sampan:model_")}
     assert theirs == {name.replace("sampan:", "vllm:") for name in ours - only_ours} and len(theirs) > 15
     assert m.get("vllm:num_requests_running") == m.get("num_requests_running")
 
