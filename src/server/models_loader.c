@@ -267,6 +267,8 @@ static void note_loaded(struct models *ms, struct served_model *m, struct loaded
     m->used = clock_seconds();
     m->context = engine_context(l->engine);
     (void)checkpoint_format_text(engine_checkpoint(l->engine), m->format);
+    if (m->removed) /* meanwhile: nobody can ask for it */
+        models_retire(ms, m);
 }
 
 static void note_failed(struct served_model *m, const sp_error *err)
@@ -554,12 +556,13 @@ int models_start(struct server *s, sp_error *err)
         }
     if (code < 0)
         return sp_fail(err, SP_ENOMEM, "out of memory");
-    if (ms->starting == 0)
+    bool none = ms->starting == 0; /* the loader's from here */
+    if (none)
         atomic_store(&s->load_over, true);
     if (pthread_create(&ms->thread, NULL, models_loader_main, ms) != 0)
         return sp_fail(err, SP_ENOMEM, "the thread that loads models could not be started");
     ms->runs = true;
-    if (ms->starting == 0)
+    if (none)
         server_wake(s);
     return 0;
 }
