@@ -131,6 +131,21 @@ describe('a chat that is read', () => {
     expect(it.tree.get('m_a')?.content).toBe('你好')
     expect(it.tree.get('m_a')?.state).toBe('complete')
   })
+  it('is read again when the stream began after the reading: the end may have come in between', async () => {
+    const conversations = useConversations()
+    let ended = false
+    answer = async () => {
+      const now = ended ? { ...streaming, state: 'complete', content: '你好' } : streaming
+      await settle(10)
+      return ok({ ...whole(), messages: [whole().messages[0], now] })
+    }
+    const it = conversations.conversation('c_1')
+    await settle(3)
+    ended = true
+    conversations.subscribed()
+    await settle(60)
+    expect(it.tree.get('m_a')?.state).toBe('complete')
+  })
   it('says that it is missing', async () => {
     answer = () => refuse(404, 'no such chat')
     const it = useConversations().conversation('c_1')
@@ -192,6 +207,14 @@ describe('sending', () => {
     expect(localStorage.getItem('sampan.outbox')).toContain('precious')
     expect(unsent && conversations.takeBack(unsent)).toBe('precious')
     expect(it.tree.size).toBe(0)
+    expect(localStorage.getItem('sampan.outbox')).toBe('[]')
+  })
+  it('keeps the words when the chat is gone', async () => {
+    const conversations = useConversations()
+    answer = (method, path, body) => (path.endsWith('/messages') ? refuse(404, 'no such chat') : made(method, path, body))
+    await conversations.start({}, 'precious')
+    await settle(20)
+    expect(localStorage.getItem('sampan.draft.new')).toBe('"precious"')
     expect(localStorage.getItem('sampan.outbox')).toBe('[]')
   })
   it('sends after a reload what was left', async () => {

@@ -50,7 +50,7 @@ const en = {
   },
   chat: {
     greeting: 'What shall we look at?',
-    hello: 'The model runs on this machine. Nothing you write leaves it.',
+    hello: 'The model runs on this server itself. What you write goes no further.',
     examples: ['Explain how a CPU cache works, with a small example in C', 'Translate into Chinese: “Slow is smooth, smooth is fast.”', 'Write a haiku about a wooden boat'],
     tryOne: 'Or begin with one of these',
     missing: 'There is no such chat. It may have been deleted.',

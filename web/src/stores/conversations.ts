@@ -11,6 +11,7 @@ import { load, save } from '../lib/storage'
 import { Assembly } from '../lib/stream'
 import { Tree } from '../lib/tree'
 import { useChats } from './chats'
+import { useDrafts } from './drafts'
 
 /** A message as this tab knows it. */
 export interface LiveMessage extends Message {
@@ -32,6 +33,8 @@ export interface Conversation {
   /** Events that came while the chat was being read. */
   held: ServerEvent[]
   reading: boolean
+  /** Something may have been missed since the reading began. */
+  again: boolean
 }
 
 interface OutboxEntry {
@@ -50,6 +53,7 @@ export const running = (message: Pick<Message, 'state'>) => message.state === 's
 
 export const useConversations = defineStore('conversations', () => {
   const chats = useChats()
+  const drafts = useDrafts()
   const open = shallowReactive(new Map<string, Conversation>())
   const growing = new Map<string, { content: Assembly; reasoning: Assembly }>()
   const stopWanted = new Set<string>()
@@ -64,7 +68,7 @@ export const useConversations = defineStore('conversations', () => {
     let found = open.get(id)
     if (!found) {
       found = {
-        id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('loading'), error: shallowRef(null), held: [], reading: false,
+        id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('loading'), error: shallowRef(null), held: [], reading: false, again: false,
       }
       open.set(id, found)
       void read(found)
@@ -73,6 +77,7 @@ export const useConversations = defineStore('conversations', () => {
   }
 
   async function read(it: Conversation): Promise<void> {
+    it.again = it.reading
     if (it.reading) return
     it.reading = true
     try {
@@ -87,6 +92,7 @@ export const useConversations = defineStore('conversations', () => {
     } finally {
       it.reading = false
       it.held.splice(0).forEach(apply)
+      if (it.again) void read(it)
     }
   }
 
@@ -200,6 +206,11 @@ export const useConversations = defineStore('conversations', () => {
     )
   }
 
+  /** The stream is there now: what happened to answers between reading them and this moment came by no event. */
+  function subscribed(): void {
+    for (const it of open.values()) if (it.reading || [...it.tree.all()].some(running)) void read(it)
+  }
+
   /** After the stream was away for too long: whatever is shown is read again. */
   async function refresh(): Promise<void> {
     await Promise.all([chats.first(), ...[...open.values()].map(read)])
@@ -235,7 +246,7 @@ export const useConversations = defineStore('conversations', () => {
     const chat: Chat = await api.createChat(fields)
     chats.put(chat)
     const it: Conversation = {
-      id: chat.id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('ready'), error: shallowRef(null), held: [], reading: false,
+      id: chat.id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('ready'), error: shallowRef(null), held: [], reading: false, again: false,
     }
     open.set(chat.id, it)
     say(chat.id, null, content).catch((error: unknown) => failed.value?.(error))
@@ -258,12 +269,20 @@ export const useConversations = defineStore('conversations', () => {
     try {
       put(it, await insist(() => api.addMessage(entry.chat, { id: entry.id, parent: entry.parent, content: entry.content })))
     } catch (error) {
-      delete message.sending
-      message.unsent = error instanceof ApiError ? error : new ApiError(0, String(error))
+      const now = it.tree.get(entry.id) ?? message
+      delete now.sending
+      now.unsent = error instanceof ApiError ? error : new ApiError(0, String(error))
+      if (now.unsent.status === 404) rescue(entry)
       return
     }
     drop(entry.id)
     await answer(entry.chat, entry.id, entry.answer)
+  }
+
+  /** The chat is gone: the words go where the next chat begins. */
+  function rescue(entry: OutboxEntry): void {
+    drafts.set(null, [drafts.get(null), entry.content].filter(Boolean).join('\n\n'))
+    drop(entry.id)
   }
 
   /** Sends what an earlier visit, or a server that was away, left behind. */
@@ -327,5 +346,5 @@ export const useConversations = defineStore('conversations', () => {
     await chats.change(chat, { head })
   }
 
-  return { open, failed, conversation, read, apply, refresh, start, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
+  return { open, failed, conversation, read, apply, subscribed, refresh, start, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
 })
