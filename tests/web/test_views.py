@@ -36,12 +36,14 @@ def test_view(open_page, sample_chat, language, theme, size):
     SCREENS.mkdir(parents=True, exist_ok=True)
     page = open_page("/", locale=language, color_scheme=theme, viewport=size, reduced_motion="reduce", has_touch=size is NARROW)
     findings = {}
+    # Words don't change what axe-core looks at: each theme and each size once.
+    judged = (language == "zh-CN") == ((theme == "light") == (size is WIDE))
 
     def keep(name):
-        page.wait_for_timeout(250)
+        page.wait_for_timeout(150)
         page.screenshot(path=SCREENS / f"{name}-{language[:2]}-{theme}-{size['width']}.png")
         wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        found = serious(page) + ([f"{wider} px wider than the window"] if wider > 0 else [])
+        found = (serious(page) if judged else []) + ([f"{wider} px wider than the window"] if wider > 0 else [])
         if found:
             findings[name] = found
 
@@ -70,4 +72,4 @@ def test_view(open_page, sample_chat, language, theme, size):
         page.locator("nav footer button").click()
         page.get_by_role("dialog").wait_for()
         keep("shortcuts")
-    assert findings == {}
+    assert not findings, json.dumps(findings, ensure_ascii=False, indent=1)
