@@ -186,6 +186,7 @@ static bool wants_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over its limit: the write fails, and says why */
     if (argc > 0)
         cli_program = argv[0];
     if (argc < 2) {

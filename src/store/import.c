@@ -262,6 +262,10 @@ int store_import(store *s, int64_t owner, const char *p, size_t n, struct store_
         at += blanks(p + at, n - at);
         while (at < n && p[at] == ',' && list)
             at += 1 + blanks(p + at + 1, n - at - 1);
+        if (at >= n && list) {
+            in.n++;
+            skip(&in, "", "the list has no end");
+        }
         if (at >= n || (list && p[at] == ']'))
             break;
         size_t used = 0;

@@ -118,7 +118,7 @@ static void fold(struct folded *f, uint32_t cp)
         return;
     }
     utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, parts, (utf8proc_ssize_t)SP_COUNT(parts),
-                                                 UTF8PROC_CASEFOLD | UTF8PROC_COMPAT, &boundary);
+                                                 UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE, &boundary);
     for (utf8proc_ssize_t i = 0; i < n && i < (utf8proc_ssize_t)SP_COUNT(parts); i++) {
         size_t bytes = parts[i] >= 0x300 && parts[i] <= 0x36f ? 0 : utf8_encode((uint32_t)parts[i], utf8);
         if (f->n + bytes > WORD_BYTES)

@@ -112,6 +112,7 @@ class Listener:
         raise AssertionError(seen[-3:])
 
     def close(self):
+        self.answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which close() would wait for
         self.answer.close()
 
 

@@ -130,7 +130,7 @@ static void test_snippets(void **state)
     assert_string_equal(snippet("桥", "武汉长江大桥很长"), "武汉长江大\2桥\3很长");
     assert_string_equal(snippet("长江 桥", "武汉长江大桥"), "武汉\2长江\3大\2桥\3");
     assert_string_equal(snippet("江大 长江", "武汉长江大桥"), "武汉\2长江大\3桥"); /* they lie over each other */
-    assert_string_equal(snippet("x", "\2\3 plain \x01 x"), " plain \2x\3");
+    assert_string_equal(snippet("x", "\2\3 plain \x01 x"), "plain \2x\3");
     assert_string_equal(snippet("nothing", "hello"), "hello");
 }
 
@@ -142,9 +142,9 @@ static void test_snippet_of_a_long_text(void **state)
     for (size_t i = 0; i < sizeof text - 1; i += 9)
         text[i] = ' ';
     text[sizeof text - 1] = '\0';
-    memcpy(text + 6003, "needle", 6);
+    memcpy(text + 6003, " needle ", 8);
     const char *got = snippet("needle", text);
-    assert_non_null(strstr(got, "\2needle\3") ? got : strstr(got, "needle"));
+    assert_non_null(strstr(got, " \2needle\3 "));
     assert_true(strlen(got) < 260);
     assert_true(strncmp(got, "…", 3) == 0);
 }
