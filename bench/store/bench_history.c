@@ -1,7 +1,7 @@
 /* How fast a large history is: makes one of random chats in English and Chinese, then lists, searches and opens, and
  * prints percentiles as a table in Markdown.
  *
- *     bench_history FILE [CHATS] [MESSAGES]        50000 and 1000000 if not said; a FILE that is there is measured as it is
+ *     bench_history FILE [CHATS] [MESSAGES]    50000 and 1000000 if not said; a FILE that is there is measured as it is
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,8 @@ static int64_t ranked(int64_t n)
 
 static void put_word(buf *b, int64_t rank)
 {
-    static const char *const syllables[] = {"ba", "ker", "lo", "mi", "nos", "per", "qua", "ri", "ste", "tu"};
+    static const char *const syllables[] = {"ba",  "ker", "lo", "mi",  "nos",
+                                            "per", "qua", "ri", "ste", "tu"};
     for (rank += 10; rank > 0; rank /= 10)
         buf_puts(b, syllables[rank % 10]);
 }
@@ -73,19 +74,30 @@ static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_err
     store_id_new('c', id);
     make_text(b);
     title_from(b->data, b->len, title);
-    struct new_chat n = {.id = id, .title = title, .at = at, .updated = at + messages * 1000000,
-                         .folder = i % 10 == 0 ? "work" : NULL, .pinned = i % 500 == 0};
+    struct new_chat n = {.id = id,
+                         .title = title,
+                         .at = at,
+                         .updated = at + messages * 1000000,
+                         .folder = i % 10 == 0 ? "work" : NULL,
+                         .pinned = i % 500 == 0};
     int code = chat_insert(c, 0, &n, &chat, err);
     for (int64_t k = 0; k < messages && code == 0; k++) {
         char message[STORE_ID_BYTES];
         store_id_new('m', message);
         if (k > 0)
             make_text(b);
-        struct new_message m = {.id = message, .role = k % 2 ? "assistant" : "user", .state = "complete",
-                                .content = {b->data, b->len}, .chat = chat, .parent = parent, .at = at + k * 1000000};
+        struct new_message m = {.id = message,
+                                .role = k % 2 ? "assistant" : "user",
+                                .state = "complete",
+                                .content = {b->data, b->len},
+                                .chat = chat,
+                                .parent = parent,
+                                .at = at + k * 1000000};
         code = message_insert(c, 0, &m, &parent, err);
     }
-    return code == 0 ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", parent, chat) : code;
+    return code == 0
+               ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", parent, chat)
+               : code;
 }
 
 static int fill(store *s, int64_t chats, int64_t messages, sp_error *err)
@@ -121,7 +133,8 @@ static int by_value(const void *a, const void *b)
 static void tell(const char *what, double *ms, int n, size_t found)
 {
     qsort(ms, (size_t)n, sizeof *ms, by_value);
-    printf("| %s | %.1f | %.1f | %.1f | %.1f |\n", what, ms[n / 2], ms[n * 95 / 100], ms[n - 1], (double)found / n);
+    printf("| %s | %.1f | %.1f | %.1f | %.1f |\n", what, ms[n / 2], ms[n * 95 / 100], ms[n - 1],
+           (double)found / n);
 }
 
 static size_t page(store *s, const struct store_query *q, char **next)
@@ -224,7 +237,8 @@ static void time_open(store *s, int64_t chats)
     for (int i = 0; i < TRIES; i++) {
         char id[STORE_ID_BYTES] = "";
         struct conn *c = db_take_reader(s);
-        sqlite3_stmt *st = db_query(c, &err, "SELECT id FROM chats ORDER BY seq LIMIT 1 OFFSET ?1", "i", below(chats));
+        sqlite3_stmt *st = db_query(c, &err, "SELECT id FROM chats ORDER BY seq LIMIT 1 OFFSET ?1",
+                                    "i", below(chats));
         if (st && db_step(c, st, &err) == 1)
             (void)snprintf(id, sizeof id, "%s", (const char *)sqlite3_column_text(st, 0));
         db_done(st);
@@ -243,7 +257,8 @@ static void time_all(store *s, int64_t chats)
 {
     printf("| %d times each | p50 ms | p95 ms | most ms | found |\n|---|---|---|---|---|\n", TRIES);
     time_list(s, "list, page after page", (struct store_query){.limit = 50, .pinned = -1});
-    time_list(s, "list of a folder", (struct store_query){.limit = 50, .pinned = -1, .folder = "work"});
+    time_list(s, "list of a folder",
+              (struct store_query){.limit = 50, .pinned = -1, .folder = "work"});
     time_list(s, "list of pinned ones", (struct store_query){.limit = 50, .pinned = 1});
     time_search(s, "search, one word", false, 1, 1);
     time_search(s, "search, two words", false, 2, 1);
@@ -264,7 +279,8 @@ int main(int argc, char **argv)
         return 2;
     }
     int64_t chats = 50000, messages = 1000000, there = 0;
-    bool sound = (argc < 3 || str_to_i64(str_of(argv[2]), &chats)) && (argc < 4 || str_to_i64(str_of(argv[3]), &messages));
+    bool sound = (argc < 3 || str_to_i64(str_of(argv[2]), &chats)) &&
+                 (argc < 4 || str_to_i64(str_of(argv[3]), &messages));
     struct store_opts o = {.path = argv[1], .writes = true};
     if (!sound || store_open(&o, &s, &err) < 0) {
         fprintf(stderr, "%s\n", sound ? err.message : "CHATS and MESSAGES are numbers");

@@ -32,9 +32,10 @@ static int tell_health(const options *o, const store *s, struct store_health *h)
     size_t i, n = json_array_size(h->problems);
     const json_t *problem;
     if (options_bool(o, "json")) {
-        cli_print_json(json_pack("{s:s,s:b,s:I,s:I,s:I,s:i,s:O}", "file", store_file(s), "sound", n == 0, "chats",
-                                 (json_int_t)h->chats, "messages", (json_int_t)h->messages, "bytes",
-                                 (json_int_t)h->bytes, "version", h->version, "problems", h->problems));
+        cli_print_json(json_pack("{s:s,s:b,s:I,s:I,s:I,s:i,s:O}", "file", store_file(s), "sound",
+                                 n == 0, "chats", (json_int_t)h->chats, "messages",
+                                 (json_int_t)h->messages, "bytes", (json_int_t)h->bytes, "version",
+                                 h->version, "problems", h->problems));
         return 0;
     }
     json_array_foreach(h->problems, i, problem)
@@ -42,7 +43,8 @@ static int tell_health(const options *o, const store *s, struct store_health *h)
         printf("%s\n", json_string_value(problem));
     }
     printf("%s: %s: %lld chats, %lld messages, %.1f MB, version %d\n", store_file(s),
-           n == 0 ? "sound" : "damaged", (long long)h->chats, (long long)h->messages, (double)h->bytes / 1e6, h->version);
+           n == 0 ? "sound" : "damaged", (long long)h->chats, (long long)h->messages,
+           (double)h->bytes / 1e6, h->version);
     return 0;
 }
 
@@ -56,7 +58,9 @@ static int db_check(const options *o, store *s, sp_error *err)
     size_t n = json_array_size(h.problems);
     json_decref(h.problems);
     if (code == 0 && n > 0)
-        code = sp_fail(err, SP_ECHECKSUM, "%s: %zu problems: export what can be read, or take a backup", store_file(s), n);
+        code = sp_fail(err, SP_ECHECKSUM,
+                       "%s: %zu problems: export what can be read, or take a backup", store_file(s),
+                       n);
     return code;
 }
 
@@ -72,7 +76,8 @@ static int db_backup(const options *o, store *s, const char *to, sp_error *err)
     return code;
 }
 
-struct export {
+struct export
+{
     FILE *to;
     const char *name;
     bool markdown;
@@ -88,7 +93,8 @@ static int write_chat(void *arg, const json_t *chat, sp_error *err)
     if (code < 0)
         code = sp_fail(err, code, "out of memory");
     else if (fwrite(b.data, 1, b.len, e->to) != b.len)
-        code = sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: writing failed: %s", e->name, strerror(errno));
+        code = sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: writing failed: %s",
+                       e->name, strerror(errno));
     buf_free(&b);
     e->chats++;
     return code;
@@ -123,8 +129,8 @@ static void tell_imported(const options *o, const struct store_imported *in)
     const json_t *one;
     if (options_bool(o, "json")) {
         cli_print_json(json_pack("{s:I,s:I,s:I,s:O}", "chats", (json_int_t)in->chats, "messages",
-                                 (json_int_t)in->messages, "skipped_count", (json_int_t)in->n_skipped, "skipped",
-                                 in->skipped));
+                                 (json_int_t)in->messages, "skipped_count",
+                                 (json_int_t)in->n_skipped, "skipped", in->skipped));
         return;
     }
     json_array_foreach(in->skipped, i, one)
@@ -160,10 +166,13 @@ int cmd_db(const options *o, sp_error *err)
     const char *what = n > 0 ? args[0] : "", *file = n > 1 ? args[1] : NULL;
     char *path = NULL;
     store *s = NULL;
-    bool check = n == 1 && strcmp(what, "check") == 0, backup = n == 2 && strcmp(what, "backup") == 0;
-    bool export = (n == 1 || n == 2) && strcmp(what, "export") == 0, import = n == 2 && strcmp(what, "import") == 0;
+    bool check = n == 1 && strcmp(what, "check") == 0,
+         backup = n == 2 && strcmp(what, "backup") == 0;
+    bool export = (n == 1 || n == 2) && strcmp(what, "export") == 0,
+         import = n == 2 && strcmp(what, "import") == 0;
     if (!check && !backup && !export && !import)
-        return sp_fail(err, SP_EUSAGE, "say `db check`, `db backup FILE`, `db export [FILE]` or `db import FILE`");
+        return sp_fail(err, SP_EUSAGE,
+                       "say `db check`, `db backup FILE`, `db export [FILE]` or `db import FILE`");
     int code = cli_history(o, &path, err);
     if (code == 0 && !path)
         code = sp_fail(err, SP_EUSAGE, "--history off: name the file to look after");

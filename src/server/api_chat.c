@@ -102,7 +102,8 @@ static int opens_reasoning(const struct generation *g, bool *opens, sp_error *er
     size_t n = ids->n < 4 ? ids->n : 4;
     buf end;
     buf_init(&end, 4096);
-    int code = tokenizer_decode(engine_tokenizer(g->engine), ids->ids + ids->n - n, n, false, &end, err);
+    int code =
+        tokenizer_decode(engine_tokenizer(g->engine), ids->ids + ids->n - n, n, false, &end, err);
     str last = {end.data, end.len};
     while (last.n && (last.p[last.n - 1] == '\n' || last.p[last.n - 1] == ' '))
         last.n--;
@@ -125,7 +126,8 @@ static int go_on_from(struct call *c, struct generation *g, str text)
         text.n -= strlen(THINK);
     }
     if (code == 0 && text.n > 0)
-        code = tokenizer_encode(engine_tokenizer(g->engine), text.p, text.n, &eo, &g->choices[0].prompt, &err);
+        code = tokenizer_encode(engine_tokenizer(g->engine), text.p, text.n, &eo,
+                                &g->choices[0].prompt, &err);
     if (code < 0)
         reply_set_sp_error(c, &err, "messages");
     return code;

@@ -7,7 +7,8 @@
 static bool read_query(struct call *c, struct store_query *q)
 {
     int64_t limit = 50, pinned = -1, deleted = 0;
-    if (!page_query_int(c, "limit", 1, STORE_PAGE_MOST, &limit) || !page_query_int(c, "pinned", 0, 1, &pinned) ||
+    if (!page_query_int(c, "limit", 1, STORE_PAGE_MOST, &limit) ||
+        !page_query_int(c, "pinned", 0, 1, &pinned) ||
         !page_query_int(c, "deleted", 0, 1, &deleted))
         return false;
     *q = (struct store_query){.text = page_query(c, "q"),

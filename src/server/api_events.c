@@ -1,5 +1,5 @@
-/* GET /api/events: what changes, as one stream for each browser. Events lie as text in one ring, bounded in number and
- * bytes; every listener has its place in it and is given what comes after, so a slow one costs nobody anything: while it
+/* GET /api/events: what changes, as one stream for each browser. Events lie as text in one ring, bounded in number
+ * and bytes; every listener has its place in it and is given what comes after, so a slow one costs nobody anything: while it
  * leaves LISTENER_UNSENT unread it gets no more, and when the ring has gone past its place it is told to begin anew
  * ("reset"). Ids rise over restarts, too: they begin at the time of the start, in microseconds. */
 #include <event2/bufferevent.h>
@@ -180,8 +180,10 @@ void events_tick(struct server *s, double now)
         next = l->next;
         give(s->events, l);
         if (bev_of(l->call) && now - l->taken_at > STUCK_SECONDS) {
-            log_warn("server", "an event stream is cut: its reader has taken nothing for %d s", STUCK_SECONDS);
-            evhttp_connection_free(evhttp_request_get_connection(l->call->req)); /* on_close ends the call */
+            log_warn("server", "an event stream is cut: its reader has taken nothing for %d s",
+                     STUCK_SECONDS);
+            evhttp_connection_free(
+                evhttp_request_get_connection(l->call->req)); /* on_close ends the call */
         } else if (now - l->call->wrote_at >= SILENCE_SECONDS && unsent(l->call) == 0) {
             reply_stream_comment(l->call);
         }
@@ -220,14 +222,16 @@ void events_leave(struct call *c)
 /* Last-Event-ID, as browsers send it when they come again, or ?last=. */
 static bool read_last(struct call *c, uint64_t *last)
 {
-    const char *text = evhttp_find_header(evhttp_request_get_input_headers(c->req), "Last-Event-ID");
+    const char *text =
+        evhttp_find_header(evhttp_request_get_input_headers(c->req), "Last-Event-ID");
     int64_t n = 0;
     if (!text)
         text = page_query(c, "last");
     if (!text || !*text)
         return true;
     if (!str_to_i64(str_of(text), &n) || n < 0) {
-        reply_set_error(c, 400, "invalid_request_error", "last", NULL, "last: must be the id of an event");
+        reply_set_error(c, 400, "invalid_request_error", "last", NULL,
+                        "last: must be the id of an event");
         return false;
     }
     *last = (uint64_t)n;
@@ -270,8 +274,8 @@ void api_events(struct call *c)
     }
     struct listener *l = e->n_listeners < LISTENERS_MOST ? sp_calloc(1, sizeof *l) : NULL;
     if (!l) {
-        reply_set_error(c, 503, "server_error", NULL, "too_many_listeners", "%d pages listen already",
-                        (int)e->n_listeners);
+        reply_set_error(c, 503, "server_error", NULL, "too_many_listeners",
+                        "%d pages listen already", (int)e->n_listeners);
         return;
     }
     l->call = c;

@@ -52,7 +52,8 @@ static bool answered_before(struct call *c, store *s, const struct asked *a)
     if (store_message(s, OWNER, json_string_value(id), &message, NULL) < 0)
         return false;
     if (json_equal(json_object_get(message, "parent"), json_object_get(a->body, "parent")) &&
-        strcmp(text_of(message, "chat"), a->chat_id) == 0 && strcmp(text_of(message, "role"), "assistant") == 0)
+        strcmp(text_of(message, "chat"), a->chat_id) == 0 &&
+        strcmp(text_of(message, "role"), "assistant") == 0)
         reply_set_json(c, 200, json_incref(message));
     else
         reply_set_error(c, 409, INVALID, "id", "conflict", "id: another message has it already");
@@ -72,7 +73,8 @@ static bool read_asked(struct call *c, store *s, struct asked *a)
     if (store_chat(s, OWNER, a->chat_id, false, &a->chat, &err) < 0)
         return fail(c, &err);
     if (store_branch(s, OWNER, parent, &a->branch, &err) < 0)
-        return err.code == SP_ENOTFOUND ? bad(c, "parent", "there is no such message") : fail(c, &err);
+        return err.code == SP_ENOTFOUND ? bad(c, "parent", "there is no such message")
+                                        : fail(c, &err);
     a->parent = json_array_get(a->branch, json_array_size(a->branch) - 1);
     if (strcmp(text_of(a->parent, "chat"), a->chat_id) != 0)
         return bad(c, "parent", "this message is in another chat");
@@ -100,8 +102,8 @@ static json_t *messages_for(const struct asked *a)
     json_array_foreach(a->branch, i, m)
     {
         if (!(a->go_on && m == a->parent))
-            json_array_append_new(list, json_pack("{s:O,s:O}", "role", json_object_get(m, "role"), "content",
-                                                  json_object_get(m, "content")));
+            json_array_append_new(list, json_pack("{s:O,s:O}", "role", json_object_get(m, "role"),
+                                                  "content", json_object_get(m, "content")));
     }
     return list;
 }
@@ -125,9 +127,13 @@ static json_t *request_for(const struct call *c, const struct asked *a)
     if (json_is_object(json_object_get(a->body, "params")))
         json_object_update(r, json_object_get(a->body, "params"));
     if (named && !json_is_null(named) && !asked)
-        json_object_set(r, "model", (json_t *)(uintptr_t)named); /* of a wrong type: refused as such */
+        json_object_set(r, "model",
+                        (json_t *)(uintptr_t)named); /* of a wrong type: refused as such */
     else
-        json_object_set_new(r, "model", json_string(asked ? asked : chats ? chats : first_model(c)));
+        json_object_set_new(r, "model",
+                            json_string(asked   ? asked
+                                        : chats ? chats
+                                                : first_model(c)));
     json_object_set_new(r, "messages", messages_for(a));
     json_object_set_new(r, "stream", json_true());
     json_object_set_new(r, "return_progress", json_true());
@@ -137,7 +143,8 @@ static json_t *request_for(const struct call *c, const struct asked *a)
 /* The answer so far as the model wrote it. */
 static void put_before(const struct asked *a, buf *out)
 {
-    const char *reasoning = text_of(a->parent, "reasoning"), *content = text_of(a->parent, "content");
+    const char *reasoning = text_of(a->parent, "reasoning"),
+               *content = text_of(a->parent, "content");
     if (*reasoning)
         buf_printf(out, "<think>%s%s", reasoning, *content ? "</think>\n\n" : "");
     buf_puts(out, content);
@@ -151,9 +158,10 @@ static int make_row(struct call *c, store *s, const struct asked *a, json_t **ro
     bool added = true;
     if (a->go_on)
         return store_message_reopen(s, OWNER, text_of(a->parent, "id"), row, err);
-    json_t *fields = json_pack("{s:s,s:s,s:s,s:s,s:O,s:O*}", "role", "assistant", "content", "", "state", "queued",
-                               "model", c->gen->model, "parent", json_object_get(a->body, "parent"), "id",
-                               json_object_get(a->body, "id"));
+    json_t *fields =
+        json_pack("{s:s,s:s,s:s,s:s,s:O,s:O*}", "role", "assistant", "content", "", "state",
+                  "queued", "model", c->gen->model, "parent", json_object_get(a->body, "parent"),
+                  "id", json_object_get(a->body, "id"));
     int code = store_message_add(s, OWNER, a->chat_id, fields, row, &added, err);
     json_decref(fields);
     return code < 0 ? code : added ? 0 : 1;
@@ -182,10 +190,12 @@ static void show(struct call *c, store *s, const struct asked *a, struct kept *k
 
 static void start(struct call *c, store *s, const struct asked *a)
 {
-    json_t *content = json_object_get(a->parent, "content"), *reasoning = json_object_get(a->parent, "reasoning");
+    json_t *content = json_object_get(a->parent, "content"),
+           *reasoning = json_object_get(a->parent, "reasoning");
     str none = {0};
     str text = a->go_on ? (str){json_string_value(content), json_string_length(content)} : none;
-    str thought = a->go_on ? (str){json_string_value(reasoning), json_string_length(reasoning)} : none;
+    str thought =
+        a->go_on ? (str){json_string_value(reasoning), json_string_length(reasoning)} : none;
     buf before;
     buf_init(&before, 2 * STORE_TEXT_MOST + 64);
     if (a->go_on)

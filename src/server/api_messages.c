@@ -38,7 +38,8 @@ static void edit(struct call *c, store *s, const char *id, const json_t *content
         return;
     }
     if (kept_runs(c->s, id)) {
-        reply_set_error(c, 409, INVALID, NULL, "conflict", "this message is being written: stop it first");
+        reply_set_error(c, 409, INVALID, NULL, "conflict",
+                        "this message is being written: stop it first");
         return;
     }
     if (store_message_edit(s, OWNER, id, json_string_value(content), &message, &err) < 0) {

@@ -70,12 +70,14 @@ static bool send_from_folder(struct call *c, const char *path)
 /* A build without the page: what there is, and how to get it. */
 static void plain_page(struct call *c)
 {
-    c->reply = docs_list_page(
-        "<p><a href=\"docs\">Try it out</a></p>"
-        "<p>This build is without the page to chat on: run <code>tools/web.py</code> (it needs Node.js 18 or newer), "
-        "build again and restart.</p>"
-        "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
-        "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（需要 Node.js 18 或更新版本），重新编译并重启即可。</p>");
+    c->reply =
+        docs_list_page("<p><a href=\"docs\">Try it out</a></p>"
+                       "<p>This build is without the page to chat on: run "
+                       "<code>tools/web.py</code> (it needs Node.js 18 or newer), "
+                       "build again and restart.</p>"
+                       "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
+                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（需要 Node.js "
+                       "18 或更新版本），重新编译并重启即可。</p>");
     c->status = c->reply ? 200 : 500;
 }
 
@@ -103,7 +105,8 @@ void api_page_file(struct call *c)
     if (f)
         reply_page_file(c, f, is_asset(c->path));
     else
-        reply_set_error(c, 404, "invalid_request_error", NULL, NULL, "%.128s: the page has no such file", c->path);
+        reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
+                        "%.128s: the page has no such file", c->path);
 }
 
 /* ---- /api/info ---- */
@@ -135,10 +138,11 @@ static json_t *defaults_of(const struct call *c)
         if (!access_model(c, &o->models[i]))
             continue;
         struct sampling s = engine_request_default(o->models[i].engine).sampling;
-        return json_pack("{s:o,s:i,s:o,s:o,s:o,s:o,s:o}", "temperature", number(s.temperature), "top_k", (int)s.top_k,
-                         "top_p", number(s.top_p), "min_p", number(s.min_p), "repetition_penalty",
-                         number(s.repetition_penalty), "presence_penalty", number(s.presence_penalty),
-                         "frequency_penalty", number(s.frequency_penalty));
+        return json_pack("{s:o,s:i,s:o,s:o,s:o,s:o,s:o}", "temperature", number(s.temperature),
+                         "top_k", (int)s.top_k, "top_p", number(s.top_p), "min_p", number(s.min_p),
+                         "repetition_penalty", number(s.repetition_penalty), "presence_penalty",
+                         number(s.presence_penalty), "frequency_penalty",
+                         number(s.frequency_penalty));
     }
     return json_object();
 }
@@ -155,8 +159,9 @@ void api_page_info(struct call *c)
     }
     bool keyed = o->n_api_keys > 0 || o->keys_file;
     reply_set_json(c, 200,
-                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:{s:s,s:s?}}", "version", SAMPAN_VERSION, "models",
-                             models_of(c), "defaults", defaults_of(c), "language", "auth", keyed ? "key" : "none",
-                             "loading", c->loading, "folders", folders ? folders : json_array(), "history", "state",
+                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:{s:s,s:s?}}", "version",
+                             SAMPAN_VERSION, "models", models_of(c), "defaults", defaults_of(c),
+                             "language", "auth", keyed ? "key" : "none", "loading", c->loading,
+                             "folders", folders ? folders : json_array(), "history", "state",
                              h->state, "reason", h->reason[0] ? h->reason : NULL));
 }

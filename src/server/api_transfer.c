@@ -5,7 +5,8 @@
 #define INVALID "invalid_request_error"
 #define EXPORT_MAX ((size_t)256 << 20)
 
-struct export {
+struct export
+{
     buf out;
     int (*write)(const json_t *chat, buf *out);
 };
@@ -15,8 +16,10 @@ static int put_chat(void *arg, const json_t *chat, sp_error *err)
     struct export *e = arg;
     int code = e->write(chat, &e->out);
     if (code == SP_EFULL)
-        return sp_fail(err, SP_EINVAL, "all: the chats have more than %zu MiB: `sampan db export` writes them to a file",
-                       EXPORT_MAX >> 20);
+        return sp_fail(
+            err, SP_EINVAL,
+            "all: the chats have more than %zu MiB: `sampan db export` writes them to a file",
+            EXPORT_MAX >> 20);
     return code < 0 ? sp_fail(err, code, "out of memory") : 0;
 }
 
@@ -56,8 +59,9 @@ void api_export(struct call *c)
     } else {
         c->reply_name = markdown ? "attachment; filename=\"sampan-chats.md\""
                                  : "attachment; filename=\"sampan-chats.jsonl\"";
-        reply_set_text(c, markdown ? "text/markdown; charset=utf-8" : "application/jsonl; charset=utf-8",
-                       buf_steal(&e.out));
+        reply_set_text(
+            c, markdown ? "text/markdown; charset=utf-8" : "application/jsonl; charset=utf-8",
+            buf_steal(&e.out));
     }
     buf_free(&e.out);
 }
@@ -77,6 +81,7 @@ void api_import(struct call *c)
     if (in.chats > 0)
         events_publish(c->s, "reset", json_object());
     reply_set_json(c, 200,
-                   json_pack("{s:I,s:I,s:o}", "chats", (json_int_t)in.chats, "messages", (json_int_t)in.messages,
-                             "skipped", in.skipped ? in.skipped : json_array()));
+                   json_pack("{s:I,s:I,s:o}", "chats", (json_int_t)in.chats, "messages",
+                             (json_int_t)in.messages, "skipped",
+                             in.skipped ? in.skipped : json_array()));
 }

@@ -39,8 +39,8 @@ struct generation *generation_new(struct call *c, const struct served_model *m, 
     g->created = clock_unix();
     snprintf(g->model, sizeof g->model, "%s", name);
     snprintf(g->id, sizeof g->id, "%s-%016llx%08llx",
-             c->route->work == api_completions ? "cmpl" : "chatcmpl", (unsigned long long)rng_seed(),
-             (unsigned long long)(rng_seed() & 0xffffffff));
+             c->route->work == api_completions ? "cmpl" : "chatcmpl",
+             (unsigned long long)rng_seed(), (unsigned long long)(rng_seed() & 0xffffffff));
     for (size_t i = 0; i < g->n_choices; i++) {
         g->choices[i].call = c;
         g->choices[i].index = i;

@@ -137,6 +137,8 @@ static void *saver_main(void *arg)
         pthread_mutex_lock(&h->lock);
         settle(h, b, &err);
         not_before = clock_seconds() + (err.code ? RETRY_SECONDS : SAVE_SECONDS);
+        if (err.code && h->stop)
+            break;
     }
     pthread_mutex_unlock(&h->lock);
     sp_free(b);
@@ -212,25 +214,30 @@ store *history_of(struct call *c)
     if (h->store)
         return h->store;
     if (h->reason[0])
-        reply_set_error(c, 503, "server_error", NULL, "history_unavailable", "no chats are kept: %s", h->reason);
+        reply_set_error(c, 503, "server_error", NULL, "history_unavailable",
+                        "no chats are kept: %s", h->reason);
     else
-        reply_set_error(c, 503, "server_error", NULL, "history_off", "this server keeps no chats (--history off)");
+        reply_set_error(c, 503, "server_error", NULL, "history_off",
+                        "this server keeps no chats (--history off)");
     return NULL;
 }
 
 void page_fail(struct call *c, const sp_error *err)
 {
     char param[32] = "";
-    bool named = sscanf(err->message, "%31[a-z_]:", param) == 1 && err->message[strlen(param)] == ':';
+    bool named =
+        sscanf(err->message, "%31[a-z_]:", param) == 1 && err->message[strlen(param)] == ':';
     switch (err->code) {
     case SP_ENOTFOUND:
         reply_set_error(c, 404, "invalid_request_error", NULL, "not_found", "%s", err->message);
         break;
     case SP_EINVAL:
-        reply_set_error(c, 400, "invalid_request_error", named ? param : NULL, NULL, "%s", err->message);
+        reply_set_error(c, 400, "invalid_request_error", named ? param : NULL, NULL, "%s",
+                        err->message);
         break;
     case SP_EFULL:
-        reply_set_error(c, 409, "invalid_request_error", named ? param : NULL, "conflict", "%s", err->message);
+        reply_set_error(c, 409, "invalid_request_error", named ? param : NULL, "conflict", "%s",
+                        err->message);
         break;
     case SP_EBUSY:
         reply_set_error(c, 503, "server_error", NULL, "history_busy", "%s", err->message);

@@ -43,7 +43,8 @@ void kept_begin(struct kept *k, json_t *row)
 {
     struct history *h = k->call->s->history;
     k->row = row;
-    (void)snprintf(k->message, sizeof k->message, "%s", json_string_value(json_object_get(row, "id")));
+    (void)snprintf(k->message, sizeof k->message, "%s",
+                   json_string_value(json_object_get(row, "id")));
     pthread_mutex_lock(&h->lock);
     k->linked = true;
     k->next = h->live;
@@ -93,12 +94,14 @@ static void publish_message(struct server *s, struct kept *k)
         put(m, "error", k->error);
         put(m, "usage", k->usage);
         put(m, "timings", k->timings);
-        json_object_set_new(m, "finish_reason", k->finish_reason ? json_string(k->finish_reason) : json_null());
+        json_object_set_new(m, "finish_reason",
+                            k->finish_reason ? json_string(k->finish_reason) : json_null());
     }
     if (k->save_error.code)
         json_object_set_new(
             m, "error",
-            json_pack("{s:s,s:s}", "code", k->save_error.code == SP_ENOSPACE ? "history_full" : "history_failed",
+            json_pack("{s:s,s:s}", "code",
+                      k->save_error.code == SP_ENOSPACE ? "history_full" : "history_failed",
                       "message", k->save_error.message));
     pthread_mutex_unlock(&s->history->lock);
     events_publish(s, "message", m);
@@ -131,8 +134,8 @@ static void add_text(void *arg, bool reasoning, const char *text, size_t n)
     pthread_mutex_unlock(&s->history->lock);
     if (!taken)
         return;
-    json_t *delta = json_pack("{s:s,s:s,s:I,s:s%}", "message", k->message, "chat", k->chat, "offset", (json_int_t)at,
-                              "text", text, n);
+    json_t *delta = json_pack("{s:s,s:s,s:I,s:s%}", "message", k->message, "chat", k->chat,
+                              "offset", (json_int_t)at, "text", text, n);
     if (reasoning)
         json_object_set_new(delta, "reasoning", json_true());
     events_publish(s, "delta", delta);
@@ -159,15 +162,20 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
     struct history *h = c->s->history;
     bool well = ev->reason == FINISH_STOP || ev->reason == FINISH_LENGTH;
     double speed = ev->decode_seconds > 0 ? (double)(g->answer_tokens - 1) / ev->decode_seconds : 0;
-    k->finish_reason = ev->reason == FINISH_STOP ? "stop" : ev->reason == FINISH_LENGTH ? "length" : NULL;
-    k->usage = json_pack("{s:I,s:I,s:I}", "prompt_tokens", (json_int_t)g->prompt_tokens, "completion_tokens",
-                         (json_int_t)g->answer_tokens, "cached_tokens", (json_int_t)g->cached_tokens);
+    k->finish_reason = ev->reason == FINISH_STOP     ? "stop"
+                       : ev->reason == FINISH_LENGTH ? "length"
+                                                     : NULL;
+    k->usage = json_pack("{s:I,s:I,s:I}", "prompt_tokens", (json_int_t)g->prompt_tokens,
+                         "completion_tokens", (json_int_t)g->answer_tokens, "cached_tokens",
+                         (json_int_t)g->cached_tokens);
     k->timings =
-        json_pack("{s:o,s:o}", "ttft_ms", g->first_at > 0 ? json_real((g->first_at - c->started) * 1e3) : json_null(),
+        json_pack("{s:o,s:o}", "ttft_ms",
+                  g->first_at > 0 ? json_real((g->first_at - c->started) * 1e3) : json_null(),
                   "tokens_per_second", speed > 0 ? json_real(speed) : json_null());
     if (!well && ev->reason != FINISH_CANCELLED) {
         const char *code = reply_code_of(g->error.code);
-        k->error = json_pack("{s:s,s:s}", "code", code ? code : "server_error", "message", g->error.message);
+        k->error = json_pack("{s:s,s:s}", "code", code ? code : "server_error", "message",
+                             g->error.message);
     }
     pthread_mutex_lock(&h->lock);
     k->state = end_state(k, ev);
@@ -187,8 +195,9 @@ void kept_event(struct call *c, const struct call_event *e)
         begin_streaming(c->s, k);
     if (ev->kind == EVENT_PROGRESS)
         events_publish(c->s, "progress",
-                       json_pack("{s:s,s:s,s:I,s:I}", "message", k->message, "chat", k->chat, "processed",
-                                 (json_int_t)ev->index, "total", (json_int_t)ev->prompt_tokens));
+                       json_pack("{s:s,s:s,s:I,s:I}", "message", k->message, "chat", k->chat,
+                                 "processed", (json_int_t)ev->index, "total",
+                                 (json_int_t)ev->prompt_tokens));
     if (ev->n_text > 0)
         reasoning_feed(&k->split, ev->text, ev->n_text, add_text, k);
     if (ev->kind != EVENT_DONE)
@@ -211,7 +220,8 @@ bool kept_over(struct call *c)
         publish_message(c->s, k);
     k->failure_told = failed;
     if (given_up)
-        log_error("server", "the last text of message %s is lost: it could not be saved", k->message);
+        log_error("server", "the last text of message %s is lost: it could not be saved",
+                  k->message);
     if (!saved && !given_up)
         return false;
     unlink_kept(h, k);
@@ -237,7 +247,8 @@ void kept_overlay(struct server *s, json_t *messages)
     pthread_mutex_lock(&h->lock);
     json_array_foreach(messages, i, m)
     {
-        const struct kept *k = h->live ? find(h, json_string_value(json_object_get(m, "id"))) : NULL;
+        const struct kept *k =
+            h->live ? find(h, json_string_value(json_object_get(m, "id"))) : NULL;
         if (k && !k->ended)
             fill(k, m);
     }
@@ -284,8 +295,9 @@ static void tell_place(struct server *s, struct kept *k)
     if (place == 0 || place == k->place)
         return;
     k->place = place;
-    events_publish(s, "progress",
-                   json_pack("{s:s,s:s,s:i}", "message", k->message, "chat", k->chat, "position", place));
+    events_publish(
+        s, "progress",
+        json_pack("{s:s,s:s,s:i}", "message", k->message, "chat", k->chat, "position", place));
 }
 
 void kept_tick(struct server *s)
@@ -294,7 +306,8 @@ void kept_tick(struct server *s)
         pthread_mutex_lock(&c->lock);
         struct kept *k = c->worked && c->gen ? c->gen->kept : NULL;
         pthread_mutex_unlock(&c->lock);
-        if (k && !k->dropped && strcmp(k->state, "queued") == 0) /* the loop is who changes the state */
+        if (k && !k->dropped &&
+            strcmp(k->state, "queued") == 0) /* the loop is who changes the state */
             tell_place(s, k);
     }
 }

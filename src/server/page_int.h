@@ -1,10 +1,10 @@
 /* The page's own API (/api/): chats that are kept, answers that go on when nobody listens, one stream of events.
  *
- * One kept answer's way: POST .../generate is a call like one for /v1/chat/completions. Its worker submits the request,
- * makes the message's row and answers 202; the call lives on without its client until the text is whole and saved. The
- * loop takes the engine's events, appends text to the answer and publishes deltas; the saver (one thread) writes the
- * texts that have grown, all of them in one transaction, at most every SAVE_SECONDS; when an ended one is on the disk it
- * wakes the call, and the loop publishes the whole message.
+ * One kept answer's way: POST .../generate is a call like one for /v1/chat/completions. Its worker submits the
+ * request, makes the message's row and answers 202; the call lives on without its client until the text is whole and
+ * saved. The loop takes the engine's events, appends text to the answer and publishes deltas; the saver (one thread)
+ * writes the texts that have grown, all of them in one transaction, at most every SAVE_SECONDS; when an ended one is
+ * on the disk it wakes the call, and the loop publishes the whole message.
  *
  * Threads: database work is done by workers and the saver, never by the loop. Events may be published by any thread;
  * only the loop writes them to sockets. Lock order: history.lock, then call.lock, then server.ready_lock; events.lock is
@@ -36,9 +36,9 @@ struct kept {
     struct kept *next; /* history.live */
     struct call *call;
     char message[STORE_ID_BYTES], chat[STORE_ID_BYTES];
-    json_t *row;             /* the message as it was made; loop, but a worker until it has worked */
-    struct reasoning split;  /* loop */
-    int place;               /* in line, as it was told last; loop */
+    json_t *row;            /* the message as it was made; loop, but a worker until it has worked */
+    struct reasoning split; /* loop */
+    int place;              /* in line, as it was told last; loop */
     const char *finish_reason; /* set by the loop before `ended`, as the next three */
     json_t *error, *usage, *timings;
 
@@ -48,10 +48,10 @@ struct kept {
     bool linked;   /* has a row, and is in history.live */
     bool stopping; /* somebody pressed stop: no more text is taken */
     bool dirty, ended, saved;
-    bool lost;     /* the message was removed meanwhile */
+    bool lost; /* the message was removed meanwhile */
     sp_error save_error;
 
-    bool dropped; /* it never got a row; set by the worker before it has worked */
+    bool dropped;      /* it never got a row; set by the worker before it has worked */
     bool failure_told; /* loop */
 };
 
@@ -84,7 +84,8 @@ struct history {
     bool saves, stop;
 };
 
-int history_open(struct server *s, sp_error *err); /* SP_ENOMEM; a file that can't be used is no error */
+int history_open(struct server *s,
+                 sp_error *err); /* SP_ENOMEM; a file that can't be used is no error */
 void history_close(struct server *s);
 /* Worker. NULL: the error has been set. */
 store *history_of(struct call *c);
@@ -112,9 +113,10 @@ int events_open(struct server *s, sp_error *err);
 void events_close(struct server *s);
 /* Any thread; takes data. */
 void events_publish(struct server *s, const char *name, json_t *data);
-void events_publish_chat(struct server *s, const char *id); /* worker or saver: reads it from the store */
-void events_flush(struct server *s);          /* loop */
-void events_tick(struct server *s, double now); /* loop, each second */
+void events_publish_chat(struct server *s,
+                         const char *id);        /* worker or saver: reads it from the store */
+void events_flush(struct server *s);             /* loop */
+void events_tick(struct server *s, double now);  /* loop, each second */
 size_t events_listeners(const struct server *s); /* loop */
 void events_end(struct server *s);               /* loop: all streams */
 void events_leave(struct call *c);               /* loop: before it is freed */

@@ -25,7 +25,8 @@ static const char *field(const struct call *c, const char *name)
  * choosing. */
 static bool may_write(const struct call *c)
 {
-    const char *site = field(c, "Sec-Fetch-Site"), *origin = field(c, "Origin"), *host = field(c, "Host");
+    const char *site = field(c, "Sec-Fetch-Site"), *origin = field(c, "Origin"),
+               *host = field(c, "Host");
     if (site)
         return strcasecmp(site, "same-origin") == 0 || strcasecmp(site, "none") == 0;
     const char *at = origin ? strstr(origin, "://") : NULL;
@@ -36,11 +37,13 @@ static bool may_write(const struct call *c)
 
 static bool has_json(const struct call *c)
 {
-    static const char *const types[] = {"application/json", "application/jsonl", "application/x-ndjson"};
+    static const char *const types[] = {"application/json", "application/jsonl",
+                                        "application/x-ndjson"};
     const char *type = field(c, "Content-Type");
     for (size_t i = 0; type && i < SP_COUNT(types); i++) {
         size_t n = strlen(types[i]);
-        if (strncasecmp(type, types[i], n) == 0 && (type[n] == '\0' || type[n] == ';' || type[n] == ' '))
+        if (strncasecmp(type, types[i], n) == 0 &&
+            (type[n] == '\0' || type[n] == ';' || type[n] == ' '))
             return true;
     }
     return false;
@@ -53,11 +56,13 @@ bool page_prepare(struct call *c)
     c->loading = c->s->loading;
     if (!reads && !may_write(c)) {
         reply_set_error(c, 403, INVALID, NULL, "origin_not_allowed",
-                        "only this server's own page may write: send Origin (http://HOST of this server) or a key");
+                        "only this server's own page may write: send Origin (http://HOST of this "
+                        "server) or a key");
         return false;
     }
     if (!reads && c->n_body > 0 && !has_json(c)) {
-        reply_set_error(c, 415, INVALID, NULL, "wrong_content_type", "the body must come as Content-Type: application/json");
+        reply_set_error(c, 415, INVALID, NULL, "wrong_content_type",
+                        "the body must come as Content-Type: application/json");
         return false;
     }
     c->target = sp_strdup(c->path);
@@ -85,8 +90,8 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
         if (store_id_sound(out, kind))
             return true;
     }
-    reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s", kind == 'c' ? "chat" : "message",
-                    *at ? at + 1 : "");
+    reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s",
+                    kind == 'c' ? "chat" : "message", *at ? at + 1 : "");
     return false;
 }
 
@@ -102,8 +107,8 @@ bool page_query_int(struct call *c, const char *name, int64_t min, int64_t max, 
     if (!text)
         return true;
     if (!str_to_i64(str_of(text), &n) || n < min || n > max) {
-        reply_set_error(c, 400, INVALID, name, NULL, "%s: must be a whole number from %lld to %lld", name, (long long)min,
-                        (long long)max);
+        reply_set_error(c, 400, INVALID, name, NULL, "%s: must be a whole number from %lld to %lld",
+                        name, (long long)min, (long long)max);
         return false;
     }
     *out = n;
@@ -112,9 +117,18 @@ bool page_query_int(struct call *c, const char *name, int64_t min, int64_t max, 
 
 int page_params(struct call *c, const json_t *params)
 {
-    static const char *const known[] = {
-        "temperature",        "top_p",            "top_k",             "min_p",      "max_tokens", "seed", "stop",
-        "repetition_penalty", "presence_penalty", "frequency_penalty", "min_tokens", "chat_template_kwargs"};
+    static const char *const known[] = {"temperature",
+                                        "top_p",
+                                        "top_k",
+                                        "min_p",
+                                        "max_tokens",
+                                        "seed",
+                                        "stop",
+                                        "repetition_penalty",
+                                        "presence_penalty",
+                                        "frequency_penalty",
+                                        "min_tokens",
+                                        "chat_template_kwargs"};
     struct engine_request r = {0};
     struct stops stops;
     int64_t max_tokens = -1;
@@ -132,7 +146,8 @@ int page_params(struct call *c, const json_t *params)
         while (i < SP_COUNT(known) && strcmp(known[i], name) != 0)
             i++;
         if (i == SP_COUNT(known)) {
-            reply_set_error(c, 400, INVALID, "params", NULL, "params: there is no parameter %.64s", name);
+            reply_set_error(c, 400, INVALID, "params", NULL, "params: there is no parameter %.64s",
+                            name);
             return SP_EINVAL;
         }
     }

@@ -60,7 +60,8 @@ void reasoning_feed(struct reasoning *r, const char *text, size_t n, reasoning_f
     while (at < n && r->where == REASONING_MAYBE)
         at += maybe(r, text[at], each, arg);
     while (at < n && r->where == REASONING_INSIDE) {
-        if (r->n_held && (unsigned char)text[at] >= 0x80) { /* no part of a tag, and not to be cut */
+        if (r->n_held &&
+            (unsigned char)text[at] >= 0x80) { /* no part of a tag, and not to be cut */
             give(each, arg, true, r->held, r->n_held);
             r->n_held = 0;
         }

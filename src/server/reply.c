@@ -260,11 +260,10 @@ void reply_page_bytes(struct call *c, const char *type, char *data, size_t n)
 /* no-cache: kept, but asked after: a new version may serve next. */
 void reply_file(struct call *c, const struct server_file *f)
 {
-    send_file(
-        c, f,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "no-cache");
+    send_file(c, f,
+              "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+              "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+              "no-cache");
 }
 
 void reply_page_file(struct call *c, const struct server_file *f, bool for_ever)

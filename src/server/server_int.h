@@ -92,8 +92,8 @@ struct generation {
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens, cached_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
-    double first_at; /* when the first token of any choice came; 0: none has */
-    sp_error error;  /* the first failure */
+    double first_at;   /* when the first token of any choice came; 0: none has */
+    sp_error error;    /* the first failure */
     struct kept *kept; /* goes into a chat instead of to a client (page_int.h); NULL: it doesn't */
 };
 
@@ -116,9 +116,9 @@ struct call {
     bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
-    char *target;             /* of /api/: the path, and what stands behind "?" */
+    char *target; /* of /api/: the path, and what stands behind "?" */
     struct evkeyvalq *query;
-    bool loading;             /* of /api/: no model is there yet */
+    bool loading; /* of /api/: no model is there yet */
     double started;
     double wrote_at; /* a stream, last; until then: started */
     struct key *key; /* access.c; loop, but a worker of this call may read it */

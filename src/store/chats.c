@@ -22,7 +22,9 @@ static bool text_ok(const json_t *j, bool or_null, size_t most)
 static int check_field(const char *name, const json_t *j, bool change, sp_error *err)
 {
     if (strcmp(name, "title") == 0)
-        return text_ok(j, false, STORE_TITLE_MOST) ? 0 : bad(err, name, "a string of at most 400 bytes");
+        return text_ok(j, false, STORE_TITLE_MOST)
+                   ? 0
+                   : bad(err, name, "a string of at most 400 bytes");
     if (strcmp(name, "folder") == 0)
         return text_ok(j, true, FOLDER_MOST) && !(json_is_string(j) && json_string_length(j) == 0)
                    ? 0
@@ -30,13 +32,17 @@ static int check_field(const char *name, const json_t *j, bool change, sp_error 
     if (strcmp(name, "pinned") == 0)
         return json_is_boolean(j) ? 0 : bad(err, name, "true or false");
     if (strcmp(name, "model") == 0)
-        return text_ok(j, true, NAME_MOST) ? 0 : bad(err, name, "null or a string of at most 300 bytes");
+        return text_ok(j, true, NAME_MOST)
+                   ? 0
+                   : bad(err, name, "null or a string of at most 300 bytes");
     if (strcmp(name, "system") == 0)
         return text_ok(j, false, SYSTEM_MOST) ? 0 : bad(err, name, "a string of at most 1 MiB");
     if (strcmp(name, "params") == 0)
         return json_is_object(j) ? 0 : bad(err, name, "an object");
     if (strcmp(name, "head") == 0 && change)
-        return json_is_null(j) || store_id_sound(json_string_value(j), 'm') ? 0 : bad(err, name, "null or a message's id");
+        return json_is_null(j) || store_id_sound(json_string_value(j), 'm')
+                   ? 0
+                   : bad(err, name, "null or a message's id");
     return sp_fail(err, SP_EINVAL, "%.64s: a chat has no such field", name);
 }
 
@@ -86,22 +92,26 @@ int store_chat_add(store *s, int64_t owner, const json_t *fields, json_t **out, 
 static int set_head(struct conn *c, int64_t owner, int64_t chat, const json_t *j, sp_error *err)
 {
     int64_t head = 0, its_chat = chat;
-    int code = json_is_string(j) ? message_find(c, owner, json_string_value(j), &head, &its_chat, err) : 0;
+    int code =
+        json_is_string(j) ? message_find(c, owner, json_string_value(j), &head, &its_chat, err) : 0;
     if (code == 0 && its_chat != chat)
         code = sp_fail(err, SP_EINVAL, "head: this message is in another chat");
-    return code == 0 ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", head, chat) : code;
+    return code == 0 ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", head, chat)
+                     : code;
 }
 
-static int set_field(struct conn *c, int64_t owner, int64_t chat, const char *name, const json_t *j, sp_error *err)
+static int set_field(struct conn *c, int64_t owner, int64_t chat, const char *name, const json_t *j,
+                     sp_error *err)
 {
     const char *text = json_string_value(j);
     if (strcmp(name, "title") == 0)
-        return db_run(c, err, "UPDATE chats SET title = ?1, titled = ?2 WHERE seq = ?3", "sii", text,
-                      (int64_t)(text[0] != '\0'), chat);
+        return db_run(c, err, "UPDATE chats SET title = ?1, titled = ?2 WHERE seq = ?3", "sii",
+                      text, (int64_t)(text[0] != '\0'), chat);
     if (strcmp(name, "folder") == 0)
         return db_run(c, err, "UPDATE chats SET folder = ?1 WHERE seq = ?2", "si", text, chat);
     if (strcmp(name, "pinned") == 0)
-        return db_run(c, err, "UPDATE chats SET pinned = ?1 WHERE seq = ?2", "ii", (int64_t)json_is_true(j), chat);
+        return db_run(c, err, "UPDATE chats SET pinned = ?1 WHERE seq = ?2", "ii",
+                      (int64_t)json_is_true(j), chat);
     if (strcmp(name, "model") == 0)
         return db_run(c, err, "UPDATE chats SET model = ?1 WHERE seq = ?2", "si", text, chat);
     if (strcmp(name, "system") == 0)
@@ -111,8 +121,8 @@ static int set_field(struct conn *c, int64_t owner, int64_t chat, const char *na
     return set_head(c, owner, chat, j, err);
 }
 
-static int change_fields(struct conn *c, int64_t owner, const char *id, const json_t *fields, json_t **out,
-                         sp_error *err)
+static int change_fields(struct conn *c, int64_t owner, const char *id, const json_t *fields,
+                         json_t **out, sp_error *err)
 {
     int64_t seq = 0;
     const char *name;
@@ -126,7 +136,8 @@ static int change_fields(struct conn *c, int64_t owner, const char *id, const js
     return code == 0 ? chat_by_seq(c, seq, out, err) : code;
 }
 
-int store_chat_change(store *s, int64_t owner, const char *id, const json_t *fields, json_t **out, sp_error *err)
+int store_chat_change(store *s, int64_t owner, const char *id, const json_t *fields, json_t **out,
+                      sp_error *err)
 {
     int code = check_fields(fields, true, err);
     struct conn *c = code == 0 ? db_take_writer(s, err) : NULL;
@@ -169,7 +180,8 @@ int store_chat(store *s, int64_t owner, const char *id, bool messages, json_t **
     return code;
 }
 
-int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_t **out, sp_error *err)
+int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_t **out,
+                    sp_error *err)
 {
     int64_t seq = 0;
     struct conn *c = db_take_writer(s, err);
@@ -179,8 +191,8 @@ int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_
     if (code == 0)
         code = chat_find(c, owner, id, &seq, err);
     if (code == 0 && deleted)
-        code = db_run(c, err, "UPDATE chats SET deleted = ?1 WHERE seq = ?2 AND deleted IS NULL", "ii", now_micros(),
-                      seq);
+        code = db_run(c, err, "UPDATE chats SET deleted = ?1 WHERE seq = ?2 AND deleted IS NULL",
+                      "ii", now_micros(), seq);
     else if (code == 0)
         code = db_run(c, err, "UPDATE chats SET deleted = NULL WHERE seq = ?1", "i", seq);
     if (code == 0)
@@ -210,10 +222,11 @@ int store_folders(store *s, int64_t owner, json_t **out, sp_error *err)
 {
     struct conn *c = db_take_reader(s);
     json_t *list = json_array();
-    sqlite3_stmt *st = db_query(c, err,
-                                "SELECT DISTINCT folder FROM chats WHERE owner = ?1 AND deleted IS NULL"
-                                " AND folder IS NOT NULL ORDER BY folder",
-                                "i", owner);
+    sqlite3_stmt *st =
+        db_query(c, err,
+                 "SELECT DISTINCT folder FROM chats WHERE owner = ?1 AND deleted IS NULL"
+                 " AND folder IS NOT NULL ORDER BY folder",
+                 "i", owner);
     int code = st ? 0 : db_failed(err);
     while (st && (code = db_step(c, st, err)) == 1)
         json_array_append_new(list, json_string((const char *)sqlite3_column_text(st, 0)));

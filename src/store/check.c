@@ -33,15 +33,17 @@ static int ask(struct conn *c, const char *what, const char *sql, json_t *proble
 /* What the rows must be to each other, beyond what keys can say. */
 static const char *const rules[][2] = {
     {"a message whose parent is in another chat",
-     "SELECT m.id FROM messages m JOIN messages p ON p.seq = m.parent WHERE p.chat <> m.chat LIMIT 100"},
+     "SELECT m.id FROM messages m JOIN messages p ON p.seq = m.parent WHERE p.chat <> m.chat LIMIT "
+     "100"},
     {"a message older than its parent", "SELECT id FROM messages WHERE parent >= seq LIMIT 100"},
     {"a chat whose shown message is another chat's",
      "SELECT c.id FROM chats c JOIN messages m ON m.seq = c.head WHERE m.chat <> c.seq LIMIT 100"},
     {"a message of another owner than its chat",
-     "SELECT m.id FROM messages m JOIN chats c ON c.seq = m.chat WHERE c.owner <> m.owner LIMIT 100"},
-    {"a message in an unknown state",
-     "SELECT id FROM messages WHERE state NOT IN ('complete', 'streaming', 'queued', 'stopped', 'failed',"
-     " 'interrupted') LIMIT 100"},
+     "SELECT m.id FROM messages m JOIN chats c ON c.seq = m.chat WHERE c.owner <> m.owner LIMIT "
+     "100"},
+    {"a message in an unknown state", "SELECT id FROM messages WHERE state NOT IN ('complete', "
+                                      "'streaming', 'queued', 'stopped', 'failed',"
+                                      " 'interrupted') LIMIT 100"},
 };
 
 /* The index against the texts: FTS5 says it as an error of this statement. */
@@ -49,7 +51,8 @@ static int check_index(struct conn *c, const char *table, json_t *problems, sp_e
 {
     char sql[128];
     sp_error own = {0};
-    (void)snprintf(sql, sizeof sql, "INSERT INTO %s(%s, rank) VALUES ('integrity-check', 1)", table, table);
+    (void)snprintf(sql, sizeof sql, "INSERT INTO %s(%s, rank) VALUES ('integrity-check', 1)", table,
+                   table);
     int code = db_run(c, &own, sql, "");
     if (code == SP_EFORMAT)
         add_problem(problems, "the search index differs from the texts", table);
@@ -65,7 +68,8 @@ int store_check(store *s, struct store_health *out, sp_error *err)
     *out = (struct store_health){.problems = json_array()};
     int code = ask(c, "the file", "PRAGMA integrity_check", out->problems, err);
     if (code == 0)
-        code = ask(c, "a reference to nothing", "SELECT \"table\" FROM pragma_foreign_key_check", out->problems, err);
+        code = ask(c, "a reference to nothing", "SELECT \"table\" FROM pragma_foreign_key_check",
+                   out->problems, err);
     for (size_t i = 0; i < SP_COUNT(rules) && code == 0; i++)
         code = ask(c, rules[i][0], rules[i][1], out->problems, err);
     if (code == 0)

@@ -22,14 +22,16 @@ int db_fail(struct conn *c, int sqlite_code, sp_error *err)
         return sp_fail(err, SP_ENOSPACE, "%s: the disk is full: make room on it", c->path);
     case SQLITE_READONLY:
     case SQLITE_PERM:
-        return sp_fail(err, SP_EIO, "%s: can't be written: %s: look at the rights of the file and its folder", c->path,
-                       what);
+        return sp_fail(err, SP_EIO,
+                       "%s: can't be written: %s: look at the rights of the file and its folder",
+                       c->path, what);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return sp_fail(err, SP_EBUSY, "%s: another program has locked it: try again", c->path);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return sp_fail(err, SP_EFORMAT, "%s: it is damaged or no history: %s: `sampan db check` tells more", c->path,
+        return sp_fail(err, SP_EFORMAT,
+                       "%s: it is damaged or no history: %s: `sampan db check` tells more", c->path,
                        what);
     case SQLITE_INTERRUPT:
         return sp_fail(err, SP_ETIMEDOUT, "%s: it took too long", c->path);
@@ -79,7 +81,8 @@ static sqlite3_stmt *prepare(struct conn *c, const char *sql, sp_error *err)
         if (strcmp(c->cache[i].sql, sql) == 0)
             return c->cache[i].st;
     if (c->n_cache == STATEMENTS_MOST) {
-        sp_fail(err, SP_EINTERNAL, "the history has more than %d kinds of question", STATEMENTS_MOST);
+        sp_fail(err, SP_EINTERNAL, "the history has more than %d kinds of question",
+                STATEMENTS_MOST);
         return NULL;
     }
     int code = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
@@ -100,7 +103,8 @@ static sqlite3_stmt *prepare(struct conn *c, const char *sql, sp_error *err)
 
 static int bind_text(sqlite3_stmt *st, int at, const char *text, size_t n)
 {
-    return text ? sqlite3_bind_text64(st, at, text, n, SQLITE_STATIC, SQLITE_UTF8) : sqlite3_bind_null(st, at);
+    return text ? sqlite3_bind_text64(st, at, text, n, SQLITE_STATIC, SQLITE_UTF8)
+                : sqlite3_bind_null(st, at);
 }
 
 static void free_json_text(void *p)
@@ -113,7 +117,8 @@ static int bind_json(sqlite3_stmt *st, int at, const json_t *j)
     if (!j || json_is_null(j))
         return sqlite3_bind_null(st, at);
     char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
-    return text ? sqlite3_bind_text64(st, at, text, strlen(text), free_json_text, SQLITE_UTF8) : SQLITE_NOMEM;
+    return text ? sqlite3_bind_text64(st, at, text, strlen(text), free_json_text, SQLITE_UTF8)
+                : SQLITE_NOMEM;
 }
 
 static int bind_all(sqlite3_stmt *st, const char *kinds, va_list ap)
@@ -147,7 +152,8 @@ static int bind_all(sqlite3_stmt *st, const char *kinds, va_list ap)
     return code;
 }
 
-static sqlite3_stmt *query(struct conn *c, sp_error *err, const char *sql, const char *kinds, va_list ap)
+static sqlite3_stmt *query(struct conn *c, sp_error *err, const char *sql, const char *kinds,
+                           va_list ap)
 {
     sqlite3_stmt *st = prepare(c, sql, err);
     if (!st)

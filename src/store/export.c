@@ -8,7 +8,8 @@ static int next_chat(struct conn *c, int64_t owner, int64_t *seq, json_t **out, 
 {
     json_t *chat = NULL, *messages = NULL;
     int code = db_number(c, seq, err,
-                         "SELECT seq FROM chats WHERE owner = ?1 AND seq > ?2 AND deleted IS NULL ORDER BY seq LIMIT 1",
+                         "SELECT seq FROM chats WHERE owner = ?1 AND seq > ?2 AND deleted IS NULL "
+                         "ORDER BY seq LIMIT 1",
                          "ii", owner, *seq);
     if (code < 0)
         return code;
@@ -23,7 +24,8 @@ static int next_chat(struct conn *c, int64_t owner, int64_t *seq, json_t **out, 
     return *out ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
 }
 
-static int one_chat(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg, sp_error *err)
+static int one_chat(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg,
+                    sp_error *err)
 {
     json_t *chat = NULL;
     int code = store_chat(s, owner, id, true, &chat, err);
@@ -37,7 +39,8 @@ static int one_chat(store *s, int64_t owner, const char *id, store_chat_fn each,
     return code;
 }
 
-int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg, sp_error *err)
+int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg,
+               sp_error *err)
 {
     int64_t seq = INT64_MIN;
     int code = 0;
@@ -91,7 +94,8 @@ static json_t *branch_shown(const json_t *chat, const json_t *messages)
     json_t *branch = json_array();
     size_t n = json_array_size(messages);
     const json_t *m = message_called(messages, json_string_value(json_object_get(chat, "head")));
-    for (; m && json_array_size(branch) < n; m = message_called(messages, json_string_value(json_object_get(m, "parent"))))
+    for (; m && json_array_size(branch) < n;
+         m = message_called(messages, json_string_value(json_object_get(m, "parent"))))
         json_array_insert(branch, 0, (json_t *)(uintptr_t)m);
     return branch;
 }
@@ -111,8 +115,8 @@ int store_write_markdown(const json_t *whole, buf *out)
     {
         const char *model = json_string_value(json_object_get(m, "model"));
         bool user = strcmp(json_string_value(json_object_get(m, "role")), "user") == 0;
-        buf_printf(out, "**%s%s%s%s**\n\n", user ? "User" : "Assistant", model ? " (" : "", model ? model : "",
-                   model ? ")" : "");
+        buf_printf(out, "**%s%s%s%s**\n\n", user ? "User" : "Assistant", model ? " (" : "",
+                   model ? model : "", model ? ")" : "");
         buf_puts(out, json_string_value(json_object_get(m, "content")));
         buf_puts(out, "\n\n");
     }

@@ -20,9 +20,10 @@ static void skip(struct importing *in, const char *what, const char *why)
 {
     in->out->n_skipped++;
     if (json_array_size(in->out->skipped) < STORE_SKIPPED_MOST)
-        json_array_append_new(in->out->skipped,
-                              json_pack("{s:o}", "reason", json_sprintf("chat %zu%s%.80s: %s", in->n, *what ? ", " : "",
-                                                                        what, why)));
+        json_array_append_new(
+            in->out->skipped,
+            json_pack("{s:o}", "reason",
+                      json_sprintf("chat %zu%s%.80s: %s", in->n, *what ? ", " : "", what, why)));
 }
 
 /* ---- one chat of ours ---- */
@@ -49,7 +50,8 @@ static str whole_text(const json_t *object, const char *name)
 static const char *check_message(const json_t *m, const map *seen)
 {
     int64_t at;
-    const char *role = text(m, "role"), *state = text(m, "state"), *id = text(m, "id"), *parent = text(m, "parent");
+    const char *role = text(m, "role"), *state = text(m, "state"), *id = text(m, "id"),
+               *parent = text(m, "parent");
     if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
         return "a message without a role of user or assistant";
     if (!store_id_sound(id, 'm') || map_get(seen, id, strlen(id), &at))
@@ -63,14 +65,17 @@ static const char *check_message(const json_t *m, const map *seen)
     return NULL;
 }
 
-static int put_message(struct importing *in, struct conn *c, int64_t chat, const json_t *m, map *seen, sp_error *err)
+static int put_message(struct importing *in, struct conn *c, int64_t chat, const json_t *m,
+                       map *seen, sp_error *err)
 {
     const char *parent = text(m, "parent"), *state = text(m, "state"), *id = text(m, "id");
     bool ended = state && strcmp(state, "queued") != 0 && strcmp(state, "streaming") != 0;
     const json_t *attachments = json_object_get(m, "attachments");
     struct new_message n = {.id = id,
                             .role = text(m, "role"),
-                            .state = !state ? "complete" : ended ? state : "interrupted",
+                            .state = !state  ? "complete"
+                                     : ended ? state
+                                             : "interrupted",
                             .model = text(m, "model"),
                             .finish_reason = text(m, "finish_reason"),
                             .content = whole_text(m, "content"),
@@ -91,8 +96,8 @@ static int put_message(struct importing *in, struct conn *c, int64_t chat, const
 }
 
 /* 1: *why says what is wrong with it. */
-static int put_messages(struct importing *in, struct conn *c, int64_t chat, const json_t *messages, map *seen,
-                        const char **why, sp_error *err)
+static int put_messages(struct importing *in, struct conn *c, int64_t chat, const json_t *messages,
+                        map *seen, const char **why, sp_error *err)
 {
     size_t i;
     const json_t *m;
@@ -115,10 +120,13 @@ static int set_head(struct conn *c, int64_t chat, const json_t *j, const map *se
     if (head && map_get(seen, head, strlen(head), &seq))
         return db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ii", seq, chat);
     int code = db_number(c, &last, err, "SELECT max(seq) FROM messages WHERE chat = ?1", "i", chat);
-    return code == 0 && last ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ii", last, chat) : code;
+    return code == 0 && last
+               ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ii", last, chat)
+               : code;
 }
 
-static const char *check_chat(struct conn *c, const json_t *j, const json_t *messages, sp_error *err, int *code)
+static const char *check_chat(struct conn *c, const json_t *j, const json_t *messages,
+                              sp_error *err, int *code)
 {
     int64_t there = 0;
     const char *id = text(j, "id"), *title = text(j, "title");
@@ -137,9 +145,11 @@ static const char *check_chat(struct conn *c, const json_t *j, const json_t *mes
 }
 
 /* 1: skipped, for *why. */
-static int put_chat(struct importing *in, struct conn *c, const json_t *whole, const char **why, sp_error *err)
+static int put_chat(struct importing *in, struct conn *c, const json_t *whole, const char **why,
+                    sp_error *err)
 {
-    const json_t *j = json_object_get(whole, "chat"), *messages = json_object_get(whole, "messages");
+    const json_t *j = json_object_get(whole, "chat"),
+                 *messages = json_object_get(whole, "messages");
     int64_t now = now_micros(), seq = 0;
     int code = 0;
     *why = check_chat(c, j, messages, err, &code);
@@ -205,10 +215,10 @@ static int take(struct importing *in, const json_t *whole, sp_error *err)
 static int take_any(struct importing *in, json_t *j, sp_error *err)
 {
     const char *why = NULL;
-    json_t *whole = json_object_get(j, "sampan")     ? json_incref(j)
-                    : json_object_get(j, "mapping")  ? import_openai(j, &why)
-                    : json_object_get(j, "chat")     ? import_open_webui(j, &why)
-                                                     : NULL;
+    json_t *whole = json_object_get(j, "sampan")    ? json_incref(j)
+                    : json_object_get(j, "mapping") ? import_openai(j, &why)
+                    : json_object_get(j, "chat")    ? import_open_webui(j, &why)
+                                                    : NULL;
     int code = 0;
     in->n++;
     if (whole)
@@ -228,7 +238,8 @@ static size_t blanks(const char *p, size_t n)
 }
 
 /* One value at p; *used: its bytes. A line that is no JSON is passed over as a whole, in a list all ends there. */
-static int take_next(struct importing *in, const char *p, size_t n, bool list, size_t *used, sp_error *err)
+static int take_next(struct importing *in, const char *p, size_t n, bool list, size_t *used,
+                     sp_error *err)
 {
     json_error_t je;
     json_t *j = json_loadb(p, n, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &je);
@@ -245,7 +256,8 @@ static int take_next(struct importing *in, const char *p, size_t n, bool list, s
     return code;
 }
 
-int store_import(store *s, int64_t owner, const char *p, size_t n, struct store_imported *out, sp_error *err)
+int store_import(store *s, int64_t owner, const char *p, size_t n, struct store_imported *out,
+                 sp_error *err)
 {
     *out = (struct store_imported){.skipped = json_array()};
     struct importing in = {.s = s, .owner = owner, .out = out};
@@ -255,8 +267,9 @@ int store_import(store *s, int64_t owner, const char *p, size_t n, struct store_
     if (at == n)
         return sp_fail(err, SP_EINVAL, "there is nothing in it");
     if (p[at] != '[' && p[at] != '{')
-        return sp_fail(err, SP_EINVAL, "it is neither JSON nor lines of JSON: Sampan's export, OpenAI's "
-                                       "conversations.json and Open WebUI's export are read");
+        return sp_fail(err, SP_EINVAL,
+                       "it is neither JSON nor lines of JSON: Sampan's export, OpenAI's "
+                       "conversations.json and Open WebUI's export are read");
     int code = 0;
     for (at += list; code == 0;) {
         at += blanks(p + at, n - at);

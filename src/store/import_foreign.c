@@ -6,7 +6,8 @@
 #include <string.h>
 #include "store/store_int.h"
 
-#define LEFT_OUT_MOST 200 /* nodes one above the other that are left out; further ones cut the branch */
+#define LEFT_OUT_MOST                                                                              \
+    200 /* nodes one above the other that are left out; further ones cut the branch */
 
 static const char *text(const json_t *object, const char *name)
 {
@@ -54,7 +55,8 @@ static const char *parent_kept(const struct foreign *f, const json_t *node)
     return NULL;
 }
 
-static json_t *one_message(const struct foreign *f, const char *chat, const char *id, const json_t *node)
+static json_t *one_message(const struct foreign *f, const char *chat, const char *id,
+                           const json_t *node)
 {
     const char *role = NULL, *up = parent_kept(f, node), *model = f->model(node);
     char own[STORE_ID_BYTES], parent[STORE_ID_BYTES], key[600];
@@ -69,8 +71,9 @@ static json_t *one_message(const struct foreign *f, const char *chat, const char
         ok = make_id('m', f->kind, key, parent);
     }
     if (ok)
-        m = json_pack("{s:s,s:s?,s:s,s:s%,s:s,s:s?,s:O*}", "id", own, "parent", up ? parent : NULL, "role", role,
-                      "content", out.data ? out.data : "", out.len, "state", "complete", "model", model, "created",
+        m = json_pack("{s:s,s:s?,s:s,s:s%,s:s,s:s?,s:O*}", "id", own, "parent", up ? parent : NULL,
+                      "role", role, "content", out.data ? out.data : "", out.len, "state",
+                      "complete", "model", model, "created",
                       json_is_number(created) ? (json_t *)(uintptr_t)created : NULL);
     buf_free(&out);
     return m;
@@ -78,8 +81,8 @@ static json_t *one_message(const struct foreign *f, const char *chat, const char
 
 /* Appends id's node and, before it, those above it that are not there yet. up: room for all nodes. False: parents in a
  * ring, or out of memory. */
-static bool add_branch(const struct foreign *f, const char *chat, const char *id, json_t *added, json_t *list,
-                       const char **up)
+static bool add_branch(const struct foreign *f, const char *chat, const char *id, json_t *added,
+                       json_t *list, const char **up)
 {
     size_t n = 0, most = json_object_size(f->nodes);
     for (; id && !json_object_get(added, id); id = parent_kept(f, json_object_get(f->nodes, id))) {
@@ -89,7 +92,8 @@ static bool add_branch(const struct foreign *f, const char *chat, const char *id
     }
     while (n-- > 0) {
         json_t *m = one_message(f, chat, up[n], json_object_get(f->nodes, up[n]));
-        if (!m || json_array_append_new(list, m) != 0 || json_object_set_new(added, up[n], json_true()) != 0)
+        if (!m || json_array_append_new(list, m) != 0 ||
+            json_object_set_new(added, up[n], json_true()) != 0)
             return false;
     }
     return true;
@@ -114,10 +118,12 @@ static json_t *all_messages(const struct foreign *f, const char *chat)
     return NULL;
 }
 
-static json_t *finish(const struct foreign *f, const char *id, const char *title, const json_t *created,
-                      const json_t *updated, const char *current, const char **why)
+static json_t *finish(const struct foreign *f, const char *id, const char *title,
+                      const json_t *created, const json_t *updated, const char *current,
+                      const char **why)
 {
-    char chat[STORE_ID_BYTES], head[STORE_ID_BYTES] = "", key[600], short_title[STORE_TITLE_MOST + 1] = "";
+    char chat[STORE_ID_BYTES], head[STORE_ID_BYTES] = "", key[600],
+                               short_title[STORE_TITLE_MOST + 1] = "";
     json_t *messages = make_id('c', f->kind, id, chat) ? all_messages(f, id) : NULL;
     const json_t *node = current ? json_object_get(f->nodes, current) : NULL;
     if (node && !is_kept(f, node))
@@ -127,15 +133,20 @@ static json_t *finish(const struct foreign *f, const char *id, const char *title
         (void)make_id('m', f->kind, key, head);
     }
     if (title)
-        (void)snprintf(short_title, sizeof short_title, "%.*s", (int)utf8_complete(title, strnlen(title, 300)), title);
-    *why = !messages ? "its messages are each other's parents" : json_array_size(messages) == 0 ? "no question or answer in it" : NULL;
+        (void)snprintf(short_title, sizeof short_title, "%.*s",
+                       (int)utf8_complete(title, strnlen(title, 300)), title);
+    *why = !messages                        ? "its messages are each other's parents"
+           : json_array_size(messages) == 0 ? "no question or answer in it"
+                                            : NULL;
     if (*why) {
         json_decref(messages);
         return NULL;
     }
-    return json_pack("{s:i,s:{s:s,s:s,s:s?,s:O*,s:O*},s:o}", "sampan", 1, "chat", "id", chat, "title", short_title, "head",
-                     head[0] ? head : NULL, "created", json_is_number(created) ? (json_t *)(uintptr_t)created : NULL,
-                     "updated", json_is_number(updated) ? (json_t *)(uintptr_t)updated : NULL, "messages", messages);
+    return json_pack("{s:i,s:{s:s,s:s,s:s?,s:O*,s:O*},s:o}", "sampan", 1, "chat", "id", chat,
+                     "title", short_title, "head", head[0] ? head : NULL, "created",
+                     json_is_number(created) ? (json_t *)(uintptr_t)created : NULL, "updated",
+                     json_is_number(updated) ? (json_t *)(uintptr_t)updated : NULL, "messages",
+                     messages);
 }
 
 static bool role_ok(const char *role)
@@ -166,7 +177,8 @@ static void add_parts(const json_t *parts, buf *out)
 
 static bool openai_read(const json_t *node, const char **role, buf *out)
 {
-    const json_t *message = json_object_get(node, "message"), *content = json_object_get(message, "content");
+    const json_t *message = json_object_get(node, "message"),
+                 *content = json_object_get(message, "content");
     const char *type = text(content, "content_type"), *code = text(content, "text"),
                *to = text(message, "recipient");
     *role = text(json_object_get(message, "author"), "role");
@@ -192,15 +204,20 @@ static const char *openai_model(const json_t *node)
 json_t *import_openai(const json_t *j, const char **why)
 {
     const char *id = text(j, "conversation_id");
-    struct foreign f = {json_object_get(j, "mapping"), openai_parent, openai_read, openai_created, openai_model, 'o'};
+    struct foreign f = {json_object_get(j, "mapping"),
+                        openai_parent,
+                        openai_read,
+                        openai_created,
+                        openai_model,
+                        'o'};
     if (!id)
         id = text(j, "id");
     if (!id || !json_is_object(f.nodes)) {
         *why = "a conversation of OpenAI without an id or a mapping";
         return NULL;
     }
-    return finish(&f, id, text(j, "title"), json_object_get(j, "create_time"), json_object_get(j, "update_time"),
-                  text(j, "current_node"), why);
+    return finish(&f, id, text(j, "title"), json_object_get(j, "create_time"),
+                  json_object_get(j, "update_time"), text(j, "current_node"), why);
 }
 
 /* ---- Open WebUI ---- */
@@ -234,7 +251,12 @@ json_t *import_open_webui(const json_t *j, const char **why)
 {
     const json_t *chat = json_object_get(j, "chat"), *history = json_object_get(chat, "history");
     const char *id = text(j, "id"), *title = text(j, "title");
-    struct foreign f = {json_object_get(history, "messages"), webui_parent, webui_read, webui_created, webui_model, 'w'};
+    struct foreign f = {json_object_get(history, "messages"),
+                        webui_parent,
+                        webui_read,
+                        webui_created,
+                        webui_model,
+                        'w'};
     if (!id || !json_is_object(f.nodes)) {
         *why = "a chat of Open WebUI without an id or a history";
         return NULL;

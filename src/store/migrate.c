@@ -26,7 +26,8 @@ static const char *const steps[STORE_VERSION] = {
     "CREATE INDEX chats_by_head ON chats(head);"
     "CREATE INDEX chats_by_time ON chats(owner, updated) WHERE deleted IS NULL;"
     "CREATE INDEX chats_pinned ON chats(owner, updated) WHERE deleted IS NULL AND pinned = 1;"
-    "CREATE INDEX chats_by_folder ON chats(owner, folder, updated) WHERE deleted IS NULL AND folder IS NOT NULL;"
+    "CREATE INDEX chats_by_folder ON chats(owner, folder, updated) WHERE deleted IS NULL AND "
+    "folder IS NOT NULL;"
     "CREATE INDEX chats_deleted ON chats(owner, updated) WHERE deleted IS NOT NULL;"
     "CREATE TABLE messages ("
     "  seq INTEGER PRIMARY KEY,"
@@ -49,27 +50,35 @@ static const char *const steps[STORE_VERSION] = {
     "CREATE INDEX messages_running ON messages(seq) WHERE state IN ('queued', 'streaming');",
 
     /* 2: the search. A text that still grows is not in it. */
-    "CREATE VIEW ended_messages AS SELECT seq, content FROM messages WHERE state NOT IN ('queued', 'streaming');"
-    "CREATE VIRTUAL TABLE message_search USING fts5(content, content = 'ended_messages', content_rowid = 'seq',"
+    "CREATE VIEW ended_messages AS SELECT seq, content FROM messages WHERE state NOT IN ('queued', "
+    "'streaming');"
+    "CREATE VIRTUAL TABLE message_search USING fts5(content, content = 'ended_messages', "
+    "content_rowid = 'seq',"
     "  tokenize = 'sampan');"
     "CREATE VIRTUAL TABLE chat_search USING fts5(title, content = 'chats', content_rowid = 'seq',"
     "  tokenize = 'sampan');"
-    "CREATE TRIGGER message_added AFTER INSERT ON messages WHEN new.state NOT IN ('queued', 'streaming') BEGIN"
+    "CREATE TRIGGER message_added AFTER INSERT ON messages WHEN new.state NOT IN ('queued', "
+    "'streaming') BEGIN"
     "  INSERT INTO message_search(rowid, content) VALUES (new.seq, new.content); END;"
-    "CREATE TRIGGER message_removed AFTER DELETE ON messages WHEN old.state NOT IN ('queued', 'streaming') BEGIN"
-    "  INSERT INTO message_search(message_search, rowid, content) VALUES ('delete', old.seq, old.content); END;"
+    "CREATE TRIGGER message_removed AFTER DELETE ON messages WHEN old.state NOT IN ('queued', "
+    "'streaming') BEGIN"
+    "  INSERT INTO message_search(message_search, rowid, content) VALUES ('delete', old.seq, "
+    "old.content); END;"
     "CREATE TRIGGER message_changes BEFORE UPDATE OF content, state ON messages"
     "  WHEN old.state NOT IN ('queued', 'streaming') BEGIN"
-    "  INSERT INTO message_search(message_search, rowid, content) VALUES ('delete', old.seq, old.content); END;"
+    "  INSERT INTO message_search(message_search, rowid, content) VALUES ('delete', old.seq, "
+    "old.content); END;"
     "CREATE TRIGGER message_changed AFTER UPDATE OF content, state ON messages"
     "  WHEN new.state NOT IN ('queued', 'streaming') BEGIN"
     "  INSERT INTO message_search(rowid, content) VALUES (new.seq, new.content); END;"
     "CREATE TRIGGER chat_added AFTER INSERT ON chats BEGIN"
     "  INSERT INTO chat_search(rowid, title) VALUES (new.seq, new.title); END;"
     "CREATE TRIGGER chat_removed AFTER DELETE ON chats BEGIN"
-    "  INSERT INTO chat_search(chat_search, rowid, title) VALUES ('delete', old.seq, old.title); END;"
+    "  INSERT INTO chat_search(chat_search, rowid, title) VALUES ('delete', old.seq, old.title); "
+    "END;"
     "CREATE TRIGGER chat_changes BEFORE UPDATE OF title ON chats BEGIN"
-    "  INSERT INTO chat_search(chat_search, rowid, title) VALUES ('delete', old.seq, old.title); END;"
+    "  INSERT INTO chat_search(chat_search, rowid, title) VALUES ('delete', old.seq, old.title); "
+    "END;"
     "CREATE TRIGGER chat_changed AFTER UPDATE OF title ON chats BEGIN"
     "  INSERT INTO chat_search(rowid, title) VALUES (new.seq, new.title); END;"
     "INSERT INTO message_search(message_search) VALUES ('rebuild');"
@@ -94,18 +103,21 @@ static int look(struct conn *c, int64_t *version, sp_error *err)
     if (code < 0)
         return code;
     if (application != APPLICATION_ID && (tables > 0 || *version > 0))
-        return sp_fail(err, SP_EFORMAT, "%s: it is a database of another program: name another file", c->path);
-    if (*version > STORE_VERSION)
         return sp_fail(err, SP_EFORMAT,
-                       "%s: it was written by a newer Sampan (version %lld, this one knows %d): use that one", c->path,
-                       (long long)*version, STORE_VERSION);
+                       "%s: it is a database of another program: name another file", c->path);
+    if (*version > STORE_VERSION)
+        return sp_fail(
+            err, SP_EFORMAT,
+            "%s: it was written by a newer Sampan (version %lld, this one knows %d): use that one",
+            c->path, (long long)*version, STORE_VERSION);
     return 0;
 }
 
 static int step(struct conn *c, int n, sp_error *err)
 {
     char note[96];
-    (void)snprintf(note, sizeof note, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, n);
+    (void)snprintf(note, sizeof note, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                   APPLICATION_ID, n);
     int code = db_begin(c, err);
     if (code == 0)
         code = db_exec(c, steps[n - 1], err);
@@ -129,7 +141,8 @@ int migrate_known(struct conn *c, sp_error *err)
     int code = look(c, &version, err);
     if (code == 0 && version < STORE_VERSION)
         code = sp_fail(err, SP_EFORMAT,
-                       "%s: it is of an older version (%lld of %d): a server that opens it brings it up to date",
+                       "%s: it is of an older version (%lld of %d): a server that opens it brings "
+                       "it up to date",
                        c->path, (long long)version, STORE_VERSION);
     return code;
 }

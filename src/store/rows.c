@@ -77,7 +77,8 @@ int64_t now_micros(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out, sp_error *err)
+int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out,
+               sp_error *err)
 {
     const char *sql = strcmp(table, "chats") == 0 ? "SELECT 1 FROM chats WHERE seq = ?1"
                                                   : "SELECT 1 FROM messages WHERE seq = ?1";
@@ -104,7 +105,8 @@ static json_t *text_or_null(sqlite3_stmt *st, int at)
 static json_t *json_or_null(sqlite3_stmt *st, int at)
 {
     const char *text = (const char *)sqlite3_column_text(st, at);
-    json_t *j = text ? json_loadb(text, (size_t)sqlite3_column_bytes(st, at), JSON_DECODE_ANY, NULL) : NULL;
+    json_t *j =
+        text ? json_loadb(text, (size_t)sqlite3_column_bytes(st, at), JSON_DECODE_ANY, NULL) : NULL;
     return j ? j : json_null();
 }
 
@@ -115,22 +117,26 @@ static json_t *seconds(int64_t micros)
 
 json_t *chat_json(sqlite3_stmt *st)
 {
-    json_t *deleted =
-        sqlite3_column_type(st, 10) == SQLITE_NULL ? json_null() : seconds(sqlite3_column_int64(st, 10));
-    return json_pack("{s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "id", text_or_null(st, 0), "title",
-                     text_or_null(st, 1), "folder", text_or_null(st, 2), "pinned", sqlite3_column_int(st, 3), "model",
-                     text_or_null(st, 4), "system", text_or_null(st, 5), "params", json_or_null(st, 6), "head",
-                     text_or_null(st, 7), "created", seconds(sqlite3_column_int64(st, 8)), "updated",
-                     seconds(sqlite3_column_int64(st, 9)), "deleted", deleted, "messages_count",
-                     (json_int_t)sqlite3_column_int64(st, 11));
+    json_t *deleted = sqlite3_column_type(st, 10) == SQLITE_NULL
+                          ? json_null()
+                          : seconds(sqlite3_column_int64(st, 10));
+    return json_pack("{s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "id", text_or_null(st, 0),
+                     "title", text_or_null(st, 1), "folder", text_or_null(st, 2), "pinned",
+                     sqlite3_column_int(st, 3), "model", text_or_null(st, 4), "system",
+                     text_or_null(st, 5), "params", json_or_null(st, 6), "head",
+                     text_or_null(st, 7), "created", seconds(sqlite3_column_int64(st, 8)),
+                     "updated", seconds(sqlite3_column_int64(st, 9)), "deleted", deleted,
+                     "messages_count", (json_int_t)sqlite3_column_int64(st, 11));
 }
 
 json_t *message_json(sqlite3_stmt *st)
 {
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", text_or_null(st, 0), "chat",
-                     text_or_null(st, 1), "parent", text_or_null(st, 2), "role", text_or_null(st, 3), "content",
-                     text_or_null(st, 4), "reasoning", text_or_null(st, 5), "state", text_or_null(st, 6), "error",
-                     json_or_null(st, 7), "model", text_or_null(st, 8), "finish_reason", text_or_null(st, 9), "usage",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
+                     text_or_null(st, 0), "chat", text_or_null(st, 1), "parent",
+                     text_or_null(st, 2), "role", text_or_null(st, 3), "content",
+                     text_or_null(st, 4), "reasoning", text_or_null(st, 5), "state",
+                     text_or_null(st, 6), "error", json_or_null(st, 7), "model",
+                     text_or_null(st, 8), "finish_reason", text_or_null(st, 9), "usage",
                      json_or_null(st, 10), "timings", json_or_null(st, 11), "created",
                      seconds(sqlite3_column_int64(st, 12)), "attachments", json_or_null(st, 13));
 }
@@ -139,13 +145,15 @@ json_t *message_json(sqlite3_stmt *st)
 
 int chat_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, sp_error *err)
 {
-    int code = db_number(c, seq, err, "SELECT seq FROM chats WHERE id = ?1 AND owner = ?2", "si", id, owner);
+    int code = db_number(c, seq, err, "SELECT seq FROM chats WHERE id = ?1 AND owner = ?2", "si",
+                         id, owner);
     return code == SP_ENOTFOUND ? sp_fail(err, SP_ENOTFOUND, "there is no chat %.64s", id) : code;
 }
 
 int chat_by_seq(struct conn *c, int64_t seq, json_t **out, sp_error *err)
 {
-    sqlite3_stmt *st = db_query(c, err, "SELECT " CHAT_COLUMNS CHAT_FROM "WHERE c.seq = ?1", "i", seq);
+    sqlite3_stmt *st =
+        db_query(c, err, "SELECT " CHAT_COLUMNS CHAT_FROM "WHERE c.seq = ?1", "i", seq);
     int code = st ? db_step(c, st, err) : db_failed(err);
     if (code == 1) {
         *out = chat_json(st);
@@ -157,10 +165,11 @@ int chat_by_seq(struct conn *c, int64_t seq, json_t **out, sp_error *err)
     return code;
 }
 
-int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, int64_t *chat, sp_error *err)
+int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, int64_t *chat,
+                 sp_error *err)
 {
-    sqlite3_stmt *st =
-        db_query(c, err, "SELECT seq, chat FROM messages WHERE id = ?1 AND owner = ?2", "si", id, owner);
+    sqlite3_stmt *st = db_query(
+        c, err, "SELECT seq, chat FROM messages WHERE id = ?1 AND owner = ?2", "si", id, owner);
     int code = st ? db_step(c, st, err) : db_failed(err);
     if (code == 1) {
         *seq = sqlite3_column_int64(st, 0);
@@ -176,7 +185,8 @@ int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, in
 int messages_of(struct conn *c, int64_t chat, json_t **out, sp_error *err)
 {
     sqlite3_stmt *st =
-        db_query(c, err, "SELECT " MESSAGE_COLUMNS MESSAGE_FROM "WHERE m.chat = ?1 ORDER BY m.seq", "i", chat);
+        db_query(c, err, "SELECT " MESSAGE_COLUMNS MESSAGE_FROM "WHERE m.chat = ?1 ORDER BY m.seq",
+                 "i", chat);
     json_t *list = json_array();
     int code = st ? 0 : db_failed(err);
     while (st && (code = db_step(c, st, err)) == 1)
@@ -194,40 +204,46 @@ int messages_of(struct conn *c, int64_t chat, json_t **out, sp_error *err)
 
 /* ---- inserting ---- */
 
-int chat_insert(struct conn *c, int64_t owner, const struct new_chat *n, int64_t *seq, sp_error *err)
+int chat_insert(struct conn *c, int64_t owner, const struct new_chat *n, int64_t *seq,
+                sp_error *err)
 {
     json_t *none = n->params ? NULL : json_object();
     int code = row_number(c, "chats", n->at, 0, seq, err);
     if (code == 0)
         code = db_run(c, err,
-                      "INSERT INTO chats (seq, id, owner, title, titled, folder, pinned, model, system, params, updated)"
+                      "INSERT INTO chats (seq, id, owner, title, titled, folder, pinned, model, "
+                      "system, params, updated)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                      "isisisissji", *seq, n->id, owner, n->title ? n->title : "", (int64_t)n->titled, n->folder,
-                      (int64_t)n->pinned, n->model, n->system ? n->system : "", n->params ? n->params : none,
-                      n->updated);
+                      "isisisissji", *seq, n->id, owner, n->title ? n->title : "",
+                      (int64_t)n->titled, n->folder, (int64_t)n->pinned, n->model,
+                      n->system ? n->system : "", n->params ? n->params : none, n->updated);
     json_decref(none);
     return code;
 }
 
-int message_insert(struct conn *c, int64_t owner, const struct new_message *n, int64_t *seq, sp_error *err)
+int message_insert(struct conn *c, int64_t owner, const struct new_message *n, int64_t *seq,
+                   sp_error *err)
 {
     json_t *none = n->attachments ? NULL : json_array();
     int code = row_number(c, "messages", n->at, n->parent ? n->parent : n->chat - 1, seq, err);
     if (code == 0)
         code = db_run(c, err,
-                      "INSERT INTO messages (seq, id, owner, chat, role, content, reasoning, state, error, model,"
+                      "INSERT INTO messages (seq, id, owner, chat, role, content, reasoning, "
+                      "state, error, model,"
                       " finish_reason, usage, timings, attachments, parent)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-                      "isiisttsjssjjjk", *seq, n->id, owner, n->chat, n->role, n->content.p, n->content.n,
-                      n->reasoning.p, n->reasoning.n, n->state, n->error, n->model, n->finish_reason, n->usage,
-                      n->timings, n->attachments ? n->attachments : none, n->parent);
+                      "isiisttsjssjjjk", *seq, n->id, owner, n->chat, n->role, n->content.p,
+                      n->content.n, n->reasoning.p, n->reasoning.n, n->state, n->error, n->model,
+                      n->finish_reason, n->usage, n->timings,
+                      n->attachments ? n->attachments : none, n->parent);
     json_decref(none);
     return code;
 }
 
 bool state_sound(const char *state)
 {
-    static const char *const states[] = {"complete", "streaming", "queued", "stopped", "failed", "interrupted"};
+    static const char *const states[] = {"complete", "streaming", "queued",
+                                         "stopped",  "failed",    "interrupted"};
     for (size_t i = 0; i < SP_COUNT(states); i++)
         if (strcmp(state, states[i]) == 0)
             return true;
@@ -241,7 +257,8 @@ void title_from(const char *content, size_t n, char out[STORE_TITLE_MOST + 1])
     size_t begin = 0, at, word = 0, characters = 0;
     while (begin < n && (unsigned char)content[begin] <= ' ')
         begin++;
-    for (at = begin; at < n && content[at] != '\n' && content[at] != '\r' && characters < TITLE_CHARACTERS;) {
+    for (at = begin;
+         at < n && content[at] != '\n' && content[at] != '\r' && characters < TITLE_CHARACTERS;) {
         uint32_t cp = 0;
         size_t bytes = utf8_decode(content + at, n - at, &cp);
         if (cp == ' ' || cp == '\t')

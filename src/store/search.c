@@ -8,7 +8,8 @@
 #include <string.h>
 #include "store/store_int.h"
 
-#define LOOKED_AT_MOST 20000 /* matches of one page: then it ends where it is, and the next goes on */
+#define LOOKED_AT_MOST                                                                             \
+    20000 /* matches of one page: then it ends where it is, and the next goes on */
 
 static int page_json(json_t *list, const char *next, json_t **out, sp_error *err)
 {
@@ -32,11 +33,12 @@ static bool read_place(const char *cursor, int64_t *updated, int64_t *seq)
         return true;
     const char *dot = memchr(s.p, '.', s.n);
     size_t n = dot ? (size_t)(dot - s.p) : 0;
-    return dot && str_to_i64((str){s.p, n}, updated) && str_to_i64((str){s.p + n + 1, s.n - n - 1}, seq);
+    return dot && str_to_i64((str){s.p, n}, updated) &&
+           str_to_i64((str){s.p + n + 1, s.n - n - 1}, seq);
 }
 
-static sqlite3_stmt *by_time(struct conn *c, int64_t owner, const struct store_query *q, int64_t updated, int64_t seq,
-                             sp_error *err)
+static sqlite3_stmt *by_time(struct conn *c, int64_t owner, const struct store_query *q,
+                             int64_t updated, int64_t seq, sp_error *err)
 {
     char sql[900];
     (void)snprintf(sql, sizeof sql,
@@ -51,7 +53,8 @@ static sqlite3_stmt *by_time(struct conn *c, int64_t owner, const struct store_q
     return db_query(c, err, sql, "iiisi", owner, updated, seq, q->folder, (int64_t)q->limit + 1);
 }
 
-static int list_by_time(struct conn *c, int64_t owner, const struct store_query *q, json_t **out, sp_error *err)
+static int list_by_time(struct conn *c, int64_t owner, const struct store_query *q, json_t **out,
+                        sp_error *err)
 {
     int64_t updated, seq, last_updated = 0, last_seq = 0;
     char next[64];
@@ -87,8 +90,8 @@ struct search {
     int64_t owner;
     const struct store_query *q;
     struct terms *terms;
-    int64_t from;            /* matches below this one are this page's */
-    int64_t last;            /* the last that was looked at */
+    int64_t from;                  /* matches below this one are this page's */
+    int64_t last;                  /* the last that was looked at */
     int64_t seen[STORE_PAGE_MOST]; /* chats of this page */
     size_t n_seen, looked_at;
     json_t *list;
@@ -111,18 +114,19 @@ static void open_match(struct search *s, struct match *m, bool titles, sp_error 
 {
     char sql[700];
     const struct store_query *q = s->q;
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT s.rowid, c.seq, %s FROM %s WHERE %s MATCH ?1 AND s.rowid < ?2 AND c.owner = ?3"
-                   " AND c.deleted IS %s%s%s ORDER BY s.rowid DESC",
-                   titles ? "NULL" : "m.id",
-                   titles ? "chat_search s CROSS JOIN chats c ON c.seq = s.rowid"
-                          : "message_search s CROSS JOIN messages m ON m.seq = s.rowid"
-                            " CROSS JOIN chats c ON c.seq = m.chat",
-                   titles ? "chat_search" : "message_search", q->deleted ? "NOT NULL" : "NULL",
-                   q->pinned < 0    ? ""
-                   : q->pinned == 0 ? " AND c.pinned = 0"
-                                    : " AND c.pinned = 1",
-                   q->folder ? " AND c.folder = ?4" : " AND ?4 IS NULL");
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT s.rowid, c.seq, %s FROM %s WHERE %s MATCH ?1 AND s.rowid < ?2 AND c.owner = ?3"
+        " AND c.deleted IS %s%s%s ORDER BY s.rowid DESC",
+        titles ? "NULL" : "m.id",
+        titles ? "chat_search s CROSS JOIN chats c ON c.seq = s.rowid"
+               : "message_search s CROSS JOIN messages m ON m.seq = s.rowid"
+                 " CROSS JOIN chats c ON c.seq = m.chat",
+        titles ? "chat_search" : "message_search", q->deleted ? "NOT NULL" : "NULL",
+        q->pinned < 0    ? ""
+        : q->pinned == 0 ? " AND c.pinned = 0"
+                         : " AND c.pinned = 1",
+        q->folder ? " AND c.folder = ?4" : " AND ?4 IS NULL");
     m->st = db_query(s->c, err, sql, "siis", terms_match(s->terms), s->from, s->owner, q->folder);
     step_match(s, m, err);
 }
@@ -141,11 +145,14 @@ static int had_before(struct search *s, int64_t chat, sp_error *err)
     int64_t there = 0;
     if (s->from == INT64_MAX)
         return 0;
-    sqlite3_stmt *st = db_query(s->c, err, "SELECT seq FROM messages WHERE chat = ?1 AND seq >= ?2", "ii", chat, s->from);
+    sqlite3_stmt *st = db_query(s->c, err, "SELECT seq FROM messages WHERE chat = ?1 AND seq >= ?2",
+                                "ii", chat, s->from);
     int code = st ? 0 : db_failed(err), found = 0;
     while (st && !found && (code = db_step(s->c, st, err)) == 1) {
-        int one = db_number(s->c, &there, err, "SELECT 1 FROM message_search WHERE message_search MATCH ?1 AND rowid = ?2",
-                            "si", terms_match(s->terms), sqlite3_column_int64(st, 0));
+        int one =
+            db_number(s->c, &there, err,
+                      "SELECT 1 FROM message_search WHERE message_search MATCH ?1 AND rowid = ?2",
+                      "si", terms_match(s->terms), sqlite3_column_int64(st, 0));
         if (one < 0 && one != SP_ENOTFOUND)
             code = one;
         if (code < 0)
@@ -163,7 +170,8 @@ static int put_snippet(struct search *s, int64_t message, json_t *chat, sp_error
     buf_init(&out, 4096);
     const json_t *title = json_object_get(chat, "title");
     sqlite3_stmt *st =
-        message ? db_query(s->c, err, "SELECT content FROM messages WHERE seq = ?1", "i", message) : NULL;
+        message ? db_query(s->c, err, "SELECT content FROM messages WHERE seq = ?1", "i", message)
+                : NULL;
     int code = !message ? 0 : st ? db_step(s->c, st, err) : db_failed(err);
     if (code == 1) {
         const char *text = (const char *)sqlite3_column_text(st, 0);
@@ -172,7 +180,8 @@ static int put_snippet(struct search *s, int64_t message, json_t *chat, sp_error
         code = terms_snippet(s->terms, json_string_value(title), json_string_length(title), &out);
     }
     db_done(st);
-    if (code == 0 && json_object_set_new(chat, "snippet", json_stringn(out.data ? out.data : "", out.len)) != 0)
+    if (code == 0 &&
+        json_object_set_new(chat, "snippet", json_stringn(out.data ? out.data : "", out.len)) != 0)
         code = SP_ENOMEM;
     buf_free(&out);
     return code == SP_ENOMEM ? sp_fail(err, SP_ENOMEM, "out of memory") : code;
@@ -224,7 +233,8 @@ static int walk(struct search *s, bool *more, sp_error *err)
     return code;
 }
 
-static int list_by_words(struct conn *c, int64_t owner, const struct store_query *q, json_t **out, sp_error *err)
+static int list_by_words(struct conn *c, int64_t owner, const struct store_query *q, json_t **out,
+                         sp_error *err)
 {
     struct search s = {.c = c, .owner = owner, .q = q, .from = INT64_MAX, .list = json_array()};
     char next[32];
@@ -251,7 +261,8 @@ int store_chats(store *s, int64_t owner, const struct store_query *q, json_t **o
     struct conn *c = db_take_reader(s);
     int code = db_run(c, err, "BEGIN", "");
     if (code == 0)
-        code = q->text && *q->text ? list_by_words(c, owner, q, out, err) : list_by_time(c, owner, q, out, err);
+        code = q->text && *q->text ? list_by_words(c, owner, q, out, err)
+                                   : list_by_time(c, owner, q, out, err);
     code = db_end(c, code, err);
     db_give(c);
     return code;

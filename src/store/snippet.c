@@ -4,11 +4,11 @@
 #include "store/store_int.h"
 
 #define PHRASES_MOST 16
-#define WORDS_MOST 64         /* of a phrase */
-#define PREFIX_LETTERS 3      /* the last word matches longer ones from so many bytes on */
+#define WORDS_MOST 64    /* of a phrase */
+#define PREFIX_LETTERS 3 /* the last word matches longer ones from so many bytes on */
 #define MATCH_MAX ((size_t)8 << 10)
-#define BEFORE 40             /* bytes of text before the first match */
-#define LENGTH 180            /* of a snippet */
+#define BEFORE 40  /* bytes of text before the first match */
+#define LENGTH 180 /* of a snippet */
 #define TEXT_LOOKED_AT ((size_t)256 << 10)
 
 struct phrase {
@@ -67,7 +67,8 @@ static void add_phrase(struct terms *t, str piece, bool last)
     if (p->n == 0)
         return;
     const struct query_word *w = &t->words[t->n_words - 1];
-    p->prefix = last && w->end == piece.n && w->n >= PREFIX_LETTERS && (unsigned char)t->bytes[w->at] < 0x80;
+    p->prefix = last && w->end == piece.n && w->n >= PREFIX_LETTERS &&
+                (unsigned char)t->bytes[w->at] < 0x80;
     t->n_phrases++;
     put_phrase(t, piece, p->prefix);
 }
@@ -130,7 +131,7 @@ const char *terms_match(const struct terms *t)
 
 #define SPANS_MOST 32
 
-/* How far each phrase has matched, ending at each of the last places: a word may continue what ended one place before. */
+/* How far each phrase has matched, ending at each of the last places: a word goes on from what ended one place before. */
 struct look {
     const struct terms *t;
     struct open {

@@ -17,18 +17,21 @@ static int lock(store *s, sp_error *err)
         return sp_fail(err, SP_EINVAL, "%.64s...: this path is too long", s->path);
     s->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->lock_fd < 0)
-        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: can't be made: %s", name, strerror(errno));
+        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: can't be made: %s", name,
+                       strerror(errno));
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         ssize_t n = pread(s->lock_fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? n : 0] = '\0';
         return sp_fail(err, SP_EBUSY,
-                       "%s: another Sampan (process %s) has this history open: end it, or name another file with "
+                       "%s: another Sampan (process %s) has this history open: end it, or name "
+                       "another file with "
                        "--history",
                        s->path, pid[0] ? pid : "unknown");
     }
     int n = snprintf(pid, sizeof pid, "%ld", (long)getpid());
     if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
-        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: can't be written: %s", name, strerror(errno));
+        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: can't be written: %s",
+                       name, strerror(errno));
     return 0;
 }
 
@@ -37,8 +40,8 @@ static int make_file(const char *path, sp_error *err)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO, "%s: can't be opened for writing: %s", path,
-                       strerror(errno));
+        return sp_fail(err, errno == ENOSPC ? SP_ENOSPACE : SP_EIO,
+                       "%s: can't be opened for writing: %s", path, strerror(errno));
     close(fd);
     return 0;
 }
@@ -68,8 +71,10 @@ static int open_writer(store *s, sp_error *err)
     if (code == 0)
         code = migrate_to(&s->writer, STORE_VERSION, err);
     if (code == 0)
-        code = db_exec(&s->writer, "UPDATE messages SET state = 'interrupted' WHERE state IN ('queued', 'streaming')",
-                       err);
+        code = db_exec(
+            &s->writer,
+            "UPDATE messages SET state = 'interrupted' WHERE state IN ('queued', 'streaming')",
+            err);
     return code;
 }
 

@@ -32,19 +32,20 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 2      /* of the file: PRAGMA user_version */
-#define STORE_ID_BYTES 29    /* "c_" or "m_", 26 characters of base32, NUL */
-#define STORE_PAGE_MOST 200  /* chats of one page */
-#define STORE_QUERY_MOST 400 /* bytes of a search */
-#define STORE_TITLE_MOST 400 /* bytes */
+#define STORE_VERSION 2                    /* of the file: PRAGMA user_version */
+#define STORE_ID_BYTES 29                  /* "c_" or "m_", 26 characters of base32, NUL */
+#define STORE_PAGE_MOST 200                /* chats of one page */
+#define STORE_QUERY_MOST 400               /* bytes of a search */
+#define STORE_TITLE_MOST 400               /* bytes */
 #define STORE_TEXT_MOST ((size_t)32 << 20) /* bytes of a message */
 
 struct store_opts {
     const char *path;
-    bool writes; /* makes the file and brings an older one up to date; without it a file must be there */
+    bool
+        writes; /* makes the file and brings an older one up to date; without it a file must be there */
 };
-/* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO, SP_ENOSPACE
- * say what the disk says. With `writes`, answers that a crash left unfinished become "interrupted". */
+/* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
+ * SP_ENOSPACE say what the disk says. With `writes`, answers that a crash left unfinished become "interrupted". */
 int store_open(const struct store_opts *o, store **out, sp_error *err);
 void store_close(store *s);
 const char *store_file(const store *s);
@@ -73,11 +74,13 @@ int store_folders(store *s, int64_t owner, json_t **out, sp_error *err); /* ["na
 /* fields of a new chat or of a change: title, folder, pinned, model, system, params, head (a change only). Unknown
  * names and wrong types: SP_EINVAL, which names the field. */
 int store_chat_add(store *s, int64_t owner, const json_t *fields, json_t **out, sp_error *err);
-int store_chat_change(store *s, int64_t owner, const char *id, const json_t *fields, json_t **out, sp_error *err);
+int store_chat_change(store *s, int64_t owner, const char *id, const json_t *fields, json_t **out,
+                      sp_error *err);
 /* messages: with "messages": all of them, in order of creation. */
 int store_chat(store *s, int64_t owner, const char *id, bool messages, json_t **out, sp_error *err);
 /* Marked as deleted, or not any more. */
-int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_t **out, sp_error *err);
+int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_t **out,
+                    sp_error *err);
 int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err); /* for ever */
 
 /* ---- messages ---- */
@@ -85,10 +88,11 @@ int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err); /
 /* fields: role, content, parent (null: a root), id (made if missing), state ("complete" if missing), model. The chat's
  * head moves to it, and a chat without a title gets one from its first user message. A message with that id that is the
  * same is handed back (*added false); another one: SP_EFULL. */
-int store_message_add(store *s, int64_t owner, const char *chat, const json_t *fields, json_t **out, bool *added,
-                      sp_error *err);
+int store_message_add(store *s, int64_t owner, const char *chat, const json_t *fields, json_t **out,
+                      bool *added, sp_error *err);
 int store_message(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
-int store_message_edit(store *s, int64_t owner, const char *id, const char *content, json_t **out, sp_error *err);
+int store_message_edit(store *s, int64_t owner, const char *id, const char *content, json_t **out,
+                       sp_error *err);
 /* [message...] from its root to it. */
 int store_branch(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
 /* An answer that ended begins again: state "queued", no error, no finish_reason. SP_EFULL: it has not ended. */
@@ -99,7 +103,7 @@ struct store_text {
     char message[STORE_ID_BYTES];
     str content, reasoning;
     const char *state;
-    bool ended; /* what follows counts, and the chat is as new as this */
+    bool ended;                            /* what follows counts, and the chat is as new as this */
     const char *finish_reason;             /* NULL: none */
     const json_t *error, *usage, *timings; /* NULL: none */
     bool lost;                             /* out: there is no such message any more */
@@ -110,7 +114,8 @@ int store_texts(store *s, struct store_text *texts, size_t n, sp_error *err);
 
 /* One chat a call with its messages: {"sampan": 1, "chat", "messages"}. id NULL: all, oldest first. */
 typedef int (*store_chat_fn)(void *arg, const json_t *chat, sp_error *err);
-int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg, sp_error *err);
+int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg,
+               sp_error *err);
 /* Of one such object: a line of JSON, or Markdown of the branch that is shown. */
 int store_write_jsonl(const json_t *chat, buf *out);
 int store_write_markdown(const json_t *chat, buf *out);
@@ -122,7 +127,8 @@ struct store_imported {
 #define STORE_SKIPPED_MOST 100
 /* Reads our JSONL, OpenAI's conversations.json or Open WebUI's export, whichever it is. What can't be used is skipped
  * and told; a chat is taken as a whole or not at all, and one that is here already is not taken again. */
-int store_import(store *s, int64_t owner, const char *text, size_t n, struct store_imported *out, sp_error *err);
+int store_import(store *s, int64_t owner, const char *text, size_t n, struct store_imported *out,
+                 sp_error *err);
 
 /* ---- care ---- */
 

@@ -33,20 +33,21 @@ int db_fail(struct conn *c, int sqlite_code, sp_error *err);
 int db_open(struct conn *c, const char *path, bool writes, sp_error *err);
 void db_close(struct conn *c);
 int db_exec(struct conn *c, const char *sql, sp_error *err);
-/* A statement with its parameters bound, in order, by `kinds`: i int64_t, k the same (0: null), s const char * (NULL: null),
- * t (const char *, size_t), j const json_t * as text (NULL: null). Texts are not copied: they live until db_done.
- * NULL: *err says why. */
+/* A statement with its parameters bound, in order, by `kinds`: i int64_t, k the same (0: null), s const char * (NULL:
+ * null), t (const char *, size_t), j const json_t * as text (NULL: null). Texts are not copied: they live until
+ * db_done. NULL: *err says why. */
 sqlite3_stmt *db_query(struct conn *c, sp_error *err, const char *sql, const char *kinds, ...);
 /* 1: a row; 0: no more; negative: failed. */
 int db_step(struct conn *c, sqlite3_stmt *st, sp_error *err);
-void db_done(sqlite3_stmt *st); /* NULL is fine */
+void db_done(sqlite3_stmt *st);     /* NULL is fine */
 int db_failed(const sp_error *err); /* the code of what has just filled *err */
 /* Runs a statement that gives no rows. */
 int db_run(struct conn *c, sp_error *err, const char *sql, const char *kinds, ...);
 /* The first column of the first row; SP_ENOTFOUND without filling *err when there is none. */
 int db_number(struct conn *c, int64_t *out, sp_error *err, const char *sql, const char *kinds, ...);
 int db_begin(struct conn *c, sp_error *err);
-int db_end(struct conn *c, int code, sp_error *err); /* commits when code is 0, else rolls back; the code */
+int db_end(struct conn *c, int code,
+           sp_error *err); /* commits when code is 0, else rolls back; the code */
 
 struct conn *db_take_writer(struct store *s, sp_error *err); /* NULL: opened without `writes` */
 struct conn *db_take_reader(struct store *s);
@@ -68,8 +69,8 @@ struct word {
 };
 enum words_mode { WORDS_TEXT, WORDS_QUERY };
 /* each: a non-zero answer ends it and is returned. */
-int words_each(const char *text, size_t n, enum words_mode mode, int (*each)(void *arg, const struct word *w),
-               void *arg);
+int words_each(const char *text, size_t n, enum words_mode mode,
+               int (*each)(void *arg, const struct word *w), void *arg);
 int words_register(struct conn *c, sp_error *err); /* as FTS5's tokenizer "sampan" */
 
 /* ---- snippet.c ---- */
@@ -86,23 +87,28 @@ int terms_snippet(const struct terms *t, const char *text, size_t n, buf *out);
 
 int64_t now_micros(void);
 /* A free number for a row of `table`, not before `at` and after `after`. */
-int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out, sp_error *err);
+int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out,
+               sp_error *err);
 
-#define CHAT_COLUMNS                                                                                                   \
-    "c.id, c.title, c.folder, c.pinned, c.model, c.system, c.params, h.id, c.seq, c.updated, c.deleted, "              \
+#define CHAT_COLUMNS                                                                               \
+    "c.id, c.title, c.folder, c.pinned, c.model, c.system, c.params, h.id, c.seq, c.updated, "     \
+    "c.deleted, "                                                                                  \
     "(SELECT count(*) FROM messages n WHERE n.chat = c.seq)"
 #define CHAT_FROM " FROM chats c LEFT JOIN messages h ON h.seq = c.head "
 json_t *chat_json(sqlite3_stmt *st); /* of a row with CHAT_COLUMNS first */
 int chat_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, sp_error *err);
 int chat_by_seq(struct conn *c, int64_t seq, json_t **out, sp_error *err);
 
-#define MESSAGE_COLUMNS                                                                                                \
-    "m.id, mc.id, mp.id, m.role, m.content, m.reasoning, m.state, m.error, m.model, m.finish_reason, m.usage, "        \
+#define MESSAGE_COLUMNS                                                                            \
+    "m.id, mc.id, mp.id, m.role, m.content, m.reasoning, m.state, m.error, m.model, "              \
+    "m.finish_reason, m.usage, "                                                                   \
     "m.timings, m.seq, m.attachments"
-#define MESSAGE_FROM                                                                                                   \
-    " FROM messages m JOIN chats mc ON mc.seq = m.chat LEFT JOIN messages mp ON mp.seq = m.parent "
+#define MESSAGE_FROM                                                                               \
+    " FROM messages m JOIN chats mc ON mc.seq = m.chat LEFT JOIN messages mp ON mp.seq = "         \
+    "m.parent "
 json_t *message_json(sqlite3_stmt *st); /* of a row with MESSAGE_COLUMNS first */
-int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, int64_t *chat, sp_error *err);
+int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, int64_t *chat,
+                 sp_error *err);
 int messages_of(struct conn *c, int64_t chat, json_t **out, sp_error *err);
 
 /* What a chat's or message's row is made of; checked already. */
@@ -112,7 +118,8 @@ struct new_chat {
     bool pinned, titled;
     int64_t at, updated; /* microseconds */
 };
-int chat_insert(struct conn *c, int64_t owner, const struct new_chat *n, int64_t *seq, sp_error *err);
+int chat_insert(struct conn *c, int64_t owner, const struct new_chat *n, int64_t *seq,
+                sp_error *err);
 struct new_message {
     const char *id, *role, *state, *model, *finish_reason;
     str content, reasoning;
@@ -120,7 +127,8 @@ struct new_message {
     int64_t chat, parent; /* parent 0: a root */
     int64_t at;
 };
-int message_insert(struct conn *c, int64_t owner, const struct new_message *n, int64_t *seq, sp_error *err);
+int message_insert(struct conn *c, int64_t owner, const struct new_message *n, int64_t *seq,
+                   sp_error *err);
 /* The first line of a message, cut at a word. */
 void title_from(const char *content, size_t n, char out[STORE_TITLE_MOST + 1]);
 bool state_sound(const char *state);

@@ -14,22 +14,20 @@ enum kind { KIND_OTHER, KIND_WORD, KIND_PAIRED };
 static bool is_paired(uint32_t cp)
 {
     static const uint32_t ranges[][2] = {
-        {0x0e00, 0x0eff},   /* Thai, Lao */
-        {0x1000, 0x109f},   /* Myanmar */
-        {0x1100, 0x11ff},   /* Hangul Jamo */
-        {0x1780, 0x17ff},   /* Khmer */
-        {0x3005, 0x3007},   /* ideographic marks and zero */
-        {0x3041, 0x312f},   /* Hiragana, Katakana, Bopomofo */
-        {0x3130, 0x318f},   /* Hangul letters */
-        {0x31a0, 0x31ff},   /* Bopomofo and Katakana, extended */
-        {0x3400, 0x4dbf},   /* Han */
-        {0x4e00, 0x9fff},
-        {0xa960, 0xa97f},
-        {0xac00, 0xd7ff},   /* Hangul syllables */
-        {0xf900, 0xfaff},   /* Han, compatibility */
-        {0xff66, 0xff9f},   /* Katakana, half width */
-        {0x1b000, 0x1b16f}, /* Kana, supplements */
-        {0x20000, 0x3ffff}, /* Han, extensions */
+        {0x0e00, 0x0eff}, /* Thai, Lao */
+        {0x1000, 0x109f}, /* Myanmar */
+        {0x1100, 0x11ff}, /* Hangul Jamo */
+        {0x1780, 0x17ff}, /* Khmer */
+        {0x3005, 0x3007}, /* ideographic marks and zero */
+        {0x3041, 0x312f}, /* Hiragana, Katakana, Bopomofo */
+        {0x3130, 0x318f}, /* Hangul letters */
+        {0x31a0, 0x31ff}, /* Bopomofo and Katakana, extended */
+        {0x3400, 0x4dbf}, /* Han */
+        {0x4e00, 0x9fff},   {0xa960, 0xa97f}, {0xac00, 0xd7ff}, /* Hangul syllables */
+        {0xf900, 0xfaff},                                       /* Han, compatibility */
+        {0xff66, 0xff9f},                                       /* Katakana, half width */
+        {0x1b000, 0x1b16f},                                     /* Kana, supplements */
+        {0x20000, 0x3ffff},                                     /* Han, extensions */
     };
     if (cp < ranges[0][0])
         return false;
@@ -42,8 +40,9 @@ static bool is_paired(uint32_t cp)
 static enum kind kind_of(uint32_t cp)
 {
     if (cp < 128)
-        return (cp >= '0' && cp <= '9') || (cp >= 'a' && cp <= 'z') || (cp >= 'A' && cp <= 'Z') ? KIND_WORD
-                                                                                                 : KIND_OTHER;
+        return (cp >= '0' && cp <= '9') || (cp >= 'a' && cp <= 'z') || (cp >= 'A' && cp <= 'Z')
+                   ? KIND_WORD
+                   : KIND_OTHER;
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -69,7 +68,8 @@ struct scan {
     int (*each)(void *arg, const struct word *w);
     void *arg;
     int place;
-    size_t last_begin, last_end; /* QUERY: a run's last character, told only when a word follows; equal: none */
+    size_t last_begin,
+        last_end; /* QUERY: a run's last character, told only when a word follows; equal: none */
 };
 
 /* The next code point without taking it; *bytes of it. Bytes that are no UTF-8 count as one that is no word. */
@@ -117,10 +117,12 @@ static void fold(struct folded *f, uint32_t cp)
             f->bytes[f->n++] = (char)(cp >= 'A' && cp <= 'Z' ? cp + 32 : cp);
         return;
     }
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, parts, (utf8proc_ssize_t)SP_COUNT(parts),
-                                                 UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE, &boundary);
+    utf8proc_ssize_t n = utf8proc_decompose_char(
+        (utf8proc_int32_t)cp, parts, (utf8proc_ssize_t)SP_COUNT(parts),
+        UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE, &boundary);
     for (utf8proc_ssize_t i = 0; i < n && i < (utf8proc_ssize_t)SP_COUNT(parts); i++) {
-        size_t bytes = parts[i] >= 0x300 && parts[i] <= 0x36f ? 0 : utf8_encode((uint32_t)parts[i], utf8);
+        size_t bytes =
+            parts[i] >= 0x300 && parts[i] <= 0x36f ? 0 : utf8_encode((uint32_t)parts[i], utf8);
         if (f->n + bytes > WORD_BYTES)
             return;
         memcpy(f->bytes + f->n, utf8, bytes);
@@ -176,8 +178,8 @@ static int scan_pairs(struct scan *s)
     return 0;
 }
 
-int words_each(const char *text, size_t n, enum words_mode mode, int (*each)(void *arg, const struct word *w),
-               void *arg)
+int words_each(const char *text, size_t n, enum words_mode mode,
+               int (*each)(void *arg, const struct word *w), void *arg)
 {
     struct scan s = {.text = text, .n = n, .mode = mode, .each = each, .arg = arg};
     int code = 0;
@@ -248,7 +250,8 @@ int words_register(struct conn *c, sp_error *err)
     }
     sqlite3_finalize(st);
     if (code != SQLITE_OK || !api)
-        return sp_fail(err, SP_EUNSUPPORTED, "this SQLite (%s) has no FTS5: the search needs it", sqlite3_libversion());
+        return sp_fail(err, SP_EUNSUPPORTED, "this SQLite (%s) has no FTS5: the search needs it",
+                       sqlite3_libversion());
     code = api->xCreateTokenizer(api, "sampan", NULL, &t, NULL);
     return code == SQLITE_OK ? 0 : db_fail(c, code, err);
 }

@@ -37,13 +37,16 @@ static int write_out(void *arg, const json_t *chat, sp_error *err)
 static void check_sound(size_t chats)
 {
     int64_t there = 0, lost = 0;
-    fuzz_check(db_number(&s->reader, &there, NULL, "SELECT count(*) FROM chats", "") == 0, "chats are counted");
+    fuzz_check(db_number(&s->reader, &there, NULL, "SELECT count(*) FROM chats", "") == 0,
+               "chats are counted");
     fuzz_check(db_number(&s->reader, &lost, NULL,
-                         "SELECT count(*) FROM messages m LEFT JOIN messages p ON p.seq = m.parent WHERE m.parent IS NOT"
+                         "SELECT count(*) FROM messages m LEFT JOIN messages p ON p.seq = m.parent "
+                         "WHERE m.parent IS NOT"
                          " NULL AND (p.seq IS NULL OR p.chat <> m.chat OR p.seq >= m.seq)",
                          "") == 0,
                "messages are looked at");
-    fuzz_check((size_t)there == chats && lost == 0, "what was taken is there, and each parent before its children");
+    fuzz_check((size_t)there == chats && lost == 0,
+               "what was taken is there, and each parent before its children");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -57,7 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     sp_alloc_fail_nth(0); /* what follows is not what is tried */
     check_sound(in.chats);
     if (code == 0 && !was_failing) {
-        fuzz_check(store_each(s, 0, NULL, write_out, &out, NULL) == 0 && out == in.chats, "all of it goes out");
+        fuzz_check(store_each(s, 0, NULL, write_out, &out, NULL) == 0 && out == in.chats,
+                   "all of it goes out");
         struct store_query q = {.text = "a 长江", .limit = 10, .pinned = -1};
         json_t *page = NULL;
         fuzz_check(store_chats(s, 0, &q, &page, NULL) == 0, "it can be searched");

@@ -523,12 +523,12 @@ def test_a_full_disk(model, tmp_path):
     s = Page(model, history)
     chat = s.chat(title="before")
     limit = history.with_name("history.db-wal").stat().st_size + 60_000
-    subprocess.run(["prlimit", f"--pid={s.process.pid}", f"--fsize={limit}"], check=True)
+    subprocess.run(["prlimit", f"--pid={s.process.pid}", f"--fsize={limit}:"], check=True)
     said = [s.call("POST", f"/api/chats/{chat}/messages", {"content": "z" * 30_000}) for _ in range(6)]
     refused = [(status, body["error"]["code"]) for status, body in said if status >= 400]
     assert refused and set(refused) <= {(507, "history_full"), (500, "history_failed")}
     assert s.client.chat.completions.create(model=s.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=2).choices
-    subprocess.run(["prlimit", f"--pid={s.process.pid}", "--fsize=unlimited"], check=True)
+    subprocess.run(["prlimit", f"--pid={s.process.pid}", "--fsize=unlimited:"], check=True)
     assert s.call("POST", f"/api/chats/{chat}/messages", {"content": "again"})[0] == 201
     s.end()
     check(history)

@@ -50,13 +50,14 @@ __attribute__((unused)) static const char *new_chat(const char *title)
     return id;
 }
 
-__attribute__((unused)) static const char *say_as(const char *chat, const char *parent, const char *role,
-                                                  const char *content)
+__attribute__((unused)) static const char *say_as(const char *chat, const char *parent,
+                                                  const char *role, const char *content)
 {
     static char ids[64][STORE_ID_BYTES];
     static unsigned turn;
     char *id = ids[turn++ % 64];
-    json_t *m = NULL, *fields = json_pack("{s:s?,s:s,s:s}", "parent", parent, "role", role, "content", content);
+    json_t *m = NULL, *fields = json_pack("{s:s?,s:s,s:s}", "parent", parent, "role", role,
+                                          "content", content);
     sp_error err = {0};
     if (store_message_add(s, 0, chat, fields, &m, NULL, &err) != 0)
         fail_msg("%s", err.message);
@@ -66,7 +67,8 @@ __attribute__((unused)) static const char *say_as(const char *chat, const char *
     return id;
 }
 
-__attribute__((unused)) static const char *say(const char *chat, const char *parent, const char *content)
+__attribute__((unused)) static const char *say(const char *chat, const char *parent,
+                                               const char *content)
 {
     return say_as(chat, parent, "user", content);
 }

@@ -13,7 +13,8 @@ static void test_ids(void **state)
     store_id_new('c', b);
     assert_true(store_id_sound(a, 'c') && store_id_sound(b, 'c') && strcmp(a, b) != 0);
     assert_false(store_id_sound(a, 'm'));
-    assert_false(store_id_sound("c_", 'c') || store_id_sound(NULL, 'c') || store_id_sound("c_ABC", 'c'));
+    assert_false(store_id_sound("c_", 'c') || store_id_sound(NULL, 'c') ||
+                 store_id_sound("c_ABC", 'c'));
     assert_int_equal(store_id_from('m', "x", 1, a), 0);
     assert_int_equal(store_id_from('m', "x", 1, b), 0);
     assert_string_equal(a, b);
@@ -25,8 +26,9 @@ static void test_a_chat_s_fields(void **state)
     json_t *chat = NULL;
     sp_error err = {0};
     (void)state;
-    json_t *fields = json_pack("{s:s,s:s,s:b,s:s,s:s,s:{s:f}}", "title", "长江", "folder", "旅行", "pinned", 1, "model",
-                               "qwen", "system", "Be brief.", "params", "temperature", 0.5);
+    json_t *fields =
+        json_pack("{s:s,s:s,s:b,s:s,s:s,s:{s:f}}", "title", "长江", "folder", "旅行", "pinned", 1,
+                  "model", "qwen", "system", "Be brief.", "params", "temperature", 0.5);
     assert_int_equal(store_chat_add(s, 0, fields, &chat, &err), 0);
     const char *name;
     json_t *value;
@@ -39,12 +41,14 @@ static void test_a_chat_s_fields(void **state)
     json_decref(chat);
     json_t *change = json_pack("{s:n,s:b,s:n}", "folder", "pinned", 0, "model");
     assert_int_equal(store_chat_change(s, 0, id, change, &chat, &err), 0);
-    assert_true(json_is_null(json_object_get(chat, "folder")) && json_is_null(json_object_get(chat, "model")));
+    assert_true(json_is_null(json_object_get(chat, "folder")) &&
+                json_is_null(json_object_get(chat, "model")));
     assert_string_equal(get(chat, "title"), "长江");
     json_decref(chat);
     json_decref(change);
     json_decref(fields);
-    static const char *const wrong[] = {"{\"title\": 1}", "{\"pinned\": \"yes\"}", "{\"params\": []}", "{\"colour\": 1}",
+    static const char *const wrong[] = {"{\"title\": 1}",     "{\"pinned\": \"yes\"}",
+                                        "{\"params\": []}",   "{\"colour\": 1}",
                                         "{\"folder\": \"\"}", "{\"head\": \"m_x\"}"};
     for (size_t i = 0; i < SP_COUNT(wrong); i++) {
         json_t *j = json_loads(wrong[i], 0, NULL);
@@ -60,11 +64,14 @@ static void test_a_tree(void **state)
     sp_error err = {0};
     (void)state;
     const char *id = new_chat("");
-    const char *q = say(id, NULL, "  What is the longest river of Asia, and how long is it exactly in kilometres?\nTell.");
+    const char *q = say(
+        id, NULL,
+        "  What is the longest river of Asia, and how long is it exactly in kilometres?\nTell.");
     const char *a1 = say_as(id, q, "assistant", "one"), *a2 = say_as(id, q, "assistant", "two");
     const char *q2 = say(id, a1, "and?");
     assert_int_equal(store_chat(s, 0, id, true, &chat, &err), 0);
-    assert_string_equal(get(chat, "title"), "What is the longest river of Asia, and how long is it");
+    assert_string_equal(get(chat, "title"),
+                        "What is the longest river of Asia, and how long is it");
     assert_string_equal(get(chat, "head"), q2);
     assert_int_equal(json_integer_value(json_object_get(chat, "messages_count")), 4);
     const json_t *list = json_object_get(chat, "messages");
@@ -116,7 +123,8 @@ static void test_texts_that_grow(void **state)
     sp_error err = {0};
     (void)state;
     const char *chat = new_chat("x"), *q = say(chat, NULL, "hi");
-    json_t *fields = json_pack("{s:s,s:s,s:s,s:s}", "role", "assistant", "content", "", "state", "queued", "parent", q);
+    json_t *fields = json_pack("{s:s,s:s,s:s,s:s}", "role", "assistant", "content", "", "state",
+                               "queued", "parent", q);
     assert_int_equal(store_message_add(s, 0, chat, fields, &m, NULL, &err), 0);
     struct store_text t[2] = {{.content = str_of("half of 长江"), .state = "streaming"},
                               {.content = str_of("x"), .state = "streaming"}};
@@ -125,8 +133,12 @@ static void test_texts_that_grow(void **state)
     assert_int_equal(store_texts(s, t, 2, &err), 0);
     assert_true(!t[0].lost && t[1].lost);
     assert_string_equal(found("长江"), ""); /* what still grows is not searched */
-    t[0] = (struct store_text){.content = str_of("all of 长江"), .reasoning = str_of("hm"), .state = "complete",
-                               .ended = true, .finish_reason = "stop", .usage = usage};
+    t[0] = (struct store_text){.content = str_of("all of 长江"),
+                               .reasoning = str_of("hm"),
+                               .state = "complete",
+                               .ended = true,
+                               .finish_reason = "stop",
+                               .usage = usage};
     (void)snprintf(t[0].message, STORE_ID_BYTES, "%s", get(m, "id"));
     assert_int_equal(store_texts(s, t, 1, &err), 0);
     assert_string_equal(found("长江"), "x|");
@@ -188,7 +200,8 @@ static void test_pages_by_time(void **state)
     for (int i = 0; i < 7; i++) {
         (void)snprintf(name, sizeof name, "t%d", i);
         const char *id = new_chat(name);
-        json_t *chat = NULL, *fields = json_pack("{s:s?,s:b}", "folder", i % 2 ? "odd" : NULL, "pinned", i == 3);
+        json_t *chat = NULL,
+               *fields = json_pack("{s:s?,s:b}", "folder", i % 2 ? "odd" : NULL, "pinned", i == 3);
         assert_int_equal(store_chat_change(s, 0, id, fields, &chat, NULL), 0);
         json_decref(chat);
         json_decref(fields);
@@ -296,14 +309,16 @@ static void test_migrations(void **state)
         assert_int_equal(migrate_to(&c, from, &err), 0);
         assert_int_equal(version_of(c.db), from);
         if (from >= 1)
-            assert_int_equal(db_exec(&c,
-                                     "INSERT INTO chats (seq, id, owner, title, titled, updated) VALUES (10,"
-                                     " 'c_aaaaaaaaaaaaaaaaaaaaaaaaaa', 0, '旧的', 1, 10);"
-                                     "INSERT INTO messages (seq, id, owner, chat, role, content, state) VALUES (11,"
-                                     " 'm_aaaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'user', '长江', 'complete'), (12,"
-                                     " 'm_baaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'assistant', '半句黄河', 'streaming')",
-                                     &err),
-                             0);
+            assert_int_equal(
+                db_exec(
+                    &c,
+                    "INSERT INTO chats (seq, id, owner, title, titled, updated) VALUES (10,"
+                    " 'c_aaaaaaaaaaaaaaaaaaaaaaaaaa', 0, '旧的', 1, 10);"
+                    "INSERT INTO messages (seq, id, owner, chat, role, content, state) VALUES (11,"
+                    " 'm_aaaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'user', '长江', 'complete'), (12,"
+                    " 'm_baaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'assistant', '半句黄河', 'streaming')",
+                    &err),
+                0);
         db_close(&c);
         open_store();
         assert_int_equal(version_of(s->writer.db), STORE_VERSION);
@@ -327,8 +342,10 @@ static void test_files_that_are_none(void **state)
     sp_error err = {0};
     sqlite3 *db;
     (void)state;
-    put_file("text.db", "this is no database, and it is long enough to be looked at as one: ..................... "
-                        "............................................................................");
+    put_file(
+        "text.db",
+        "this is no database, and it is long enough to be looked at as one: ..................... "
+        "............................................................................");
     assert_int_equal(try_open("text.db", &err), SP_EFORMAT);
     assert_int_equal(sqlite3_open(in_scratch("other.db"), &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "CREATE TABLE t (x)", NULL, NULL, NULL), SQLITE_OK);

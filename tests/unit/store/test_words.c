@@ -22,7 +22,8 @@ static void test_words_of_letters(void **state)
 {
     (void)state;
     assert_string_equal(words("Hello, WORLD! x_1", WORDS_TEXT), "0:hello 1:world 2:x 3:1 ");
-    assert_string_equal(words("Straße CAFÉ cafe\xcc\x81 ＡＢＣ", WORDS_TEXT), "0:strasse 1:cafe 2:cafe 3:abc ");
+    assert_string_equal(words("Straße CAFÉ cafe\xcc\x81 ＡＢＣ", WORDS_TEXT),
+                        "0:strasse 1:cafe 2:cafe 3:abc ");
     assert_string_equal(words("Привет, МИР", WORDS_TEXT), "0:привет 1:мир ");
     assert_string_equal(words(" \n.,;!?—“” ", WORDS_TEXT), "");
     assert_string_equal(words("", WORDS_TEXT), "");
@@ -37,7 +38,8 @@ static void test_pairs(void **state)
     assert_string_equal(words("长", WORDS_QUERY), "0:长 ");
     assert_string_equal(words("ひらがな", WORDS_QUERY), "0:ひら 1:らが 2:がな ");
     assert_string_equal(words("한국", WORDS_QUERY), "0:한국 ");
-    assert_string_equal(words("\xf0\xa0\x80\x80\xf0\xa0\x80\x81", WORDS_QUERY), "0:\xf0\xa0\x80\x80\xf0\xa0\x80\x81 ");
+    assert_string_equal(words("\xf0\xa0\x80\x80\xf0\xa0\x80\x81", WORDS_QUERY),
+                        "0:\xf0\xa0\x80\x80\xf0\xa0\x80\x81 ");
 }
 
 /* Words and pairs side by side have places one after the other, as in the text that is searched. */
@@ -53,7 +55,10 @@ static void test_mixed(void **state)
 static void test_bytes_that_are_no_text(void **state)
 {
     (void)state;
-    assert_string_equal(words("a\xff\xfe" "b\xe4\xbd", WORDS_TEXT), "0:a 1:b ");
+    assert_string_equal(words("a\xff\xfe"
+                              "b\xe4\xbd",
+                              WORDS_TEXT),
+                        "0:a 1:b ");
     char long_word[1000];
     memset(long_word, 'x', sizeof long_word);
     told[0] = '\0';
@@ -129,7 +134,8 @@ static void test_snippets(void **state)
     assert_string_equal(snippet("江大桥", "武汉长江大桥很长"), "武汉长\2江大桥\3很长");
     assert_string_equal(snippet("桥", "武汉长江大桥很长"), "武汉长江大\2桥\3很长");
     assert_string_equal(snippet("长江 桥", "武汉长江大桥"), "武汉\2长江\3大\2桥\3");
-    assert_string_equal(snippet("江大 长江", "武汉长江大桥"), "武汉\2长江大\3桥"); /* they lie over each other */
+    assert_string_equal(snippet("江大 长江", "武汉长江大桥"),
+                        "武汉\2长江大\3桥"); /* they lie over each other */
     assert_string_equal(snippet("x", "\2\3 plain \x01 x"), "plain \2x\3");
     assert_string_equal(snippet("nothing", "hello"), "hello");
 }
@@ -152,10 +158,14 @@ static void test_snippet_of_a_long_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words_of_letters), cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_mixed),            cmocka_unit_test(test_bytes_that_are_no_text),
-        cmocka_unit_test(test_ends_when_told),   cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_snippets),         cmocka_unit_test(test_snippet_of_a_long_text),
+        cmocka_unit_test(test_words_of_letters),
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_bytes_that_are_no_text),
+        cmocka_unit_test(test_ends_when_told),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_snippets),
+        cmocka_unit_test(test_snippet_of_a_long_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
