@@ -131,9 +131,9 @@ static json_t *request_for(const struct call *c, const struct asked *a)
                         (json_t *)(uintptr_t)named); /* of a wrong type: refused as such */
     else
         json_object_set_new(r, "model",
-                            json_string(asked   ? asked
-                                        : chats ? chats
-                                                : first_model(c)));
+                            json_string(asked             ? asked
+                                        : chats && *chats ? chats
+                                                          : first_model(c)));
     json_object_set_new(r, "messages", messages_for(a));
     json_object_set_new(r, "stream", json_true());
     json_object_set_new(r, "return_progress", json_true());

@@ -7,8 +7,8 @@
  * on the disk it wakes the call, and the loop publishes the whole message.
  *
  * Threads: database work is done by workers and the saver, never by the loop. Events may be published by any thread;
- * only the loop writes them to sockets. Lock order: history.lock, then call.lock, then server.ready_lock; events.lock is
- * taken last and holds nothing. */
+ * only the loop writes them to sockets. Lock order: history.lock, then call.lock, then server.ready_lock; events.lock
+ * is taken last and holds nothing. */
 #ifndef SP_SERVER_PAGE_INT_H
 #define SP_SERVER_PAGE_INT_H
 

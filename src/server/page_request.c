@@ -151,6 +151,12 @@ int page_params(struct call *c, const json_t *params)
             return SP_EINVAL;
         }
     }
+    const json_t *extra = json_object_get(params, "chat_template_kwargs");
+    if (extra && !json_is_null(extra) && !json_is_object(extra)) {
+        reply_set_error(c, 400, INVALID, "params", NULL,
+                        "params: chat_template_kwargs must be an object");
+        return SP_EINVAL;
+    }
     return request_sampling(c, params, &r) < 0 || request_stops(c, params, &stops) < 0 ||
                    request_int(c, params, "max_tokens", 1, INT32_MAX, &max_tokens) < 0
                ? SP_EINVAL

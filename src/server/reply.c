@@ -152,6 +152,12 @@ static void note_call(const struct call *c, int status)
     request_log(c, status);
 }
 
+/* A kept answer's client may have left without its call being over: its request has no connection then. */
+static bool has_client(const struct call *c)
+{
+    return c->req && !atomic_load(&c->gone) && evhttp_request_get_connection(c->req);
+}
+
 static void set_head(struct call *c, const char *name, const char *value)
 {
     evhttp_add_header(evhttp_request_get_output_headers(c->req), name, value);
@@ -173,7 +179,7 @@ void reply_send(struct call *c)
         return;
     c->answered = true;
     note_call(c, c->status);
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
     bool page = body[0] == '<';
@@ -284,7 +290,7 @@ void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
     c->wrote_at = clock_seconds();
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
     evhttp_add_header(head, "Content-Type", "text/event-stream; charset=utf-8");
@@ -296,7 +302,7 @@ void reply_stream_begin(struct call *c)
 static void stream_text(struct call *c, const char *before, const char *text)
 {
     c->wrote_at = clock_seconds();
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     struct evbuffer *out = evbuffer_new();
     if (!out)
@@ -339,7 +345,7 @@ void reply_stream_close(struct call *c)
         return;
     c->answered = true;
     note_call(c, 200);
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
     evhttp_send_reply_end(c->req);

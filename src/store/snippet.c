@@ -131,7 +131,7 @@ const char *terms_match(const struct terms *t)
 
 #define SPANS_MOST 32
 
-/* How far each phrase has matched, ending at each of the last places: a word goes on from what ended one place before. */
+/* How far each phrase has matched, and at which place: a word goes on from what ended one place before. */
 struct look {
     const struct terms *t;
     struct open {

@@ -6,6 +6,7 @@ import queue
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -335,6 +336,25 @@ def test_nobody_listens(page):
     assert wait_until(lambda: len(page.ok("GET", f"/api/chats/{chat}")["messages"]) == 2)
     message = page.ok("GET", f"/api/chats/{chat}")["messages"][1]["id"]
     assert page.ended(chat, message)["state"] == "complete"
+
+
+def test_clients_that_leave_at_once(page):
+    """A page that is navigated away from drops its requests: at any moment, and nothing comes of it."""
+    chat = page.chat(params={"max_tokens": 2})
+    question = page.ask(chat, "Leave")
+    host, port = page.url.removeprefix("http://").split(":")
+    body = json.dumps({"parent": question})
+    calls = ["GET /api/chats?q=leave", f"GET /api/chats/{chat}", f"POST /api/chats/{chat}/generate", "GET /api/events", "GET /api/export?all=1"]
+    for i in range(100):
+        line, more = calls[i % len(calls)], body if "generate" in calls[i % len(calls)] else ""
+        with socket.create_connection((host, int(port))) as c:
+            c.sendall(f"{line} HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {page.url}\r\nContent-Type: application/json\r\n"
+                      f"Content-Length: {len(more)}\r\n\r\n{more}".encode())
+            time.sleep(i % 7 * 0.0005)
+            if i % 2:  # not an orderly end
+                c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert wait_until(lambda: all(m["state"] == "complete" for m in page.ok("GET", f"/api/chats/{chat}")["messages"]))
+    assert len(page.ok("GET", f"/api/chats/{chat}")["messages"]) == 21
 
 
 def test_stop(page):
