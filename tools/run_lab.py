@@ -37,7 +37,8 @@ def pattern(line):
 def run(path, program, venv):
     steps = blocks(path)
     script = "set -euo pipefail\n" + "".join(f"{body}\necho '{MARK}'\n" for body, _ in steps)
-    env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()))
+    env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()),
+               SAMPAN_HISTORY="off")  # not into the history of who runs them
     with tempfile.TemporaryDirectory(prefix="sampan-lab-") as folder:
         done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)

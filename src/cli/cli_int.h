@@ -23,6 +23,7 @@ int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
 int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
+int cmd_db(const options *o, sp_error *err);
 int cmd_key(const options *o, sp_error *err);
 int cmd_healthcheck(const options *o, sp_error *err);
 
@@ -51,6 +52,8 @@ int memory_told(void *arg, const struct engine_memory *m); /* arg: the shares */
 /* cli_engine for one of them. */
 int cli_engine_sharing(const options *o, const char *name, struct memory_shares *s, engine **out,
                        sp_error *err);
+/* --history, or history.db in the store's folder; *path is the caller's, NULL: off. */
+int cli_history(const options *o, char **path, sp_error *err);
 enum compute_mode cli_compute(const options *o);
 /* --kv-type; false: auto. */
 bool cli_kv_type(const options *o, enum kv_type *out);

@@ -21,7 +21,8 @@ static bool all_queued(const struct generation *g)
 static json_t *call_json(struct call *c)
 {
     pthread_mutex_lock(&c->lock);
-    const struct generation *g = c->worked && !c->reply ? c->gen : NULL;
+    const struct generation *g =
+        c->worked && (!c->reply || (c->gen && c->gen->kept)) ? c->gen : NULL;
     const char *state = !g                     ? NULL
                         : g->answer_tokens > 0 ? "decode"
                         : all_queued(g)        ? "queued"

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "server/access_int.h"
 
-static json_t *model_json(const struct served_model *m, const char *name)
+json_t *model_json(const struct served_model *m, const char *name)
 {
     char format[64];
     const checkpoint *ckpt = engine_checkpoint(m->engine);

@@ -45,6 +45,8 @@ struct server_opts {
     bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
     int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
+    const char *history;                   /* file of the chats (store.h); NULL: none are kept */
+    const char *ui_dir; /* folder that the page is served from; NULL: the one that is built in */
     const struct served_model *models;
     size_t n_models;
     /* Instead of models: makes them on a thread of its own, while the server listens and answers 503. A negative code
@@ -66,6 +68,8 @@ void server_stop(server *s); /* any thread */
 /* Each reads its files again; on failure what is in use stays as it was. The loop's thread (a signal's callback). */
 int server_reload_keys(server *s, sp_error *err);
 int server_reload_tls(server *s, sp_error *err); /* for new connections */
+/* "on", "off" or "unavailable"; then *reason says why. The strings are the server's. */
+const char *server_history(const server *s, const char **reason);
 void server_free(server *s);
 
 #endif

@@ -31,15 +31,20 @@
 #define SILENCE_SECONDS 15
 #define REQUEST_ID_MAX 129 /* bytes with the NUL */
 
+#define ALLOW_MAX 64 /* "GET, HEAD, PATCH, DELETE, OPTIONS" */
+
 struct access;
 struct call;
+struct events;
+struct history;
+struct kept;
 struct guard;
 struct key;
 struct map;
 struct server_file;
 
 struct route {
-    const char *path;
+    const char *path; /* "*" stands for one part, a last "/" for whatever follows */
     enum evhttp_cmd_type method;
     bool open;                    /* answered without a key */
     void (*work)(struct call *c); /* on a worker; NULL: `reply` answers on the loop */
@@ -87,8 +92,9 @@ struct generation {
     int64_t max_tokens; /* as asked for; -1: not */
     int64_t prompt_tokens, answer_tokens, cached_tokens;
     double queue_seconds, prefill_seconds, decode_seconds; /* of the choice that took longest */
-    double first_at; /* when the first token of any choice came; 0: none has */
-    sp_error error;  /* the first failure */
+    double first_at;   /* when the first token of any choice came; 0: none has */
+    sp_error error;    /* the first failure */
+    struct kept *kept; /* goes into a chat instead of to a client (page_int.h); NULL: it doesn't */
 };
 
 /* A request's place in a trace, in lower-case hex (https://www.w3.org/TR/trace-context/); empty: it has none. */
@@ -110,6 +116,9 @@ struct call {
     bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
+    char *target; /* of /api/: the path, and what stands behind "?" */
+    struct evkeyvalq *query;
+    bool loading; /* of /api/: no model is there yet */
     double started;
     double wrote_at; /* a stream, last; until then: started */
     struct key *key; /* access.c; loop, but a worker of this call may read it */
@@ -132,6 +141,7 @@ struct call {
     int status;             /* an answer in one piece, when gen is NULL */
     char *reply;            /* JSON text, or a page that starts with '<' */
     const char *reply_type; /* Content-Type when it is neither */
+    const char *reply_name; /* of a file to be saved; a literal, or NULL */
     const char *error_code; /* of the error that was set, or NULL; a literal */
 };
 
@@ -177,6 +187,8 @@ struct server {
     struct call *ready;
 
     struct metrics *metrics; /* metrics_int.h; loop */
+    struct history *history; /* page_int.h, as the next */
+    struct events *events;
 };
 
 #define MODEL_LOADING "the model is being loaded: try again soon"
@@ -207,16 +219,22 @@ const char *reply_code_of(int code); /* of OpenAI's error object; NULL: none */
 void reply_send(struct call *c);     /* loop: sends status and reply */
 /* Loop: sends a built-in file, or 304 to who has it already. */
 void reply_file(struct call *c, const struct server_file *f);
+/* A file of the page, which has rules of its own (page_policy). for_ever: its name changes when it does. */
+void reply_page_file(struct call *c, const struct server_file *f, bool for_ever);
+void reply_page_bytes(struct call *c, const char *type, char *data, size_t n); /* takes data */
+extern const char page_policy[]; /* Content-Security-Policy */
 /* Loop: answers a request whose framing is unsound, and closes. */
 void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
 void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
 void reply_stream_comment(struct call *c);         /* loop: what readers pass over */
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
+void reply_stream_close(struct call *c);           /* loop: an end without it */
 
 /* routes.c */
-/* NULL: there is no such path, or it has another method: *allow then names those it has, else it is NULL. */
-const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
+/* NULL: there is no such path, or it has other methods: allow then names those it has, else it is "". */
+const struct route *route_find(const char *path, enum evhttp_cmd_type method,
+                               char allow[ALLOW_MAX]);
 size_t route_number(const struct route *r); /* NULL: 0 */
 const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
 
@@ -232,6 +250,8 @@ void forwarded_client(const struct server_opts *o, const char *peer, const char 
 bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
 void call_identify(struct call *c); /* from its head; the answer tells the ids, too */
 void request_log(const struct call *c, int status);
+/* Of a kept answer, when it ends: its request has left a line when it was taken. */
+void answer_log(const struct call *c, const char *message, const char *state);
 
 /* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
 int metrics_init(struct server *s, sp_error *err);
@@ -266,8 +286,8 @@ void generation_free(struct generation *g);
 /* Worker: gives the choices of one prompt the tokens of the first of them. A prompt that is longer than the context is
  * not copied: generation_start refuses it at the first. */
 int generation_share_prompts(struct call *c, struct generation *g);
-/* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
-void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
+/* Worker: submits all choices with r as the pattern; on failure sets the error answer. The call owns g from here. */
+int generation_start(struct call *c, struct generation *g, const struct engine_request *r);
 void generation_event(struct call *c, const struct call_event *e); /* loop */
 void generation_keep_alive(struct call *c, double now);            /* loop: after SILENCE_SECONDS */
 
@@ -295,6 +315,22 @@ void api_livez(struct call *c);
 void api_version(struct call *c);
 void api_metrics(struct call *c);
 void api_root(struct call *c);
+void api_page(struct call *c);
+void api_page_file(struct call *c);
+void api_page_info(struct call *c);
+void api_chats_list(struct call *c);
+void api_chats_add(struct call *c);
+void api_chats_get(struct call *c);
+void api_chats_change(struct call *c);
+void api_chats_delete(struct call *c);
+void api_chats_restore(struct call *c);
+void api_messages_add(struct call *c);
+void api_messages_edit(struct call *c);
+void api_messages_stop(struct call *c);
+void api_generate(struct call *c);
+void api_events(struct call *c);
+void api_export(struct call *c);
+void api_import(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
 void api_docs_file(struct call *c);
@@ -314,6 +350,9 @@ struct server_file {
 };
 extern const struct server_file server_files[];
 extern const size_t n_server_files;
+/* The page, by path ("/index.html"); empty in a build without it. */
+extern const struct server_file page_files[];
+extern const size_t n_page_files;
 
 /* tls.c; the loop's thread, or before it runs. */
 int tls_load(struct server *s, sp_error *err); /* the files anew; on failure all stays as it was */
@@ -321,6 +360,9 @@ void tls_close(struct server *s);
 struct bufferevent *tls_bufferevent(
     struct server *s); /* of a connection that is about to be accepted; NULL: no memory */
 void tls_goodbye(struct bufferevent *bev); /* before it is freed */
+
+/* api_info.c: one entry of /v1/models */
+json_t *model_json(const struct served_model *m, const char *name);
 
 /* api_docs.c */
 const struct server_file *server_file_find(const char *name); /* NULL: not built in */
