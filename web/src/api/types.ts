@@ -1,36 +1,15 @@
 /** What the page and the server say to each other under /api/. */
 
-export type MessageState = 'complete' | 'streaming' | 'queued' | 'stopped' | 'failed' | 'interrupted'
+import type { components } from '../generated/openapi'
 
-export interface Params {
-  temperature?: number
-  top_p?: number
-  top_k?: number
-  min_p?: number
-  max_tokens?: number
-  seed?: number
-  repetition_penalty?: number
-  presence_penalty?: number
-  frequency_penalty?: number
-}
-export type ParamName = keyof Params
+type Schemas = components['schemas']
 
-export interface Chat {
-  id: string
-  title: string
-  folder: string | null
-  pinned: boolean
-  model: string | null
-  system: string
-  params: Params
-  /** The last message of the branch shown. */
-  head: string | null
-  /** Unix seconds. */
-  created: number
-  updated: number
-  deleted: number | null
-  messages_count: number
-}
+/** Numbers of a chat; only those that are set. */
+export type ParamName = Exclude<keyof Schemas['ChatParams'], 'stop' | 'min_tokens' | 'chat_template_kwargs'>
+export type Params = Partial<Record<ParamName, number>>
+
+/** `head`: the last message of the branch shown. Times are Unix seconds. */
+export type Chat = Omit<Schemas['Chat'], 'messages' | 'params' | 'snippet' | 'message'> & { params: Params }
 
 export interface ServerError {
   message: string
@@ -44,21 +23,12 @@ export interface Usage {
   cached_tokens?: number
 }
 
-export interface Message {
-  id: string
-  chat: string
-  parent: string | null
-  role: 'user' | 'assistant'
-  content: string
-  reasoning: string
-  state: MessageState
+export type Message = Omit<Schemas['ChatMessage'], 'error' | 'usage' | 'timings' | 'attachments'> & {
   error: ServerError | null
-  model: string | null
-  finish_reason: string | null
   usage: Usage | null
   timings: { ttft_ms: number | null; tokens_per_second: number | null } | null
-  created: number
 }
+export type MessageState = Message['state']
 
 export interface ChatWithMessages extends Chat {
   messages: Message[]

@@ -14,7 +14,7 @@ import { useChats } from './chats'
 import { useDrafts } from './drafts'
 
 /** A message as this tab knows it. */
-export interface LiveMessage extends Message {
+export type LiveMessage = Message & {
   progress?: { processed: number; total: number }
   position?: number
   /** The server hasn't confirmed it yet. */
