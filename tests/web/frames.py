@@ -131,12 +131,10 @@ def report(events, paint):
     for event in outermost([e for e in thread if e["name"] in SCRIPT]):
         frame = int((event["ts"] - begin) / 1e6 / FRAME)
         frames[frame] = frames.get(frame, 0.0) + event.get("dur", 0) / 1000
-    drawn = sum(1 for e in events if e.get("name") == "DrawFrame")
     print(f"first paint           {paint:7.0f} ms")
     print(f"longest task          {max(tasks):7.1f} ms, {sum(t > 50 for t in tasks)} over 50 ms")
     print(f"script a frame        {percentile(frames.values(), 0.5):7.2f} ms at the median, {percentile(frames.values(), 0.95):.2f} at p95, "
           f"{max(frames.values(), default=0):.2f} at most")
-    print(f"frames drawn          {drawn / Replay.seconds:7.1f} a second")
 
 
 def main():
