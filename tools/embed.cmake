@@ -1,6 +1,10 @@
 # cmake -DOUT=file.c -DVERSION=x "-DFILES=name|type|path,..." -P embed.cmake: files as C arrays and a table of them,
-# struct server_file. In a .json @PROJECT_VERSION@ is filled in; a path that ends in .gz holds the file compressed.
+# struct server_file, named TABLE (server_files if unset). In a .json @PROJECT_VERSION@ is filled in; a path that ends in
+# .gz holds the file compressed.
 # Bytes, because a string literal may hold only so many characters.
+if(NOT TABLE)
+    set(TABLE server_files)
+endif()
 set(code "#include \"server/server_int.h\"\n\n")
 set(table "")
 set(count 0)
@@ -8,7 +12,7 @@ string(REPLACE "," ";" FILES "${FILES}")
 foreach(file ${FILES})
     string(REPLACE "|" ";" parts "${file}")
     list(POP_FRONT parts name type path)
-    if(name MATCHES "[.]json$")
+    if(path MATCHES "[.]json$")
         file(READ ${path} text)
         string(REPLACE "@PROJECT_VERSION@" "${VERSION}" text "${text}")
         set(path ${OUT}.text)
@@ -30,4 +34,5 @@ foreach(file ${FILES})
     string(APPEND table "    {\"${name}\", \"${type}${charset}\", \"\\\"${sum}\\\"\", file_${count}, sizeof file_${count}, ${gzip}},\n")
     math(EXPR count "${count} + 1")
 endforeach()
-file(WRITE ${OUT} "${code}\nconst struct server_file server_files[] = {\n${table}};\nconst size_t n_server_files = ${count};\n")
+# A row of nothing stands last: C knows no empty tables.
+file(WRITE ${OUT} "${code}\nconst struct server_file ${TABLE}[] = {\n${table}    {NULL, NULL, NULL, NULL, 0, false},\n};\nconst size_t n_${TABLE} = ${count};\n")

@@ -67,7 +67,8 @@ def run(path, program, venv):
     """Status: 0, 1 or NOT_HERE."""
     steps = blocks(path)
     script = "set -euo pipefail\n" + "".join(f"{body}\necho '{MARK}'\n" for body, _ in steps)
-    env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()))
+    env = dict(os.environ, PATH=f"{program.parent}:{venv}/bin:{os.environ['PATH']}", TOOLS=str(Path(__file__).parent.resolve()),
+               SAMPAN_HISTORY="off")  # not into the history of who runs them
     with tempfile.TemporaryDirectory(prefix="sampan-lab-") as folder:
         status, output, ended = bash(script, folder, env)
     outputs = output.split(MARK)

@@ -19,7 +19,7 @@ coverage)
 tsan)
     options+=(--preset tsan)
     # Guarded ones are about who touches memory; tsan takes minutes over their mappings.
-    filter=(-L quick -R '^unit\.(base|engine|server|model)\.' -E '_guarded$')
+    filter=(-L quick -R '^unit\.(base|engine|server|model|store)\.' -E '_guarded$')
     ;;
 asan) options+=(--preset asan) ;;
 ref) options+=(--preset ref -DSAMPAN_SWAGGER_UI=OFF) ;; # where /docs is the plain page

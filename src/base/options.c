@@ -46,9 +46,9 @@ const char *options_nearest(const struct options *o, unsigned verbs, str name, s
 
 const char *options_verb_name(unsigned verb)
 {
-    static const char *const names[] = {"run",   "chat",        "serve", "pull",       "list",
-                                        "show",  "rm",          "eval",  "bench",      "config",
-                                        "store", "bench serve", "key",   "healthcheck"};
+    static const char *const names[] = {"run",   "chat",        "serve", "pull",        "list",
+                                        "show",  "rm",          "eval",  "bench",       "config",
+                                        "store", "bench serve", "key",   "healthcheck", "db"};
     size_t i = 0;
     while (i < sizeof names / sizeof names[0] - 1 && !(verb >> i & 1))
         i++;

@@ -38,7 +38,8 @@ enum option_verb {
     VERB_BENCH_SERVE = 1 << 11, /* a verb of two words */
     VERB_KEY = 1 << 12,
     VERB_HEALTHCHECK = 1 << 13,
-    VERB_ALL = (1 << 14) - 1
+    VERB_DB = 1 << 14,
+    VERB_ALL = (1 << 15) - 1
 };
 
 struct option_spec {

@@ -149,6 +149,10 @@ static const struct option_spec table[] = {
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
      "listen off loopback without a key"},
 
+    {"history", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_DB, "FILE|off",
+     "file that keeps the chats of the page; history.db in the store's folder if unset; off keeps none"},
+    {"ui-dir", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "DIR",
+     "serve the page from this folder instead of the one that is built in, for work on it"},
     {"root-path", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "/PATH",
      "where a proxy shows this server; paths that begin with it are taken too"},
     {"trusted-proxy", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ADDRESS[/BITS]",
@@ -183,6 +187,11 @@ static const struct option_spec table[] = {
      "get it again, even if it is here; write over a bundle that is there"},
     {"yes", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RM, NULL, "don't ask"},
 
+    /* The history */
+    {"chat", OPT_STRING, NULL, NULL, NO_RANGE, VERB_DB, "ID", "export only this chat"},
+    {"as", OPT_CHOICE, NULL, "jsonl|md", NO_RANGE, VERB_DB, NULL,
+     "what an export is: lines of JSON, which can be imported, or Markdown; by the file's name if unset"},
+
     /* Measuring */
     {"file", OPT_STRING, NULL, NULL, NO_RANGE, VERB_EVAL, "PATH", "the text to measure on"},
     {"reference", OPT_STRING, NULL, NULL, NO_RANGE, VERB_EVAL, "NAME|PATH",
@@ -208,7 +217,7 @@ static const struct option_spec table[] = {
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
      VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_BENCH_SERVE |
-         VERB_CONFIG | VERB_KEY | VERB_SERVE,
+         VERB_CONFIG | VERB_KEY | VERB_SERVE | VERB_DB,
      NULL, "print JSON instead of text"},
 
     /* Load for servers */

@@ -23,6 +23,7 @@ int cmd_eval(const options *o, sp_error *err);
 int cmd_bench(const options *o, sp_error *err);
 int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
+int cmd_db(const options *o, sp_error *err);
 int cmd_key(const options *o, sp_error *err);
 int cmd_healthcheck(const options *o, sp_error *err);
 
@@ -52,6 +53,8 @@ struct memory_shares {
 /* Its plan goes to stdout, and nothing is loaded. sharing: else it is planned as if no other were loaded. */
 int memory_plan_told(const options *o, const char *name, bool sharing, struct memory_shares *s,
                      sp_error *err);
+/* --history, or history.db in the store's folder; *path is the caller's, NULL: off. */
+int cli_history(const options *o, char **path, sp_error *err);
 enum compute_mode cli_compute(const options *o);
 /* --kv-type; false: auto. */
 bool cli_kv_type(const options *o, enum kv_type *out);

@@ -13,6 +13,7 @@ struct serving {
     pool *pool;
     bool auth, tls;
     atomic_bool ready;
+    char *history; /* NULL: off */
     server *running;
 };
 
@@ -103,6 +104,11 @@ static void greet(void *arg, const char *host, int port)
     if (strcmp(best->name, name) != 0)
         printf("\nThe best model of the catalogue for this machine's memory:\n  %s pull %s\n",
                cli_program, best->name);
+    const char *reason, *history = server_history(w->running, &reason);
+    if (strcmp(history, "on") == 0)
+        printf("\nChats are kept in %s\n", w->history);
+    else if (strcmp(history, "unavailable") == 0)
+        printf("\nNo chats are kept: %s\n", reason);
     printf("\nCtrl-C ends it.\n");
     fflush(stdout);
 }
@@ -176,6 +182,7 @@ static int serve(struct serving *w, sp_error *err)
                              .log_prompts = options_bool(o, "log-prompts"),
                              .metrics_open = options_bool(o, "metrics-open"),
                              .metrics_vllm = options_str(o, "metrics-alias") != NULL,
+                             .ui_dir = options_str(o, "ui-dir"),
                              .drain_seconds = (int)options_int(o, "drain-seconds"),
                              .queue_seconds = options_float(o, "queue-timeout"),
                              .request_seconds = options_float(o, "request-timeout"),
@@ -207,10 +214,14 @@ static int serve(struct serving *w, sp_error *err)
                                        .keep_seconds = (int)options_int(o, "keep-alive"),
                                        .connections = (int)options_int(o, "max-connections")};
     w->auth = so.n_api_keys > 0 || so.keys_file;
-    int code = server_new(&so, &w->running, err);
+    int code = cli_history(o, &w->history, err);
+    so.history = w->history;
+    if (code == 0)
+        code = server_new(&so, &w->running, err);
     if (code == 0)
         code = server_run(w->running, err);
     server_free(w->running);
+    sp_free(w->history);
     return code;
 }
 

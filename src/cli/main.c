@@ -54,6 +54,14 @@ static const struct verb verbs[] = {
      "  sampan key list --keys keys.json\n"
      "  sampan key revoke alice --keys keys.json        # then reload the server\n"
      "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --keys keys.json\n"},
+    {"db", VERB_DB, cmd_db, "check | backup FILE | export [FILE] | import FILE",
+     "look after the chats that the page keeps",
+     "  sampan db check                              # is the file sound; 1 if it is not\n"
+     "  sampan db backup /media/usb/history.db       # a copy, also while a server writes\n"
+     "  sampan db export chats.jsonl                 # all chats; .md for Markdown\n"
+     "  sampan db export --chat c_ID --as md         # one, to standard output\n"
+     "  sampan db import conversations.json          # Sampan's, OpenAI's or Open WebUI's export\n"
+     "  sampan db check --history other.db --json\n"},
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"
      "  sampan eval kl --model qwen2.5-coder-0.5b --file text.txt   # fast against f32\n"},
@@ -179,6 +187,7 @@ static bool wants_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over its limit: the write fails, and says why */
     if (argc > 0)
         cli_program = argv[0];
     if (argc < 2) {

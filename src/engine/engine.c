@@ -389,3 +389,16 @@ bool engine_is_queued(engine *e, uint64_t id)
     pthread_mutex_unlock(&e->lock);
     return queued;
 }
+
+int engine_place_in_line(engine *e, uint64_t id)
+{
+    int before = 0;
+    bool waits = false;
+    pthread_mutex_lock(&e->lock);
+    for (const struct request *q = e->live; q; q = q->live_next) {
+        waits |= q->id == id && q->waits;
+        before += q->id < id && q->waits;
+    }
+    pthread_mutex_unlock(&e->lock);
+    return waits ? before + 1 : 0;
+}

@@ -253,5 +253,7 @@ struct engine_request engine_request_default(const engine *e);
 int engine_submit(engine *e, const struct engine_request *r, uint64_t *id, sp_error *err);
 void engine_cancel(engine *e, uint64_t id);    /* unknown or finished ids are fine */
 bool engine_is_queued(engine *e, uint64_t id); /* no step has had it yet */
+/* 1: the next; 0: it doesn't wait. In the order of arrival: priorities and tenants' shares may let others by. */
+int engine_place_in_line(engine *e, uint64_t id);
 
 #endif

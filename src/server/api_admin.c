@@ -40,7 +40,7 @@ static json_t *call_json(struct call *c)
     if (waiting)
         return waiting;
     pthread_mutex_lock(&c->lock);
-    const struct generation *g = c->worked && !c->reply ? c->gen : NULL;
+    const struct generation *g = c->worked && (!c->reply || c->kept) ? c->gen : NULL;
     const char *state = !g                     ? NULL
                         : g->answer_tokens > 0 ? "decode"
                         : all_queued(g)        ? "queued"

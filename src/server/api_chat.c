@@ -1,8 +1,10 @@
 /* POST /v1/chat/completions */
 #include <string.h>
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #define INVALID "invalid_request_error"
+#define THINK "<think>"
 
 static const char *const unsupported[] = {"tools",
                                           "functions",
@@ -94,7 +96,45 @@ static int read_request(struct call *c, const json_t *body, struct generation *g
     return 0;
 }
 
-static void answer(struct call *c, const json_t *body)
+/* Whether the prompt ends with the tag that begins the reasoning, as some templates have it. */
+static int opens_reasoning(const struct generation *g, bool *opens, sp_error *err)
+{
+    const struct token_list *ids = &g->choices[0].prompt;
+    size_t n = ids->n < 4 ? ids->n : 4;
+    buf end;
+    buf_init(&end, 4096);
+    int code =
+        tokenizer_decode(engine_tokenizer(g->engine), ids->ids + ids->n - n, n, false, &end, err);
+    str last = {end.data, end.len};
+    while (last.n && (last.p[last.n - 1] == '\n' || last.p[last.n - 1] == ' '))
+        last.n--;
+    *opens = code == 0 && str_ends(last, THINK);
+    buf_free(&end);
+    return code;
+}
+
+/* The answer goes on where it was left: its text stands at the end of the prompt, as the model wrote it. */
+static int go_on_from(struct call *c, struct generation *g, str text)
+{
+    struct encode_opts eo = {.special = SPECIAL_NONE};
+    sp_error err = {0};
+    bool opens;
+    int code = opens_reasoning(g, &opens, &err);
+    if (code == 0 && opens && text.n == 0)
+        c->kept->split.where = REASONING_INSIDE;
+    if (code == 0 && opens && str_starts(text, THINK)) {
+        text.p += strlen(THINK);
+        text.n -= strlen(THINK);
+    }
+    if (code == 0 && text.n > 0)
+        code = tokenizer_encode(engine_tokenizer(g->engine), text.p, text.n, &eo,
+                                &g->choices[0].prompt, &err);
+    if (code < 0)
+        reply_set_sp_error(c, &err, "messages");
+    return code;
+}
+
+static int start(struct call *c, const json_t *body)
 {
     const struct loaded_model *m = request_model(c, body);
     struct stops stops;
@@ -103,28 +143,36 @@ static void answer(struct call *c, const json_t *body)
         check_response_format(c, body) < 0 ||
         request_messages(c, json_object_get(body, "messages")) < 0 ||
         request_int(c, body, "n", 1, CHOICES_MAX, &n) < 0)
-        return;
+        return SP_EINVAL;
     struct generation *g = generation_new(c, 1, n);
     if (!g)
-        return;
+        return SP_EINVAL;
     struct engine_request r = engine_request_default(m->engine);
     g->chat = true;
     int code = read_request(c, body, g, &r, &stops);
     if (code == 0)
         code = encode(c, body, m, &g->choices[0].prompt);
+    if (code == 0 && c->kept)
+        code = go_on_from(c, g, (str){c->kept->before.data, c->kept->before.len});
     if (code == 0)
         code = generation_share_prompts(c, g);
     if (code == 0)
-        generation_start(c, g, &r);
+        code = generation_start(c, g, &r);
     else
         generation_free(g);
     sp_free((void *)(uintptr_t)r.sampling.bias);
+    return code;
+}
+
+int chat_start_kept(struct call *c)
+{
+    return start(c, c->kept->request);
 }
 
 void api_chat(struct call *c)
 {
     json_t *body = request_parse(c);
     if (body)
-        answer(c, body);
+        (void)start(c, body);
     json_decref(body);
 }

@@ -146,7 +146,7 @@ static void answer(struct call *c, const json_t *body)
     if (code == 0)
         code = echo_prompts(c, g);
     if (code == 0)
-        generation_start(c, g, &r);
+        (void)generation_start(c, g, &r);
     else
         generation_free(g);
     sp_free((void *)(uintptr_t)r.sampling.bias);

@@ -28,8 +28,10 @@ static void add_rows(buf *page, json_t *paths)
     {
         json_object_foreach(item, method, op)
         {
-            bool post = strcmp(method, "post") == 0;
-            buf_printf(page, "<tr><td><code>%s %s</code><td>%s\n", post ? "POST" : "GET", path,
+            buf_puts(page, "<tr><td><code>");
+            for (const char *p = method; *p; p++)
+                buf_putc(page, (char)(*p - 'a' + 'A'));
+            buf_printf(page, " %s</code><td>%s\n", path,
                        json_string_value(json_object_get(op, "summary")));
         }
     }
@@ -54,12 +56,6 @@ static void answer_page(struct call *c, const char *end)
 {
     c->reply = docs_list_page(end);
     c->status = c->reply ? 200 : 500;
-}
-
-void api_root(struct call *c)
-{
-    answer_page(c, "<p><a href=\"docs\">Try it out</a></p>"
-                   "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>");
 }
 
 void api_openapi(struct call *c)

@@ -15,7 +15,7 @@ static json_t *model_json(const struct served_model *m, const char *name)
                      model_state_text(m));
 }
 
-void api_models(struct call *c)
+json_t *models_entries(const struct call *c)
 {
     struct models *ms = c->s->models;
     json_t *list = json_array();
@@ -24,7 +24,12 @@ void api_models(struct call *c)
         for (size_t k = 0; k < m->n_names && access_model(c, m); k++)
             json_array_append_new(list, model_json(m, m->names[k]));
     pthread_mutex_unlock(&ms->lock);
-    reply_set_json(c, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
+    return list;
+}
+
+void api_models(struct call *c)
+{
+    reply_set_json(c, 200, json_pack("{s:s,s:o}", "object", "list", "data", models_entries(c)));
 }
 
 void api_model(struct call *c)

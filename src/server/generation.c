@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "server/access_int.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #define RETRY_SECONDS_MOST 60
 
@@ -35,8 +36,8 @@ struct generation *generation_new(struct call *c, size_t n_prompts, int64_t n)
     g->created = clock_unix();
     snprintf(g->model, sizeof g->model, "%s", c->model_name);
     snprintf(g->id, sizeof g->id, "%s-%016llx%08llx",
-             c->route->work == api_chat ? "chatcmpl" : "cmpl", (unsigned long long)rng_seed(),
-             (unsigned long long)(rng_seed() & 0xffffffff));
+             c->route->work == api_completions ? "cmpl" : "chatcmpl",
+             (unsigned long long)rng_seed(), (unsigned long long)(rng_seed() & 0xffffffff));
     for (size_t i = 0; i < g->n_choices; i++) {
         g->choices[i].call = c;
         g->choices[i].index = i;
@@ -184,7 +185,7 @@ static void refused(struct call *c, const struct generation *g, const sp_error *
     set_error(c, g, err, named ? param : NULL);
 }
 
-void generation_start(struct call *c, struct generation *g, const struct engine_request *r)
+int generation_start(struct call *c, struct generation *g, const struct engine_request *r)
 {
     sp_error err = {0};
     int code = 0;
@@ -197,7 +198,7 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
     for (size_t i = 0; i < g->n_choices && code == 0; i++)
         code = submit_choice(c, g, &g->choices[i], r, &err);
     if (code == 0)
-        return;
+        return 0;
     /* One was refused: the others stop, and the answer is the error. They may still be running, so the
      * generation stays with the call until their DONE has come. */
     for (size_t k = 0; k < g->n_choices; k++)
@@ -205,6 +206,7 @@ void generation_start(struct call *c, struct generation *g, const struct engine_
             engine_cancel(g->engine, g->choices[k].id);
     g->error = err;
     refused(c, g, &err);
+    return code;
 }
 
 /* An end token counts, too, but has no event of its own. */
@@ -288,10 +290,14 @@ void generation_event(struct call *c, const struct call_event *e)
     if (e->ev.kind == EVENT_TOKEN && g->first_at <= 0)
         g->first_at = e->at;
     count_tokens(c, ch, &e->ev);
-    if (c->answered)
+    if (c->answered && !c->kept)
         return;
     if (e->ev.kind == EVENT_DONE)
         finish_one(g, ch, &e->ev);
+    if (c->kept) {
+        kept_event(c, e);
+        return;
+    }
     if (g->stream && !c->streaming) {
         /* A failure before the first token still gets a plain error with its status. */
         if (g->error.code) {

@@ -7,21 +7,26 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 /* ---- the end ---- */
 
 void stop_when_drained(struct server *s)
 {
     const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
-    if (s->draining && s->n_calls == 0)
+    if (!s->draining || s->n_calls > events_listeners(s))
+        return;
+    events_end(s); /* who listens may hear of all that was still running */
+    if (s->n_calls == 0)
         event_base_loopexit(s->base, &flush);
 }
 
 /* What still runs ends within a step, and its client is told. */
 static void cut(struct server *s)
 {
-    if (s->n_calls > 0)
-        log_warn("server", "%zu requests are cut", s->n_calls);
+    size_t running = s->n_calls - events_listeners(s);
+    if (running > 0)
+        log_warn("server", "%zu requests are cut", running);
     atomic_store(&s->cutting, true);
     for (struct call *c = s->calls; c; c = c->next)
         call_cancel(c);
@@ -47,12 +52,13 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
         cut(s);
         return;
     }
+    size_t running = s->n_calls - events_listeners(s);
     s->draining = true;
     (void)snprintf(state, sizeof state, "STOPPING=1\nSTATUS=%zu requests are still running",
-                   s->n_calls);
+                   running);
     (void)notify_service(state);
-    if (s->n_calls > 0)
-        log_info("server", "ending: %zu requests are still running, for at most %d s", s->n_calls,
+    if (running > 0)
+        log_info("server", "ending: %zu requests are still running, for at most %d s", running,
                  s->opts.drain_seconds);
     evtimer_add(s->deadline, &limit);
     stop_when_drained(s);
@@ -82,6 +88,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     for (struct call *c = s->calls; c; c = c->next)
         generation_keep_alive(c, now);
     models_tick(s, now);
+    kept_tick(s);
+    events_tick(s, now);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)

@@ -1,6 +1,7 @@
 /* Recording, on the loop thread. */
 #include "server/metrics_int.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #include <string.h>
 
@@ -145,7 +146,7 @@ void metrics_answer(const struct call *c, int status)
     struct metrics *m = c->s->metrics;
     size_t route = route_number(c->route);
     bool refusal = (status >= 400 && status < 500 && status != STATUS_CLIENT_LEFT) || status == 503;
-    bool asked_much = c->refused || (c->route && c->route->work);
+    bool asked_much = c->refused || (c->route && c->route->work && !is_page_plain(c->route));
     m->http[route][method_number(c)][status / 100 % 6]++;
     if (refusal && asked_much)
         count_rejection(m, reason_for(c, status));

@@ -191,6 +191,15 @@ struct loaded_model *models_take(struct call *c, const char *name)
     return l;
 }
 
+void models_take_back(struct call *c)
+{
+    struct models *ms = c->s->models;
+    pthread_mutex_lock(&ms->lock);
+    c->awaits->users--;
+    c->awaits = NULL;
+    pthread_mutex_unlock(&ms->lock);
+}
+
 void models_ask(struct call *c, enum model_job kind, const char *name)
 {
     struct models *ms = c->s->models;
@@ -251,6 +260,8 @@ static int check_wait(struct call *c, const struct served_model *m, sp_error *er
     int most = c->s->opts.waiting_most ? c->s->opts.waiting_most : WAITING_DEFAULT;
     if (atomic_load(&c->gone))
         return sp_fail(err, SP_ECANCELLED, "the client left");
+    if (atomic_load(&c->stopped))
+        return sp_fail(err, SP_ECANCELLED, "the answer was stopped");
     if (atomic_load(&c->s->cutting))
         return sp_fail(err, SP_ECANCELLED, SHUTTING_DOWN);
     if (m->removed)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
-#include "server/server_int.h"
+#include "server/page_int.h"
 
 static const char oom_reply[] = "{\"error\":{\"message\":\"out of "
                                 "memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
@@ -34,6 +34,15 @@ json_t *reply_error_object(const char *type, const char *param, const char *code
                      param, "code", code);
 }
 
+static void set_error(struct call *c, int status, const char *type, const char *param,
+                      const char *code, const char *message)
+{
+    if (kept_refused(c, code, message))
+        return;
+    c->error_code = code;
+    reply_set_json(c, status, reply_error_object(type, param, code, message));
+}
+
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...)
 {
@@ -44,8 +53,7 @@ void reply_set_error(struct call *c, int status, const char *type, const char *p
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     sp_fail(&e, SP_EINVAL, "%s", text); /* makes it valid UTF-8 */
-    c->error_code = code;
-    reply_set_json(c, status, reply_error_object(type, param, code, e.message));
+    set_error(c, status, type, param, code, e.message);
 }
 
 int reply_status_of(int code)
@@ -85,8 +93,7 @@ void reply_set_sp_error(struct call *c, const sp_error *err, const char *param)
     const char *type = status == 429  ? "rate_limit_error"
                        : status < 500 ? "invalid_request_error"
                                       : "server_error";
-    c->error_code = reply_code_of(err->code);
-    reply_set_json(c, status, reply_error_object(type, param, c->error_code, err->message));
+    set_error(c, status, type, param, reply_code_of(err->code), err->message);
 }
 
 void reply_set_model_error(struct call *c, const sp_error *err)
@@ -113,6 +120,8 @@ static const char *reason_of(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 201:
+        return "Created";
     case 202:
         return "Accepted";
     case 204:
@@ -137,6 +146,8 @@ static const char *reason_of(int status)
         return "Conflict";
     case 413:
         return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
     case 417:
         return "Expectation Failed";
     case 429:
@@ -167,6 +178,12 @@ static void note_call(const struct call *c, int status)
     request_log(c, status);
 }
 
+/* A kept answer's client may have left without its call being over: its request has no connection then. */
+static bool has_client(const struct call *c)
+{
+    return c->req && !atomic_load(&c->gone) && evhttp_request_get_connection(c->req);
+}
+
 static void set_head(struct call *c, const char *name, const char *value)
 {
     evhttp_add_header(evhttp_request_get_output_headers(c->req), name, value);
@@ -188,7 +205,7 @@ void reply_send(struct call *c)
         return;
     c->answered = true;
     note_call(c, c->status);
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     const char *body = c->reply ? c->reply : c->status == 204 ? "" : oom_reply;
     bool page = body[0] == '<';
@@ -201,6 +218,12 @@ void reply_send(struct call *c)
                  c->reply_type ? c->reply_type
                  : page        ? "text/html; charset=utf-8"
                                : "application/json");
+    if (c->route && strncmp(c->route->path, "/api/", 5) == 0) {
+        set_head(c, "X-Content-Type-Options", "nosniff");
+        set_head(c, "Cache-Control", "no-store");
+    }
+    if (c->reply_name && c->status == 200)
+        set_head(c, "Content-Disposition", c->reply_name);
     if (c->status == 429 || c->status == 503)
         set_head(c, "Retry-After", seconds);
     if (c->status == 401)
@@ -217,7 +240,27 @@ static bool client_says(const struct call *c, const char *field, const char *wor
     return value && strstr(value, word);
 }
 
-void reply_file(struct call *c, const struct server_file *f)
+const char page_policy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/* Takes out. */
+static void send_guarded(struct call *c, const char *type, const char *policy, const char *kept,
+                         struct evbuffer *out)
+{
+    c->answered = true;
+    note_call(c, c->status);
+    set_head(c, "Content-Type", type);
+    set_head(c, "Cache-Control", kept);
+    set_head(c, "X-Content-Type-Options", "nosniff");
+    set_head(c, "Referrer-Policy", "no-referrer");
+    set_head(c, "Content-Security-Policy", policy);
+    send_whole(c, out);
+}
+
+static void send_file(struct call *c, const struct server_file *f, const char *policy,
+                      const char *kept)
 {
     if (f->gzip && !client_says(c, "Accept-Encoding", "gzip")) {
         reply_set_error(c, 406, "invalid_request_error", NULL, NULL,
@@ -225,25 +268,39 @@ void reply_file(struct call *c, const struct server_file *f)
         return;
     }
     c->status = client_says(c, "If-None-Match", f->etag) ? 304 : 200;
-    c->answered = true;
-    note_call(c, c->status);
     struct evbuffer *out = c->status == 200 ? evbuffer_new() : NULL;
     if (out)
         evbuffer_add_reference(out, f->data, f->n, NULL, NULL);
-    set_head(c, "Content-Type", f->type);
     set_head(c, "ETag", f->etag);
-    set_head(c, "Cache-Control",
-             "no-cache"); /* kept, but asked after: a new version may serve next */
-    set_head(c, "X-Content-Type-Options", "nosniff");
-    set_head(c, "Referrer-Policy", "no-referrer");
-    set_head(c, "Content-Security-Policy",
-             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     if (f->gzip) {
         set_head(c, "Content-Encoding", "gzip");
         set_head(c, "Vary", "Accept-Encoding");
     }
-    send_whole(c, out);
+    send_guarded(c, f->type, policy, kept, out);
+}
+
+void reply_page_bytes(struct call *c, const char *type, char *data, size_t n)
+{
+    struct evbuffer *out = evbuffer_new();
+    if (out)
+        evbuffer_add(out, data, n);
+    sp_free(data);
+    c->status = out ? 200 : 500;
+    send_guarded(c, type, page_policy, "no-cache", out);
+}
+
+/* no-cache: kept, but asked after: a new version may serve next. */
+void reply_file(struct call *c, const struct server_file *f)
+{
+    send_file(c, f,
+              "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+              "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+              "no-cache");
+}
+
+void reply_page_file(struct call *c, const struct server_file *f, bool for_ever)
+{
+    send_file(c, f, page_policy, for_ever ? "public, max-age=31536000, immutable" : "no-cache");
 }
 
 void reply_refuse(struct call *c, int status, const char *why)
@@ -259,7 +316,7 @@ void reply_stream_begin(struct call *c)
 {
     c->streaming = true;
     c->wrote_at = clock_seconds();
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     struct evkeyvalq *head = evhttp_request_get_output_headers(c->req);
     evhttp_add_header(head, "Content-Type", "text/event-stream; charset=utf-8");
@@ -271,7 +328,7 @@ void reply_stream_begin(struct call *c)
 static void stream_text(struct call *c, const char *before, const char *text)
 {
     c->wrote_at = clock_seconds();
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     struct evbuffer *out = evbuffer_new();
     if (!out)
@@ -305,9 +362,16 @@ void reply_stream_end(struct call *c)
     if (c->answered)
         return;
     stream_text(c, "data: ", "[DONE]");
+    reply_stream_close(c);
+}
+
+void reply_stream_close(struct call *c)
+{
+    if (c->answered)
+        return;
     c->answered = true;
     note_call(c, 200);
-    if (!c->req || atomic_load(&c->gone))
+    if (!has_client(c))
         return;
     evhttp_connection_set_closecb(evhttp_request_get_connection(c->req), NULL, NULL);
     evhttp_send_reply_end(c->req);

@@ -82,6 +82,10 @@ static const char *method_text(const struct call *c)
         return "GET";
     case EVHTTP_REQ_POST:
         return "POST";
+    case EVHTTP_REQ_PATCH:
+        return "PATCH";
+    case EVHTTP_REQ_DELETE:
+        return "DELETE";
     case EVHTTP_REQ_HEAD:
         return "HEAD";
     case EVHTTP_REQ_OPTIONS:
@@ -159,7 +163,7 @@ void request_log(const struct call *c, int status)
     add_text(&f, "path", path);
     add_integer(&f, "status", status);
     add_text(&f, "error", c->error_code);
-    if (c->gen)
+    if (!c->told && c->gen) /* else a worker may be at it again */
         add_generation(&f, c, c->gen);
     add_seconds(&f, "total_seconds", total);
     if (c->s->opts.log_prompts && c->route && c->route->work) {
@@ -170,4 +174,21 @@ void request_log(const struct call *c, int status)
         add_text(&f, "body", body);
     }
     log_fields(is_probe(c) ? LOG_DEBUG : LOG_INFO, "server", msg, f.list, f.n);
+}
+
+void answer_log(const struct call *c, const char *message, const char *state)
+{
+    struct fields f = {.n = 0};
+    char msg[128];
+    double total = clock_seconds() - c->started;
+    (void)snprintf(msg, sizeof msg, "answer %s: %s, %.3f s", message, state, total);
+    add_text(&f, "request_id", c->id);
+    add_text(&f, "client", c->client);
+    add_text(&f, "key", access_key_name(c));
+    add_text(&f, "message", message);
+    add_text(&f, "state", state);
+    if (c->gen)
+        add_generation(&f, c, c->gen);
+    add_seconds(&f, "total_seconds", total);
+    log_fields(LOG_INFO, "server", msg, f.list, f.n);
 }

@@ -1,8 +1,15 @@
+#include <stdio.h>
 #include <string.h>
 #include "server/metrics_int.h"
 
 static const struct route routes[] = {
     {"/", EVHTTP_REQ_GET, true, NULL, api_root},
+    {"/assets/", EVHTTP_REQ_GET, true, NULL, api_page_file}, /* and what follows */
+    {"/chat/", EVHTTP_REQ_GET, true, NULL, api_page},        /* and what follows */
+    {"/history", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/models", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/server", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/settings", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/openapi.json", EVHTTP_REQ_GET, true, NULL, api_openapi},
     {"/docs", EVHTTP_REQ_GET, true, NULL, api_docs},
     {"/docs/", EVHTTP_REQ_GET, true, NULL, api_docs_file}, /* and what follows */
@@ -28,29 +35,74 @@ static const struct route routes[] = {
     {"/admin/sleep", EVHTTP_REQ_POST, false, api_admin_sleep, NULL},
     {"/admin/wake", EVHTTP_REQ_POST, false, api_admin_wake, NULL},
     {"/admin/flush-cache", EVHTTP_REQ_POST, false, api_admin_flush_cache, NULL},
+    {"/api/info", EVHTTP_REQ_GET, false, api_page_info, NULL},
+    {"/api/chats", EVHTTP_REQ_GET, false, api_chats_list, NULL},
+    {"/api/chats", EVHTTP_REQ_POST, false, api_chats_add, NULL},
+    {"/api/chats/*", EVHTTP_REQ_GET, false, api_chats_get, NULL},
+    {"/api/chats/*", EVHTTP_REQ_PATCH, false, api_chats_change, NULL},
+    {"/api/chats/*", EVHTTP_REQ_DELETE, false, api_chats_delete, NULL},
+    {"/api/chats/*/restore", EVHTTP_REQ_POST, false, api_chats_restore, NULL},
+    {"/api/chats/*/messages", EVHTTP_REQ_POST, false, api_messages_add, NULL},
+    {"/api/chats/*/generate", EVHTTP_REQ_POST, false, api_generate, NULL},
+    {"/api/messages/*", EVHTTP_REQ_PATCH, false, api_messages_edit, NULL},
+    {"/api/messages/*/stop", EVHTTP_REQ_POST, false, api_messages_stop, NULL},
+    {"/api/events", EVHTTP_REQ_GET, false, NULL, api_events},
+    {"/api/export", EVHTTP_REQ_GET, false, api_export, NULL},
+    {"/api/import", EVHTTP_REQ_POST, false, api_import, NULL},
 };
 
 _Static_assert(SP_COUNT(routes) < METRIC_ROUTES, "metrics count each route by its number");
+
+/* Part for part; "*" in the pattern is any part that is not empty. */
+static bool parts_match(const char *pattern, const char *path)
+{
+    for (;;) {
+        size_t n = strcspn(pattern, "/"), m = strcspn(path, "/");
+        bool any = n == 1 && pattern[0] == '*' && m > 0;
+        if (!any && (n != m || memcmp(pattern, path, n) != 0))
+            return false;
+        pattern += n;
+        path += m;
+        if (*pattern != *path)
+            return false;
+        if (!*path)
+            return true;
+        pattern++;
+        path++;
+    }
+}
 
 static bool path_is(const struct route *r, const char *path)
 {
     size_t n = strlen(r->path);
     bool prefix = n > 1 && r->path[n - 1] == '/';
-    return prefix ? strncmp(path, r->path, n) == 0 && path[n] : strcmp(path, r->path) == 0;
+    return prefix ? strncmp(path, r->path, n) == 0 && path[n] : parts_match(r->path, path);
 }
 
-const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow)
+static const char *method_name(enum evhttp_cmd_type method)
 {
-    *allow = NULL;
+    return method == EVHTTP_REQ_GET     ? "GET, HEAD"
+           : method == EVHTTP_REQ_POST  ? "POST"
+           : method == EVHTTP_REQ_PATCH ? "PATCH"
+                                        : "DELETE";
+}
+
+const struct route *route_find(const char *path, enum evhttp_cmd_type method, char allow[ALLOW_MAX])
+{
+    const struct route *found = NULL;
+    size_t n = 0;
+    allow[0] = '\0';
     for (size_t i = 0; i < SP_COUNT(routes); i++) {
-        if (!path_is(&routes[i], path))
+        const struct route *r = &routes[i];
+        if (!path_is(r, path))
             continue;
-        bool get = routes[i].method == EVHTTP_REQ_GET;
-        *allow = get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
-        if (routes[i].method == method || (method == EVHTTP_REQ_HEAD && get))
-            return &routes[i];
+        n += (size_t)snprintf(allow + n, ALLOW_MAX - n, "%s, ", method_name(r->method));
+        if (r->method == method || (method == EVHTTP_REQ_HEAD && r->method == EVHTTP_REQ_GET))
+            found = r;
     }
-    return NULL;
+    if (n > 0)
+        (void)snprintf(allow + n, ALLOW_MAX - n, "OPTIONS");
+    return found;
 }
 
 size_t route_number(const struct route *r)

@@ -16,6 +16,7 @@
 #include "server/framing_int.h"
 #include "server/guard_int.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #define PORTS_TRIED 50
 
@@ -61,23 +62,54 @@ static void call_free(struct call *c)
         c->first = e->next;
         sp_free(e);
     }
+    events_leave(c);
     generation_free(c->gen);
+    kept_free(c->kept);
     models_release(c);
     access_release(c);
+    if (c->query)
+        evhttp_clear_headers(c->query);
+    sp_free(c->query);
+    sp_free(c->target);
     pthread_mutex_destroy(&c->lock);
     sp_free(c->body);
     sp_free(c->reply);
     sp_free(c);
 }
 
-void call_cancel(struct call *c)
+/* Under its lock. */
+static void cancel_choices(struct call *c)
 {
-    pthread_mutex_lock(&c->lock);
     for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
         if (c->gen->choices[i].submitted && !c->gen->choices[i].done)
             engine_cancel(c->gen->engine, c->gen->choices[i].id);
+}
+
+void call_cancel(struct call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    cancel_choices(c);
     pthread_mutex_unlock(&c->lock);
     models_forget(c);
+}
+
+/* A worker that submits looks at `stopped` afterwards, one that lets it wait looks before; the loop takes it out of
+ * where it waits. */
+void call_stop(struct call *c)
+{
+    atomic_store(&c->stopped, true);
+    pthread_mutex_lock(&c->lock);
+    cancel_choices(c);
+    call_wake(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void call_tell(struct call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->told = true;
+    call_wake(c);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void call_worked(struct call *c)
@@ -92,12 +124,15 @@ void call_worked(struct call *c)
 static void on_close(struct evhttp_connection *conn, void *arg)
 {
     struct call *c = arg;
+    bool kept = c->route->work == api_generate; /* goes on without its client */
     (void)conn;
-    atomic_store(&c->gone, true);
+    if (!kept)
+        atomic_store(&c->gone, true);
     /* Still attached: libevent frees the request together with the connection. */
     if (c->req && evhttp_request_get_connection(c->req))
         c->req = NULL;
-    call_cancel(c);
+    if (!kept)
+        call_cancel(c);
     call_wake(c);
 }
 
@@ -114,7 +149,8 @@ static bool call_unused(struct call *c, int pending)
 /* Once, when it has been let in. */
 static void charge_prompt(struct call *c)
 {
-    if (c->gen && !c->answered && !c->charged)
+    bool let_in = c->kept ? !c->kept->dropped : !c->answered;
+    if (c->gen && let_in && !c->charged)
         access_charge(c, c->gen->prompt_tokens);
     c->charged = true;
 }
@@ -124,7 +160,7 @@ static void call_progress(struct call *c)
 {
     struct call_event *e = NULL;
     pthread_mutex_lock(&c->lock);
-    bool worked = c->worked;
+    bool worked = c->worked, told = c->told;
     if (worked) { /* until then the worker may still find out that the answer is an error */
         e = c->first;
         c->first = c->last = NULL;
@@ -133,10 +169,12 @@ static void call_progress(struct call *c)
     pthread_mutex_unlock(&c->lock);
     if (atomic_load(&c->gone))
         call_cancel(c);
+    if (told || (worked && c->reply))
+        reply_send(c);
+    if (!worked && atomic_load(&c->stopped))
+        models_forget(c);
     if (!worked)
         return;
-    if (c->reply && !c->answered)
-        reply_send(c);
     charge_prompt(c);
     while (e) {
         struct call_event *next = e->next;
@@ -144,7 +182,7 @@ static void call_progress(struct call *c)
         sp_free(e);
         e = next;
     }
-    if (!call_unused(c, pending))
+    if (!kept_over(c) || !call_unused(c, pending))
         return;
     if (!c->answered && !atomic_load(&c->gone)) {
         reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
@@ -176,6 +214,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         ;
     while ((c = ready_take(s)) != NULL)
         call_progress(c);
+    events_flush(s);
     lifecycle_on_wake(s);
 }
 
@@ -270,6 +309,7 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     c->started = c->wrote_at = clock_seconds();
     call_identify(c);
     atomic_init(&c->gone, false);
+    atomic_init(&c->stopped, false);
     pthread_mutex_init(&c->lock, NULL);
     c->next = s->calls;
     if (s->calls)
@@ -307,16 +347,19 @@ static const char *path_of(const struct call *c)
 
 static const struct route *find_route(struct call *c)
 {
-    const char *allow, *path = c->path = path_of(c);
+    char allow[ALLOW_MAX];
+    const char *path = c->path = path_of(c);
     enum evhttp_cmd_type method = c->method;
-    const struct route *r = route_find(path, method, &allow);
+    const struct route *r = route_find(path, method, allow);
     if (strncmp(path, "/admin/", 7) == 0 && !access_admin(c->s)) {
         r = NULL;
-        allow = NULL;
+        allow[0] = '\0';
     }
+    if (!r && !allow[0] && (method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD))
+        r = page_file_route(path);
     if (r)
         return r;
-    if (!allow) {
+    if (!allow[0]) {
         reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
                         "no such path: %.128s: GET / lists what there is", path);
         return NULL;
@@ -341,7 +384,8 @@ static void send_at_once(struct evhttp_request *req)
 
 static bool needs_models(const struct route *r)
 {
-    return r->work || r->reply == api_models || r->reply == api_model || r->reply == api_version;
+    return (r->work && !is_page_plain(r)) || r->reply == api_models || r->reply == api_model ||
+           r->reply == api_version;
 }
 
 /* What can be answered at once sets the status; what needs a worker leaves it 0. */
@@ -355,9 +399,11 @@ static void route_call(struct call *c)
         reply_set_error(c, 503, "server_error", NULL, "loading", STILL_LOADING);
     else if (c->route->reply)
         c->route->reply(c);
-    else if (c->s->draining)
+    else if (is_page_api(c->route) && !page_prepare(c))
+        return;
+    else if (c->s->draining && !is_page_plain(c->route))
         reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
-    else
+    else if (!is_page_plain(c->route))
         (void)access_take(c);
 }
 
@@ -385,6 +431,10 @@ static void on_request(struct evhttp_request *req, void *arg)
         return;
     }
     watch_connection(c);
+    if (c->streaming) { /* it listens, until it leaves */
+        c->worked = true;
+        return;
+    }
     c->pending = 1;
     if (!work_push(s, c)) {
         c->pending = 0;
@@ -515,6 +565,10 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
+        code = events_open(s, err);
+    if (code == 0)
+        code = history_open(s, err);
+    if (code == 0)
         code = start_workers(s, err);
     if (code < 0) {
         server_free(s);
@@ -566,9 +620,11 @@ void server_free(server *s)
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
-    models_close(s); /* while its threads can still wake the loop */
+    models_close(s); /* while its threads can still wake the loop, and end kept answers */
+    history_close(s);
     if (s->http)
         evhttp_free(s->http);
+    events_close(s);
     guard_close(s);
     access_close(s);
     tls_close(s);

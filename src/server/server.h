@@ -47,7 +47,9 @@ struct server_opts {
     bool metrics_vllm;  /* it tells all of vLLM's names under vLLM's prefix, too */
     int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
-    const struct server_model *models;     /* copied */
+    const char *history;                   /* file of the chats (store.h); NULL: none are kept */
+    const char *ui_dir; /* folder that the page is served from; NULL: the one that is built in */
+    const struct server_model *models; /* copied */
     size_t n_models;
     /* Opens one, on a thread of the server's, never two at a time. `with` has pool, room, planned and progress set as
      * the server wants them, and the rest by default: for this function to fill in. The server closes it. */
@@ -83,6 +85,8 @@ int server_set_models(server *s, const struct server_model *models, size_t n, sp
  * 0: it gets max_seqs contexts, if they are no more than half of what the weights leave. Always at least one context;
  * 0: that is more than `left`. */
 uint64_t server_model_share(const struct engine_need *need, uint64_t left, size_t sharers);
+/* "on", "off" or "unavailable"; then *reason says why. The strings are the server's. */
+const char *server_history(const server *s, const char **reason);
 void server_free(server *s);
 
 #endif

@@ -32,9 +32,14 @@
 #define SILENCE_SECONDS 15
 #define REQUEST_ID_MAX 129 /* bytes with the NUL */
 
+#define ALLOW_MAX 64 /* "GET, HEAD, PATCH, DELETE, OPTIONS" */
+
 struct access;
 struct call;
 struct served_model;
+struct events;
+struct history;
+struct kept;
 struct guard;
 struct key;
 struct loaded_model;
@@ -43,7 +48,7 @@ struct models;
 struct server_file;
 
 struct route {
-    const char *path;
+    const char *path; /* "*" stands for one part, a last "/" for whatever follows */
     enum evhttp_cmd_type method;
     bool open;                    /* answered without a key */
     void (*work)(struct call *c); /* on a worker; NULL: `reply` answers on the loop */
@@ -113,6 +118,9 @@ struct call {
     bool refused; /* its framing is unsound: nothing of it was read */
     char *body;
     size_t n_body;
+    char *target; /* of /api/: the path, and what stands behind "?" */
+    struct evkeyvalq *query;
+    bool loading; /* of /api/: no model is there yet */
     double started;
     double wrote_at; /* a stream, last; until then: started */
     struct key *key; /* access.c; loop, but a worker of this call may read it */
@@ -122,12 +130,14 @@ struct call {
     bool streaming;  /* the head of an event stream has gone out */
     bool answered;   /* nothing more will be written */
 
-    atomic_bool gone; /* the client left */
+    atomic_bool gone;    /* the client left */
+    atomic_bool stopped; /* call_stop */
     pthread_mutex_t lock;
     struct call_event *first, *last; /* under lock */
     bool worked;                     /* under lock: the worker is done with it */
-    int pending;                     /* under lock: worker at work + choices running */
-    bool in_ready;                   /* under server.ready_lock */
+    bool told;     /* under lock: status and reply may be sent though it isn't, and are the last */
+    int pending;   /* under lock: worker at work + choices running */
+    bool in_ready; /* under server.ready_lock */
     struct call *next_ready;
 
     struct loaded_model *model; /* that it holds; the worker's, then the loop's */
@@ -141,10 +151,13 @@ struct call {
     struct call *next_again; /* under work_lock */
 
     /* set by the worker before its call_wake */
+    struct kept *
+        kept; /* the answer goes into a chat instead of to a client (page_int.h); NULL: it doesn't */
     struct generation *gen;
     int status;             /* an answer in one piece, when gen is NULL */
     char *reply;            /* JSON text, or a page that starts with '<' */
     const char *reply_type; /* Content-Type when it is neither */
+    const char *reply_name; /* of a file to be saved; a literal, or NULL */
     const char *error_code; /* of the error that was set, or NULL; a literal */
 };
 
@@ -190,6 +203,8 @@ struct server {
 
     struct metrics *metrics; /* metrics_int.h; loop */
     struct models *models;
+    struct history *history; /* page_int.h, as the next */
+    struct events *events;
 };
 
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
@@ -198,6 +213,11 @@ struct server {
 /* server.c */
 void call_wake(struct call *c);
 void call_cancel(struct call *c); /* loop: its choices end within a step */
+/* Same on any thread, while something keeps the call from being freed. A call that waits for its model, or is about to,
+ * does so no longer. */
+void call_stop(struct call *c);
+/* Worker: the reply may go out now. What is set from here on ends the kept answer instead (kept_refused). */
+void call_tell(struct call *c);
 /* Whoever works on the call is done with it: the loop's from here. */
 void call_worked(struct call *c);
 void call_work_again(struct call *c); /* any thread: to a worker, before newcomers */
@@ -227,16 +247,22 @@ const char *reply_code_of(int code); /* of OpenAI's error object; NULL: none */
 void reply_send(struct call *c);     /* loop: sends status and reply */
 /* Loop: sends a built-in file, or 304 to who has it already. */
 void reply_file(struct call *c, const struct server_file *f);
+/* A file of the page, which has rules of its own (page_policy). for_ever: its name changes when it does. */
+void reply_page_file(struct call *c, const struct server_file *f, bool for_ever);
+void reply_page_bytes(struct call *c, const char *type, char *data, size_t n); /* takes data */
+extern const char page_policy[]; /* Content-Security-Policy */
 /* Loop: answers a request whose framing is unsound, and closes. */
 void reply_refuse(struct call *c, int status, const char *why);
 void reply_stream_begin(struct call *c);           /* loop */
 void reply_stream_json(struct call *c, json_t *j); /* loop; takes j: one "data:" event */
 void reply_stream_comment(struct call *c);         /* loop: what readers pass over */
 void reply_stream_end(struct call *c);             /* loop: [DONE] */
+void reply_stream_close(struct call *c);           /* loop: an end without it */
 
 /* routes.c */
-/* NULL: there is no such path, or it has another method: *allow then names those it has, else it is NULL. */
-const struct route *route_find(const char *path, enum evhttp_cmd_type method, const char **allow);
+/* NULL: there is no such path, or it has other methods: allow then names those it has, else it is "". */
+const struct route *route_find(const char *path, enum evhttp_cmd_type method,
+                               char allow[ALLOW_MAX]);
 size_t route_number(const struct route *r); /* NULL: 0 */
 const char *route_path(size_t number);      /* "none" for 0 and for numbers that no route has */
 
@@ -252,6 +278,8 @@ void forwarded_client(const struct server_opts *o, const char *peer, const char 
 bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
 void call_identify(struct call *c); /* from its head; the answer tells the ids, too */
 void request_log(const struct call *c, int status);
+/* Of a kept answer, when it ends: its request has left a line when it was taken. */
+void answer_log(const struct call *c, const char *message, const char *state);
 
 /* metrics.c: loop. The numbers themselves stand in metrics_int.h. */
 int metrics_init(struct server *s, sp_error *err);
@@ -285,8 +313,8 @@ void generation_free(struct generation *g);
 /* Worker: gives the choices of one prompt the tokens of the first of them. A prompt that is longer than the context is
  * not copied: generation_start refuses it at the first. */
 int generation_share_prompts(struct call *c, struct generation *g);
-/* Worker: submits all choices with r as the pattern; on failure sets the error answer. */
-void generation_start(struct call *c, struct generation *g, const struct engine_request *r);
+/* Worker: submits all choices with r as the pattern; on failure sets the error answer. The call owns g from here. */
+int generation_start(struct call *c, struct generation *g, const struct engine_request *r);
 void generation_event(struct call *c, const struct call_event *e); /* loop */
 void generation_keep_alive(struct call *c, double now);            /* loop: after SILENCE_SECONDS */
 
@@ -314,6 +342,22 @@ void api_livez(struct call *c);
 void api_version(struct call *c);
 void api_metrics(struct call *c);
 void api_root(struct call *c);
+void api_page(struct call *c);
+void api_page_file(struct call *c);
+void api_page_info(struct call *c);
+void api_chats_list(struct call *c);
+void api_chats_add(struct call *c);
+void api_chats_get(struct call *c);
+void api_chats_change(struct call *c);
+void api_chats_delete(struct call *c);
+void api_chats_restore(struct call *c);
+void api_messages_add(struct call *c);
+void api_messages_edit(struct call *c);
+void api_messages_stop(struct call *c);
+void api_generate(struct call *c);
+void api_events(struct call *c);
+void api_export(struct call *c);
+void api_import(struct call *c);
 void api_openapi(struct call *c);
 void api_docs(struct call *c);
 void api_docs_file(struct call *c);
@@ -338,6 +382,9 @@ struct server_file {
 };
 extern const struct server_file server_files[];
 extern const size_t n_server_files;
+/* The page, by path ("/index.html"); empty in a build without it. */
+extern const struct server_file page_files[];
+extern const size_t n_page_files;
 
 /* tls.c; the loop's thread, or before it runs. */
 int tls_load(struct server *s, sp_error *err); /* the files anew; on failure all stays as it was */
@@ -345,6 +392,9 @@ void tls_close(struct server *s);
 struct bufferevent *tls_bufferevent(
     struct server *s); /* of a connection that is about to be accepted; NULL: no memory */
 void tls_goodbye(struct bufferevent *bev); /* before it is freed */
+
+/* api_info.c: the entries of /v1/models, those that the call's key may use. Any thread. */
+json_t *models_entries(const struct call *c);
 
 /* api_docs.c */
 const struct server_file *server_file_find(const char *name); /* NULL: not built in */

@@ -55,11 +55,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const char *const paths[] = {"/v1/chat/completions", "/v1/completions", "/tokenize",
                                         "/detokenize"};
-    const char *allow;
+    char allow[ALLOW_MAX];
     if (n == 0)
         return 0;
     struct call c = {.s = s, .started = clock_seconds(), .n_body = n - 1};
-    c.route = route_find(paths[data[0] % SP_COUNT(paths)], EVHTTP_REQ_POST, &allow);
+    c.route = route_find(paths[data[0] % SP_COUNT(paths)], EVHTTP_REQ_POST, allow);
     c.body = sp_strndup((const char *)data + 1, n - 1);
     if (!c.body)
         return 0;

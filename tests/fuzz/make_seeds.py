@@ -178,6 +178,23 @@ def put_keyfile():
     put("keyfile", "wrong", json.dumps({"keys": [{**entry, "models": [], "concurrent": 0, "more": None}, 7]}))
 
 
+def put_imports():
+    chat, message = "c_" + "a" * 26, lambda c: "m_" + c * 26
+    ours = {"sampan": 1, "chat": {"id": chat, "title": "t", "folder": "f", "pinned": True, "params": {"top_p": 0.5}, "head": message("b"),
+                                  "created": 1700000000.25, "updated": 1700000001, "system": "s", "model": "m"},
+            "messages": [{"id": message("a"), "parent": None, "role": "user", "content": "a \u957f\u6c5f", "state": "complete", "created": 1700000000},
+                         {"id": message("b"), "parent": message("a"), "role": "assistant", "content": "b", "state": "streaming", "usage": {"x": 1}}]}
+    put("import", "ours", json.dumps(ours) + "\n" + json.dumps({**ours, "chat": {**ours["chat"], "id": "c_" + "b" * 26}}) + "\nno json\n{}\n")
+    says = lambda role, text, parent, **more: {"parent": parent, "message": {"author": {"role": role}, "create_time": 1700000001.5, **more,
+                                                                            "content": {"content_type": "text", "parts": [text, {"asset": 1}]}}}
+    put("import", "openai", json.dumps([{"title": "t", "conversation_id": "1", "current_node": "c", "create_time": 1700000000, "mapping": {
+        "c": says("assistant", "b", "b", metadata={"model_slug": "gpt"}), "b": says("tool", "x", "a"), "a": says("user", "a", "r"),
+        "r": {"message": None, "parent": None}}}, {"id": "2", "mapping": {"a": says("user", "a", "b"), "b": says("user", "b", "a")}}]))
+    put("import", "open-webui", json.dumps([{"id": "1", "title": "t", "created_at": 1700000000, "chat": {"history": {"currentId": "2", "messages": {
+        "2": {"id": "2", "parentId": "1", "role": "assistant", "content": "b", "model": "m", "timestamp": 1700000002},
+        "1": {"id": "1", "parentId": None, "role": "user", "content": "a"}}}}}]))
+
+
 def put_yaml():
     put("yaml", "usual", "port: 8080\nhost: 127.0.0.1\napi-key:\n  - a\n  - 'b c'\nmax-context: 4096\ncompute: fast\nnext-port: true\n")
     put("yaml", "odd", "---\n# nothing\nmodel: \"a\\u00e9\\n\"\nkv-bytes: 1.5GB\nthreads: |\n  2\n...\n")
@@ -322,6 +339,7 @@ def main():
     put_tokenizers()
     put_templates()
     put_keyfile()
+    put_imports()
     put_yaml()
     put_requests()
     put_http()

@@ -21,6 +21,10 @@ def model_path():
     return str(path) if folder and path.exists() else NAME
 
 
+# Servers of tests keep no chats, least of all in the history of who runs them.
+os.environ.setdefault("SAMPAN_HISTORY", "off")
+
+
 class Server:
     def __init__(self, *args, model=None, log=subprocess.DEVNULL, env=None):
         self.process = subprocess.Popen([SAMPAN, "serve", "--model", model or model_path(), "--alias", model or NAME,

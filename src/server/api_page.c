@@ -1,0 +1,161 @@
+/* The page: its files, built in or from --ui-dir, and what it asks first (/api/info). Paths that the page makes
+ * itself (/chat/ID, ...) get its index. */
+#include <string.h>
+#include "base/file.h"
+#include "server/models_int.h"
+#include "server/page_int.h"
+
+#define UI_FILE_MAX ((size_t)32 << 20)
+#define INDEX "/index.html"
+
+static const struct server_file *find(const char *path)
+{
+    for (size_t i = 0; i < n_page_files; i++)
+        if (strcmp(page_files[i].name, path) == 0)
+            return &page_files[i];
+    return NULL;
+}
+
+static bool is_asset(const char *path)
+{
+    return strncmp(path, "/assets/", 8) == 0;
+}
+
+const struct route *page_file_route(const char *path)
+{
+    char allow[ALLOW_MAX];
+    return find(path) ? route_find("/assets/any", EVHTTP_REQ_GET, allow) : NULL;
+}
+
+/* ---- from a folder, while the page is worked on ---- */
+
+static const char *type_of(const char *path)
+{
+    static const char *const types[][2] = {{".html", "text/html; charset=utf-8"},
+                                           {".js", "text/javascript; charset=utf-8"},
+                                           {".css", "text/css; charset=utf-8"},
+                                           {".json", "application/json"},
+                                           {".svg", "image/svg+xml"},
+                                           {".png", "image/png"},
+                                           {".ico", "image/x-icon"},
+                                           {".woff2", "font/woff2"},
+                                           {".wasm", "application/wasm"},
+                                           {".webmanifest", "application/manifest+json"}};
+    for (size_t i = 0; i < SP_COUNT(types); i++)
+        if (str_ends(str_of(path), types[i][0]))
+            return types[i][1];
+    return "application/octet-stream";
+}
+
+/* No part of it begins with a dot, so it stays in the folder. */
+static bool path_sound(const char *path)
+{
+    return path[0] == '/' && !strstr(path, "/.") && !strchr(path, '\\') && !strchr(path, '%');
+}
+
+/* On the loop: this is for one developer's machine. false: there is no such file. */
+static bool send_from_folder(struct call *c, const char *path)
+{
+    char *full = path_sound(path) ? path_join(c->s->opts.ui_dir, path + 1) : NULL, *data = NULL;
+    size_t n = 0;
+    bool there = full && !file_is_dir(full) && file_read(full, UI_FILE_MAX, &data, &n, NULL) == 0;
+    sp_free(full);
+    if (there)
+        reply_page_bytes(c, type_of(path), data, n); /* takes data */
+    return there;
+}
+
+/* ---- answers ---- */
+
+/* A build without the page: what there is, and how to get it. */
+static void plain_page(struct call *c)
+{
+    c->reply =
+        docs_list_page("<p><a href=\"docs\">Try it out</a></p>"
+                       "<p>This build is without the page to chat on: run "
+                       "<code>tools/web.py</code> (it needs Node.js 18 or newer), "
+                       "build again and restart.</p>"
+                       "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
+                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（需要 Node.js "
+                       "18 或更新版本），重新编译并重启即可。</p>");
+    c->status = c->reply ? 200 : 500;
+}
+
+void api_page(struct call *c)
+{
+    const struct server_file *index = find(INDEX);
+    if (c->s->opts.ui_dir && send_from_folder(c, INDEX))
+        return;
+    if (index)
+        reply_page_file(c, index, false);
+    else
+        plain_page(c);
+}
+
+void api_root(struct call *c)
+{
+    api_page(c);
+}
+
+void api_page_file(struct call *c)
+{
+    const struct server_file *f = find(c->path);
+    if (c->s->opts.ui_dir && send_from_folder(c, c->path))
+        return;
+    if (f)
+        reply_page_file(c, f, is_asset(c->path));
+    else
+        reply_set_error(c, 404, "invalid_request_error", NULL, NULL,
+                        "%.128s: the page has no such file", c->path);
+}
+
+/* ---- /api/info ---- */
+
+/* 0.7 is 0.7, not the float next to it. */
+static json_t *number(float f)
+{
+    char text[32];
+    double d = (double)f;
+    (void)snprintf(text, sizeof text, "%.7g", d);
+    (void)str_to_f64(str_of(text), &d);
+    return json_real(d);
+}
+
+/* Of the first model, while it is loaded. */
+static json_t *defaults_of(const struct call *c)
+{
+    struct models *ms = c->s->models;
+    struct sampling s;
+    pthread_mutex_lock(&ms->lock);
+    const struct served_model *m = models_find(ms, c, NULL);
+    bool known = m && m->current;
+    if (known)
+        s = engine_request_default(m->current->engine).sampling;
+    pthread_mutex_unlock(&ms->lock);
+    if (!known)
+        return json_object();
+    return json_pack("{s:o,s:i,s:o,s:o,s:o,s:o,s:o}", "temperature", number(s.temperature), "top_k",
+                     (int)s.top_k, "top_p", number(s.top_p), "min_p", number(s.min_p),
+                     "repetition_penalty", number(s.repetition_penalty), "presence_penalty",
+                     number(s.presence_penalty), "frequency_penalty", number(s.frequency_penalty));
+}
+
+void api_page_info(struct call *c)
+{
+    const struct history *h = c->s->history;
+    const struct server_opts *o = &c->s->opts;
+    json_t *folders = NULL;
+    sp_error err = {0};
+    if (h->store && store_folders(h->store, OWNER, &folders, &err) < 0) {
+        page_fail(c, &err);
+        return;
+    }
+    bool keyed = o->n_api_keys > 0 || o->keys_file;
+    reply_set_json(c, 200,
+                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:{s:s,s:s?}}", "version",
+                             SAMPAN_VERSION, "models",
+                             c->loading ? json_array() : models_entries(c), "defaults",
+                             defaults_of(c), "language", "auth", keyed ? "key" : "none", "loading",
+                             c->loading, "folders", folders ? folders : json_array(), "history",
+                             "state", h->state, "reason", h->reason[0] ? h->reason : NULL));
+}

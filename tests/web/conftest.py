@@ -1,0 +1,89 @@
+"""The built server with its page, and Chromium to look at it. What was seen stays in build/web-screens."""
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCREENS = Path(os.environ.get("SAMPAN_SCREENS", ROOT / "build/web-screens"))
+
+# The server's own fixture, which belongs to another suite.
+spec = importlib.util.spec_from_file_location("http_conftest", ROOT / "tests/http/conftest.py")
+http = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(http)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    s = http.Server("--max-context", "4096", "--history", str(tmp_path_factory.mktemp("history") / "history.db"))
+    yield s
+    s.end()
+
+
+@pytest.fixture
+def restartable(tmp_path):
+    """start(port) of a server with one history."""
+    made = []
+
+    def start(port="0"):
+        made.append(http.Server("--max-context", "4096", "--history", str(tmp_path / "history.db"), "--port", port))
+        return made[-1]
+    yield start
+    for s in made:
+        if s.process.poll() is None:
+            s.end()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with sync_playwright() as p:
+        program = shutil.which("chromium")
+        assert program, "these tests want Debian's chromium"
+        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page must not do: break its policy, throw, or ask any other server."""
+
+    def __init__(self, url):
+        self.url, self.found = url, []
+
+    def add(self, page):
+        page.on("pageerror", lambda e: self.found.append(f"thrown: {e}"))
+        page.on("console", self.console)
+        page.on("request", self.request)
+
+    def console(self, message):
+        if "Content Security Policy" in message.text or "[Vue warn]" in message.text or "[intlify]" in message.text:
+            self.found.append(message.text)
+
+    def request(self, request):
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.found.append(f"asked: {request.url}")
+
+
+@pytest.fixture
+def open_page(chromium, server):
+    """open_page(path="/", **context) in a browser of its own; at the end nothing forbidden has happened."""
+    contexts, watches = [], []
+
+    def make(path="/", url=None, **options):
+        watch = Watch(url or server.url)
+        context = chromium.new_context(base_url=watch.url, **{"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, **options})
+        context.set_default_timeout(20_000)
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=watch.url)
+        context.on("page", watch.add)
+        contexts.append(context)
+        watches.append(watch)
+        page = context.new_page()
+        page.goto(path)
+        return page
+    yield make
+    for context in contexts:
+        context.close()
+    assert [f for watch in watches for f in watch.found] == []

@@ -1,0 +1,42 @@
+/** The server's events in this tab: through the shared worker, or by a stream of the tab's own. */
+import { type Connection, EventStream, type Sink } from './source'
+import type { ServerEvent } from './types'
+
+export interface Events {
+  /** Try now if the stream is lost. */
+  kick(): void
+}
+
+function direct(sink: Sink): Events {
+  const stream = new EventStream('/api/events', sink)
+  stream.open()
+  return { kick: () => stream.kick() }
+}
+
+export function listen(sink: Sink): Events {
+  if (typeof SharedWorker === 'undefined') return direct(sink)
+  let worker: SharedWorker
+  try {
+    worker = new SharedWorker(new URL('./events-worker.ts', import.meta.url), { type: 'module', name: 'sampan-events' })
+  } catch {
+    return direct(sink) // private windows of some browsers
+  }
+  let fallback: Events | null = null
+  worker.onerror = () => (fallback ??= direct(sink))
+  worker.port.onmessage = ({ data }: MessageEvent<{ event?: ServerEvent; connection?: Connection }>) => {
+    if (data.event) sink.event(data.event)
+    if (data.connection) sink.connection(data.connection)
+  }
+  // A tab that the browser puts aside gets nothing; what it missed it reads when it comes back.
+  addEventListener('pagehide', () => worker.port.postMessage('bye'))
+  addEventListener('pageshow', (event) => {
+    worker.port.postMessage('hello')
+    if (event.persisted) sink.event({ type: 'reset', data: {} })
+  })
+  return {
+    kick() {
+      if (fallback) fallback.kick()
+      else worker.port.postMessage('kick')
+    },
+  }
+}

@@ -1,0 +1,99 @@
+/** What the page and the server say to each other under /api/. */
+
+import type { components } from '../generated/openapi'
+
+type Schemas = components['schemas']
+
+/** Numbers of a chat; only those that are set. */
+export type ParamName = Exclude<keyof Schemas['ChatParams'], 'stop' | 'min_tokens' | 'chat_template_kwargs'>
+export type Params = Partial<Record<ParamName, number>>
+
+/** `head`: the last message of the branch shown. Times are Unix seconds. */
+export type Chat = Omit<Schemas['Chat'], 'messages' | 'params' | 'snippet' | 'message'> & { params: Params }
+
+export interface ServerError {
+  message: string
+  type: string
+  code: string | null
+}
+
+export interface Usage {
+  prompt_tokens: number
+  completion_tokens: number
+  cached_tokens?: number
+}
+
+export type Message = Omit<Schemas['ChatMessage'], 'error' | 'usage' | 'timings' | 'attachments'> & {
+  error: ServerError | null
+  usage: Usage | null
+  timings: { ttft_ms: number | null; tokens_per_second: number | null } | null
+}
+export type MessageState = Message['state']
+
+export interface ChatWithMessages extends Chat {
+  messages: Message[]
+}
+
+export interface Hit extends Chat {
+  /** Matches lie between \u0002 and \u0003. */
+  snippet?: string
+  message?: string | null
+}
+
+export interface Page<T> {
+  data: T[]
+  next: string | null
+}
+
+export interface Model {
+  id: string
+  max_model_len: number
+  format?: string
+  state: string
+}
+
+export interface Info {
+  version: string
+  models: Model[]
+  defaults: Params
+  folders: string[]
+  language: string | null
+  /** "key": calls need an API key. */
+  auth: string
+  history: { state: 'on' | 'off' | 'unavailable'; reason: string | null }
+  /** No model yet: one is being loaded. */
+  loading: boolean
+}
+
+export interface ImportResult {
+  chats: number
+  messages: number
+  skipped: { reason: string }[]
+}
+
+export interface Delta {
+  message: string
+  chat: string
+  /** Bytes of UTF-8 that the message (or its reasoning) has before this text. */
+  offset: number
+  text: string
+  reasoning?: boolean
+}
+
+export interface Progress {
+  message: string
+  chat: string
+  processed?: number
+  total?: number
+  /** Place in line. */
+  position?: number
+}
+
+export type ServerEvent =
+  | { type: 'message'; data: Message }
+  | { type: 'delta'; data: Delta }
+  | { type: 'progress'; data: Progress }
+  | { type: 'chat'; data: Chat }
+  | { type: 'chat_deleted'; data: { id: string } }
+  | { type: 'hello'; data: { last: number | string } }
+  | { type: 'reset'; data: unknown }

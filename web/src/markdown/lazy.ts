@@ -1,0 +1,49 @@
+/** Highlighting and formulas come when the first answer needs them; what waits for them is rendered again then. */
+import { shallowRef } from 'vue'
+
+interface Highlighter {
+  highlight(code: string, language: string): string | null
+}
+interface Formulas {
+  render(tex: string, display: boolean): string
+}
+
+const CODE_MAX = 60_000 // characters; more would stop the page for too long
+
+/** Counts up when one of them has come. */
+export const arrivals = shallowRef(0)
+
+let highlighter: Highlighter | null = null
+let formulas: Formulas | null = null
+const asked = { code: false, math: false }
+
+export function highlighted(code: string, language: string): string | null {
+  if (!language || code.length > CODE_MAX) return null
+  if (highlighter) return highlighter.highlight(code, language)
+  if (!asked.code) {
+    asked.code = true
+    import('./highlight').then(
+      (module) => {
+        highlighter = module
+        arrivals.value++
+      },
+      () => (asked.code = false),
+    )
+  }
+  return null
+}
+
+export function formula(tex: string, display: boolean): string | null {
+  if (formulas) return formulas.render(tex, display)
+  if (!asked.math) {
+    asked.math = true
+    import('./formulas').then(
+      (module) => {
+        formulas = module
+        arrivals.value++
+      },
+      () => (asked.math = false),
+    )
+  }
+  return null
+}

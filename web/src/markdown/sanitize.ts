@@ -1,0 +1,35 @@
+/**
+ * The only way from text that a model wrote to elements. markdown-it makes no HTML of the text's own (html: false) and
+ * refuses dangerous addresses; DOMPurify stands behind it in case either of us is wrong. Nothing else in the page sets HTML.
+ */
+import DOMPurify from 'dompurify'
+
+const CONFIG = {
+  USE_PROFILES: { html: true, mathMl: true, svg: true },
+  ADD_ATTR: ['target', 'data-copy'],
+  FORBID_TAGS: ['style', 'form', 'input', 'textarea', 'select', 'option', 'iframe', 'object', 'embed', 'video', 'audio', 'source', 'link', 'meta', 'base', 'image', 'use', 'a11y', 'dialog'],
+  FORBID_ATTR: ['id', 'name', 'srcset', 'action', 'formaction', 'ping', 'background', 'poster', 'xlink:href'],
+  ALLOW_DATA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+} as const
+
+let hooked = false
+
+function hook(): void {
+  hooked = true
+  DOMPurify.addHook('afterSanitizeAttributes', (node) => {
+    if (node.tagName === 'A') {
+      // A path would lead into this server, where the reader has more rights than the writer.
+      if (!/^(https?|mailto):/i.test(node.getAttribute('href') ?? '')) node.removeAttribute('href')
+      node.setAttribute('target', '_blank')
+      node.setAttribute('rel', 'noopener noreferrer nofollow')
+    }
+    // Pictures from elsewhere would tell their server that, and what, someone reads here.
+    if (node.tagName === 'IMG' && !/^data:image\/(png|jpeg|gif|webp);/i.test(node.getAttribute('src') ?? '')) node.removeAttribute('src')
+  })
+}
+
+export function clean(html: string): DocumentFragment {
+  if (!hooked) hook()
+  return DOMPurify.sanitize(html, { ...CONFIG, FORBID_TAGS: [...CONFIG.FORBID_TAGS], FORBID_ATTR: [...CONFIG.FORBID_ATTR], ADD_ATTR: [...CONFIG.ADD_ATTR] }) as unknown as DocumentFragment
+}

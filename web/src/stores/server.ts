@@ -1,0 +1,36 @@
+import { defineStore } from 'pinia'
+import { computed, ref, shallowRef } from 'vue'
+import { ApiError, api } from '../api/client'
+import type { Connection } from '../api/source'
+import type { Info, Model } from '../api/types'
+
+const AGAIN = 3000 // ms
+
+/** What the server is and has, and whether it can be reached. */
+export const useServer = defineStore('server', () => {
+  const info = shallowRef<Info | null>(null)
+  const connection = ref<Connection>('connecting')
+  const error = shallowRef<ApiError | null>(null)
+  let timer: ReturnType<typeof setTimeout> | undefined
+
+  const models = computed<Model[]>(() => info.value?.models ?? [])
+  const historyOff = computed(() => (info.value && info.value.history.state !== 'on' ? info.value.history : null))
+
+  async function load(): Promise<void> {
+    clearTimeout(timer)
+    try {
+      info.value = await api.info()
+      error.value = null
+      if (info.value.loading) timer = setTimeout(load, AGAIN)
+    } catch (cause) {
+      error.value = cause instanceof ApiError ? cause : new ApiError(0, String(cause))
+      timer = setTimeout(load, AGAIN)
+    }
+  }
+
+  function modelOf(name: string | null): Model | undefined {
+    return models.value.find((model) => model.id === name) ?? models.value[0]
+  }
+
+  return { info, connection, error, models, historyOff, load, modelOf }
+})
