@@ -5,7 +5,7 @@
 
 #define PHRASES_MOST 16
 #define WORDS_MOST 64    /* of a phrase */
-#define PREFIX_LETTERS 3 /* the last word matches longer ones from so many bytes on */
+#define PREFIX_LETTERS 4 /* the last word matches longer ones from so many bytes on */
 #define MATCH_MAX ((size_t)8 << 10)
 #define BEFORE 40  /* bytes of text before the first match */
 #define LENGTH 180 /* of a snippet */

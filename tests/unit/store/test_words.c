@@ -129,8 +129,8 @@ static void test_snippets(void **state)
 {
     (void)state;
     assert_string_equal(snippet("world", "Hello,\n\n  World!"), "Hello, \2World\3!");
-    assert_string_equal(snippet("wor", "Hello World"), "Hello \2World\3"); /* it may go on */
-    assert_string_equal(snippet("wor ", "Hello World"), "Hello World");
+    assert_string_equal(snippet("worl", "Hello World"), "Hello \2World\3"); /* it may go on */
+    assert_string_equal(snippet("worl ", "Hello World"), "Hello World");
     assert_string_equal(snippet("江大桥", "武汉长江大桥很长"), "武汉长\2江大桥\3很长");
     assert_string_equal(snippet("桥", "武汉长江大桥很长"), "武汉长江大\2桥\3很长");
     assert_string_equal(snippet("长江 桥", "武汉长江大桥"), "武汉\2长江\3大\2桥\3");
