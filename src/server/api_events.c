@@ -1,7 +1,7 @@
-/* GET /api/events: what changes, as one stream for each browser. Events lie as text in one ring, bounded in number
- * and bytes; every listener has its place in it and is given what comes after, so a slow one costs nobody anything:
- * while it leaves LISTENER_UNSENT unread it gets no more, and when the ring has gone past its place it is told to begin
- * anew ("reset"). Ids rise over restarts, too: they begin at the time of the start, in microseconds. */
+/* GET /api/events: what changes, as one stream for each browser. Events lie as text in one ring, bounded in number and
+ * bytes; every listener has its place in it and is given what comes after, so a slow one costs nobody anything: while
+ * it leaves LISTENER_UNSENT unread it gets no more, and when the ring has gone past its place it is told to begin anew
+ * ("reset"). Ids rise over restarts, too: they begin at the time of the start, in microseconds. */
 #include <event2/bufferevent.h>
 #include <stdio.h>
 #include <stdlib.h>

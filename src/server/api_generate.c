@@ -208,8 +208,8 @@ static struct kept *new_answer(struct call *c, const struct asked *a)
     return NULL;
 }
 
-/* Either the engine has it before it is shown, or it is shown before its model is loaded: a request that can't be served
- * leaves no answer behind, and one that waits outlives its client. */
+/* Either the engine has it before it is shown, or it is shown before its model is loaded: a request that can't be
+ * served leaves no answer behind, and one that waits outlives its client. */
 static void start(struct call *c, store *s, const struct asked *a)
 {
     c->kept = new_answer(c, a);

@@ -21,12 +21,6 @@ static bool is_asset(const char *path)
     return strncmp(path, "/assets/", 8) == 0;
 }
 
-const struct route *page_file_route(const char *path)
-{
-    char allow[ALLOW_MAX];
-    return find(path) ? route_find("/assets/any", EVHTTP_REQ_GET, allow) : NULL;
-}
-
 /* ---- from a folder, while the page is worked on ---- */
 
 static const char *type_of(const char *path)
@@ -53,10 +47,24 @@ static bool path_sound(const char *path)
     return path[0] == '/' && !strstr(path, "/.") && !strchr(path, '\\') && !strchr(path, '%');
 }
 
+/* Allocated; NULL: none. */
+static char *path_in_folder(const struct server *s, const char *path)
+{
+    return s->opts.ui_dir && path_sound(path) ? path_join(s->opts.ui_dir, path + 1) : NULL;
+}
+
+const struct route *page_file_route(const struct server *s, const char *path)
+{
+    char allow[ALLOW_MAX], *full = path_in_folder(s, path);
+    bool there = find(path) || (full && file_exists(full) && !file_is_dir(full));
+    sp_free(full);
+    return there ? route_find("/assets/any", EVHTTP_REQ_GET, allow) : NULL;
+}
+
 /* On the loop: this is for one developer's machine. false: there is no such file. */
 static bool send_from_folder(struct call *c, const char *path)
 {
-    char *full = path_sound(path) ? path_join(c->s->opts.ui_dir, path + 1) : NULL, *data = NULL;
+    char *full = path_in_folder(c->s, path), *data = NULL;
     size_t n = 0;
     bool there = full && !file_is_dir(full) && file_read(full, UI_FILE_MAX, &data, &n, NULL) == 0;
     sp_free(full);
@@ -73,18 +81,18 @@ static void plain_page(struct call *c)
     c->reply =
         docs_list_page("<p><a href=\"docs\">Try it out</a></p>"
                        "<p>This build is without the page to chat on: run "
-                       "<code>tools/web.py</code> (it needs Node.js 18 or newer), "
-                       "build again and restart.</p>"
+                       "<code>tools/web.py</code> (it brings its own Node.js where "
+                       "there is none new enough), build again and restart.</p>"
                        "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
-                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（需要 Node.js "
-                       "18 或更新版本），重新编译并重启即可。</p>");
+                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（没有够新的 "
+                       "Node.js 时它会自带一个），重新编译并重启即可。</p>");
     c->status = c->reply ? 200 : 500;
 }
 
 void api_page(struct call *c)
 {
     const struct server_file *index = find(INDEX);
-    if (c->s->opts.ui_dir && send_from_folder(c, INDEX))
+    if (send_from_folder(c, INDEX))
         return;
     if (index)
         reply_page_file(c, index, false);
@@ -100,7 +108,7 @@ void api_root(struct call *c)
 void api_page_file(struct call *c)
 {
     const struct server_file *f = find(c->path);
-    if (c->s->opts.ui_dir && send_from_folder(c, c->path))
+    if (send_from_folder(c, c->path))
         return;
     if (f)
         reply_page_file(c, f, is_asset(c->path));

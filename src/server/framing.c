@@ -118,7 +118,7 @@ static enum framing first_line(str line, struct http_head *h, bool *old)
 /* ---- the fields ---- */
 
 struct fields {
-    size_t lines, lengths, encodings, hosts;
+    size_t lines, lengths, encodings, hosts, origins;
 };
 
 static enum framing read_length(str value, struct http_head *h)
@@ -150,6 +150,9 @@ static enum framing one_field(str line, struct fields *f, struct http_head *h)
         return refuse(h, 400, "a header field has a control character");
     if (str_eqz_nocase(name, "Host") && ++f->hosts > 1)
         return refuse(h, 400, "Host stands there twice");
+    if (str_eqz_nocase(name, "Origin") &&
+        ++f->origins > 1) /* one of them would pass for the other */
+        return refuse(h, 400, "Origin stands there twice");
     if (str_eqz_nocase(name, "Expect") && !str_eqz_nocase(value, "100-continue"))
         return refuse(h, 417, "Expect: only 100-continue is known");
     if (str_eqz_nocase(name, "Content-Length"))

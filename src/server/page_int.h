@@ -1,11 +1,11 @@
 /* The page's own API (/api/): chats that are kept, answers that go on when nobody listens, one stream of events.
  *
- * One kept answer's way: POST .../generate is a call like one for /v1/chat/completions. Its worker submits the
- * request, makes the message's row and answers 202; when the model has to be loaded first, it makes the row and answers
- * before (call_tell), and submits when the model is there. The call lives on without its client until the text is whole and
+ * One kept answer's way: POST .../generate is a call like one for /v1/chat/completions. Its worker submits the request,
+ * makes the message's row and answers 202; when the model has to be loaded first, it makes the row and answers before
+ * (call_tell), and submits when the model is there. The call lives on without its client until the text is whole and
  * saved. The loop takes the engine's events, appends text to the answer and publishes deltas; the saver (one thread)
- * writes the texts that have grown, all of them in one transaction, at most every SAVE_SECONDS; when an ended one is
- * on the disk it wakes the call, and the loop publishes the whole message.
+ * writes the texts that have grown, all of them in one transaction, at most every SAVE_SECONDS; when an ended one is on
+ * the disk it wakes the call, and the loop publishes the whole message.
  *
  * Threads: database work is done by workers and the saver, never by the loop. Events may be published by any thread;
  * only the loop writes them to sockets. Lock order: history.lock, then call.lock, then server.ready_lock; events.lock
@@ -127,11 +127,12 @@ void events_end(struct server *s);               /* loop: all streams */
 void events_leave(struct call *c);               /* loop: before it is freed */
 
 /* ---- api_page.c ---- */
-const struct route *page_file_route(const char *path); /* NULL: no file of the page */
+const struct route *page_file_route(const struct server *s,
+                                    const char *path); /* NULL: no file of the page */
 
 /* ---- api_chat.c ---- */
-/* Worker: as /v1/chat/completions does, with the request of the call's kept answer. Negative: the error has been set, or
- * the model is loaded first (call.awaits). */
+/* Worker: as /v1/chat/completions does, with the request of the call's kept answer. Negative: the error has been set,
+ * or the model is loaded first (call.awaits). */
 int chat_start_kept(struct call *c);
 
 #endif

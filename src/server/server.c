@@ -356,7 +356,7 @@ static const struct route *find_route(struct call *c)
         allow[0] = '\0';
     }
     if (!r && !allow[0] && (method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD))
-        r = page_file_route(path);
+        r = page_file_route(c->s, path);
     if (r)
         return r;
     if (!allow[0]) {

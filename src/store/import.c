@@ -9,6 +9,8 @@
 
 #define SECONDS_MOST 253402300799.0 /* the end of the year 9999 */
 
+enum { SKIPPED = 1, RESTORED }; /* beside 0 and errors */
+
 struct importing {
     store *s;
     int64_t owner;
@@ -106,7 +108,7 @@ static int put_messages(struct importing *in, struct conn *c, int64_t chat, cons
     {
         *why = check_message(m, seen);
         if (*why)
-            return 1;
+            return SKIPPED;
         if ((code = put_message(in, c, chat, m, seen, err)) < 0)
             return code;
     }
@@ -144,17 +146,34 @@ static const char *check_chat(struct conn *c, const json_t *j, const json_t *mes
     return NULL;
 }
 
-/* 1: skipped, for *why. */
+/* Whether it was here, marked as deleted. */
+static int bring_back(struct importing *in, struct conn *c, const char *id, bool *was,
+                      sp_error *err)
+{
+    int code = db_run(
+        c, err,
+        "UPDATE chats SET deleted = NULL WHERE id = ?1 AND owner = ?2 AND deleted IS NOT NULL",
+        "si", id, in->owner);
+    *was = code == 0 && sqlite3_changes(c->db) > 0;
+    return code;
+}
+
+/* SKIPPED: for *why. */
 static int put_chat(struct importing *in, struct conn *c, const json_t *whole, const char **why,
                     sp_error *err)
 {
     const json_t *j = json_object_get(whole, "chat"),
                  *messages = json_object_get(whole, "messages");
     int64_t now = now_micros(), seq = 0;
-    int code = 0;
+    bool was_deleted = false;
+    int code = store_id_sound(text(j, "id"), 'c')
+                   ? bring_back(in, c, text(j, "id"), &was_deleted, err)
+                   : 0;
+    if (code < 0 || was_deleted)
+        return code < 0 ? code : RESTORED;
     *why = check_chat(c, j, messages, err, &code);
     if (*why || code < 0)
-        return code < 0 ? code : 1;
+        return code < 0 ? code : SKIPPED;
     const json_t *params = json_object_get(j, "params");
     struct new_chat n = {.id = text(j, "id"),
                          .title = text(j, "title"),
@@ -195,18 +214,19 @@ static int take(struct importing *in, const json_t *whole, sp_error *err)
         code = put_chat(in, c, whole, &why, err);
     if (is_taken(c, code)) {
         why = "a message of it is here already, in another chat";
-        code = 1;
+        code = SKIPPED;
     }
-    int ended = db_end(c, code == 1 ? SP_ECANCELLED : code, err);
+    int ended = db_end(c, code == SKIPPED ? SP_ECANCELLED : code == RESTORED ? 0 : code, err);
     db_give(c);
-    if (code == 1) {
+    if (code == SKIPPED) {
         skip(in, title ? title : "", why);
         return 0;
     }
     if (ended < 0)
         return ended;
     in->out->chats++;
-    in->out->messages += json_array_size(json_object_get(whole, "messages"));
+    if (code == 0)
+        in->out->messages += json_array_size(json_object_get(whole, "messages"));
     return 0;
 }
 

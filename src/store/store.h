@@ -126,7 +126,8 @@ struct store_imported {
 };
 #define STORE_SKIPPED_MOST 100
 /* Reads our JSONL, OpenAI's conversations.json or Open WebUI's export, whichever it is. What can't be used is skipped
- * and told; a chat is taken as a whole or not at all, and one that is here already is not taken again. */
+ * and told; a chat is taken as a whole or not at all, and one that is here already is not taken again
+ * (but no longer marked as deleted, if it was). */
 int store_import(store *s, int64_t owner, const char *text, size_t n, struct store_imported *out,
                  sp_error *err);
 

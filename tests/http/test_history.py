@@ -282,6 +282,11 @@ def test_other_sites_may_not_write(page):
         except urllib.error.HTTPError as r:
             status = r.code
         assert status == want, fields
+    host, port = page.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as c:  # one that passes, before one that doesn't
+        c.sendall(f"POST /api/chats HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {page.url}\r\nOrigin: http://evil.example\r\n"
+                  f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert c.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_keys(model, tmp_path):
@@ -571,6 +576,10 @@ def test_export_and_import(page, model, tmp_path):
     again = other.call("POST", "/api/import", raw=lines.encode())[1]
     assert again["chats"] == 0 and "here already" in again["skipped"][0]["reason"]
     assert [c["id"] for c in other.found("带走")] == [chat]
+    other.ok("DELETE", f"/api/chats/{chat}", want=(200, 204))
+    assert other.found("带走") == []
+    assert other.call("POST", "/api/import", raw=lines.encode())[1] == {"chats": 1, "messages": 0, "skipped": []}  # it was only marked
+    assert [c["id"] for c in other.found("带走")] == [chat] and other.ok("GET", f"/api/chats/{chat}")["deleted"] is None
     status, text = page.call("GET", f"/api/export?chat={chat}&format=md")
     assert status == 200 and text.startswith("# 出口\n") and "带走" in text and first["content"] not in text.split("带走")[0]
     other.end()
@@ -640,14 +649,18 @@ def test_the_page_s_files(model, tmp_path):
     (ui / "assets").mkdir(parents=True)
     (ui / "index.html").write_text("<!doctype html><title>here</title>")
     (ui / "assets/app-1.js").write_text("1")
+    (ui / "theme.js").write_text("dark")
+    (ui / ".hidden").write_text("secret")
     (tmp_path / "secret.txt").write_text("secret")
     s = Server("--ui-dir", str(ui), "--history", "off", model=model)
-    for path, want in (("/", "here"), ("/chat/c_1", "here"), ("/history", "here"), ("/settings", "here"), ("/assets/app-1.js", "1")):
+    for path, want in (("/", "here"), ("/chat/c_1", "here"), ("/history", "here"), ("/settings", "here"), ("/assets/app-1.js", "1"),
+                       ("/theme.js", "dark")):
         with urllib.request.urlopen(s.url + path, timeout=30) as r:
             assert want in r.read().decode()
             policy = r.headers["Content-Security-Policy"]
             assert "script-src 'self';" in policy and "frame-ancestors 'none'" in policy and r.headers["X-Content-Type-Options"] == "nosniff"
-    for path in ("/assets/../secret.txt", "/assets/%2e%2e/secret.txt", "/assets/..%2fsecret.txt", "/assets/none.js"):
+    for path in ("/assets/../secret.txt", "/assets/%2e%2e/secret.txt", "/assets/..%2fsecret.txt", "/assets/none.js",
+                 "/../secret.txt", "/.hidden", "/none.js", "/assets"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(s.url + path, timeout=30)
         assert caught.value.code in (400, 404)

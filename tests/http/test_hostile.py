@@ -105,6 +105,7 @@ REFUSED = {
     "an empty length": (400, POST + b"Content-Length:\r\n\r\n" + BODY),
     "a length beyond 64 bits": (413, POST + b"Content-Length: 18446744073709551634\r\n\r\n" + BODY),
     "xchunked": (501, POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    "two origins": (400, POST + LENGTH + b"Origin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n" + BODY),
     "chunked twice": (501, POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n"),
     "gzip, chunked": (501, POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     "chunked, identity": (501, POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
@@ -161,7 +162,7 @@ def test_ambiguous_framing_is_refused(server, status, data):
 
 ACCEPTED = {
     "an address": b"GET http://other:99/health?x=1 HTTP/1.1\r\n" + HOST + b"\r\n",
-    "an address without a path": b"GET http://other HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an address without a path": b"GET http://other HTTP/1.1\r\n" + HOST + b"Accept-Encoding: gzip\r\n\r\n",
     "lines before the first": b"\r\n\r\nGET /health HTTP/1.1\r\n" + HOST + b"\r\n",
     "a body with GET": b"GET /health HTTP/1.1\r\n" + HOST + LENGTH + b"\r\n" + BODY,
     "tabs around a value": POST + b"Content-Length:\t18 \t\r\n\r\n" + BODY,
