@@ -73,10 +73,16 @@ static uint64_t kv_bytes(const engine *e, const struct engine_memory *m, uint64_
     return want <= half ? want : half > one ? half : one;
 }
 
+/* Of the model's buffers, and of the workers that choose tokens. */
+static uint64_t scratch_bytes(const engine *e, const struct model_memory *take)
+{
+    return take->scratch + chooser_bytes(e->vocab, pool_threads(e->pool));
+}
+
 struct engine_need memory_need(const engine *e, const struct model_memory *take)
 {
     uint64_t one = (uint64_t)request_pages_for(e->context) * take->kv_page;
-    return (struct engine_need){.fixed = take->weights + take->scratch,
+    return (struct engine_need){.fixed = take->weights + scratch_bytes(e, take),
                                 .kv_one = one,
                                 .kv_wanted = one * (uint64_t)e->opts.max_seqs,
                                 .kv_given = e->opts.kv_bytes};
@@ -86,8 +92,7 @@ int memory_plan(const engine *e, const struct model_memory *take, struct engine_
                 sp_error *err)
 {
     *m = (struct engine_memory){.weights = take->weights,
-                                .scratch =
-                                    take->scratch + chooser_bytes(e->vocab, pool_threads(e->pool)),
+                                .scratch = scratch_bytes(e, take),
                                 .kv_page = take->kv_page,
                                 .context = e->context,
                                 .step_rows = e->opts.step_rows,
