@@ -31,12 +31,6 @@ esac
 cmake "${options[@]}"
 cmake --build $build
 ctest --test-dir $build --output-on-failure --no-tests=error "${filter[@]}"
-case $tier in
-asan | tsan) # the whole server among clients that fail; what the sanitizers keep aside grows by itself
-    SAMPAN=$PWD/$build/sampan build/venv/bin/python tests/load/faults.py --model smollm2-135m --clients 30 --minutes 0.5 \
-        --warm-up 3 --pages 18 --words 9 --longest 8 --rss 1000
-    ;;
-esac
 if [ "$tier" = coverage ]; then
     # What only whole programs reach: pulls, the API as its client sees it, servers under load.
     SAMPAN=$PWD/$build/sampan build/venv/bin/python -m pytest -q -p no:cacheprovider tests/cli/test_pull.py \

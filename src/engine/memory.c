@@ -73,6 +73,7 @@ static uint64_t kv_bytes(const engine *e, const struct engine_memory *m, uint64_
     return want <= half ? want : half > one ? half : one;
 }
 
+/* Of the model's buffers, and of the workers that choose tokens. */
 static uint64_t scratch_bytes(const engine *e, const struct model_memory *take)
 {
     return take->scratch + chooser_bytes(e->vocab, pool_threads(e->pool));

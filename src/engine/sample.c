@@ -404,7 +404,8 @@ static struct set take_top(struct sampler *s, const float *x, float max, int64_t
     least = c.x[last];
     c.n = 0;
     for (int64_t i = 0; i < n; i++) {
-        bool kept = c.x[i] > least || (c.x[i] == least && i <= last);
+        const bool early = i <= last; /* of equals those */
+        bool kept = c.x[i] > least || (early && c.x[i] == least);
         s->logit[c.n] = s->logit[i];
         s->token[c.n] = s->token[i];
         c.n += kept;

@@ -49,6 +49,7 @@ void engine_stats_add(struct engine_stats *to, const struct engine_stats *more)
     to->answer_tokens += more->answer_tokens;
     to->running += more->running;
     to->waiting += more->waiting;
+    to->accepted += more->accepted;
     to->kv_pages += more->kv_pages;
     to->kv_pages_free += more->kv_pages_free;
     to->kv_pages_cached += more->kv_pages_cached;

@@ -205,7 +205,7 @@ void models_ask(struct call *c, enum model_job kind, const char *name)
     struct models *ms = c->s->models;
     pthread_mutex_lock(&ms->lock);
     c->awaits = models_find(ms, NULL, name);
-    c->job = kind;
+    c->job = (int)kind;
     if (c->awaits)
         c->awaits->users++;
     pthread_mutex_unlock(&ms->lock);
