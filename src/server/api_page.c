@@ -2,6 +2,7 @@
  * itself (/chat/ID, ...) get its index. */
 #include <string.h>
 #include "base/file.h"
+#include "server/access_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
 
@@ -75,18 +76,17 @@ static bool send_from_folder(struct call *c, const char *path)
 
 /* ---- answers ---- */
 
-/* A build without the page: what there is, and how to get it. */
-static void plain_page(struct call *c)
+/* What there is instead of the page, and how to get it. */
+static void plain_page(struct call *c, const char *how)
 {
-    c->reply =
-        docs_list_page("<p><a href=\"docs\">Try it out</a></p>"
-                       "<p>This build is without the page to chat on: run "
-                       "<code>tools/web.py</code> (it brings its own Node.js where "
-                       "there is none new enough), build again and restart.</p>"
-                       "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
-                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（没有够新的 "
-                       "Node.js 时它会自带一个），重新编译并重启即可。</p>");
+    c->reply = docs_list_page(how);
     c->status = c->reply ? 200 : 500;
+}
+
+static bool takes_gzip(const struct call *c)
+{
+    const char *value = access_field(c, "Accept-Encoding");
+    return value && strstr(value, "gzip");
 }
 
 void api_page(struct call *c)
@@ -94,10 +94,24 @@ void api_page(struct call *c)
     const struct server_file *index = find(INDEX);
     if (send_from_folder(c, INDEX))
         return;
-    if (index)
+    if (!index) {
+        plain_page(c, "<p><a href=\"docs\">Try it out</a></p>"
+                      "<p>This build is without the page to chat on: run "
+                      "<code>tools/web.py</code> (it brings its own Node.js where there is none "
+                      "new enough), build again and restart.</p>"
+                      "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
+                      "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（没有够新的 "
+                      "Node.js 时它会自带一个），重新编译并重启即可。</p>");
+    } else if (takes_gzip(c)) {
         reply_page_file(c, index, false);
-    else
-        plain_page(c);
+    } else {
+        access_set_field(c, "Vary", "Accept-Encoding");
+        plain_page(c, "<p><a href=\"docs\">Try it out</a></p>"
+                      "<p>The page to chat on is kept compressed: open this address in a browser, "
+                      "or ask with <code>Accept-Encoding: gzip</code>.</p>"
+                      "<p>聊天页面以压缩形式保存：请用浏览器打开本页地址，或者在请求里带上 "
+                      "<code>Accept-Encoding: gzip</code>。<a href=\"docs\">试一试</a></p>");
+    }
 }
 
 void api_root(struct call *c)

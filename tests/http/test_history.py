@@ -674,6 +674,8 @@ def test_the_built_in_page(page):
     if not etag:  # a build without the page says how to get it
         assert b"tools/web.py" in body and b"docs" in body
         return
+    with urllib.request.urlopen(page.url + "/", timeout=30) as r:  # who can't read it is told
+        assert r.headers["Vary"] == "Accept-Encoding" and b"gzip" in r.read()
     request.add_header("If-None-Match", etag)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=30)
