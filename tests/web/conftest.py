@@ -25,11 +25,11 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def restartable(tmp_path):
-    """start(port) of a server with one history."""
+    """start(port, more arguments) of a server with one history."""
     made = []
 
-    def start(port="0"):
-        made.append(http.Server("--max-context", "4096", "--history", str(tmp_path / "history.db"), "--port", port))
+    def start(port="0", *more):
+        made.append(http.Server("--max-context", "4096", "--history", str(tmp_path / "history.db"), "--port", port, *more))
         return made[-1]
     yield start
     for s in made:

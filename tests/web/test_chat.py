@@ -264,3 +264,15 @@ def test_the_server_goes_and_comes_back(open_page, restartable):
     finished(page)
     expect(page.get_by_text("连接不上服务器")).to_have_count(0)
     expect(page.locator("article[aria-label=你]", has_text="还在吗")).to_have_count(1)
+
+
+def test_a_model_that_is_loaded_for_the_answer(open_page, restartable):
+    server = restartable("0", "--load", "demand")
+    page = open_page("/settings", url=server.url)
+    expect(page.get_by_text("尚未加载").first).to_be_visible()
+    page.goto("/")
+    ask(page, "你好")
+    chat = chat_of(page)
+    finished(page)
+    assert call(server, f"/api/chats/{chat}")["messages"][1]["state"] == "complete"
+    expect(page.get_by_role("meter")).to_be_visible()  # its context is known now

@@ -47,7 +47,8 @@ export interface Page<T> {
 
 export interface Model {
   id: string
-  max_model_len: number
+  /** null: not known before it was loaded once. */
+  max_model_len: number | null
   format?: string
   state: string
 }

@@ -180,6 +180,7 @@ const en = {
     version: 'Sampan {version}',
     models: 'Models',
     context: '{n} tokens of context',
+    notLoaded: 'not loaded yet',
     kept: 'These settings are kept in this browser. Chats are kept on the server.',
     apiDocs: 'The API, to read and to try',
   },

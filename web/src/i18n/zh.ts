@@ -181,6 +181,7 @@ const zh: Words = {
     version: 'Sampan {version}',
     models: '模型',
     context: '上下文 {n} 个词元',
+    notLoaded: '尚未加载',
     kept: '这些设置保存在当前浏览器中；对话保存在服务器上。',
     apiDocs: '接口说明，可直接试用',
   },
