@@ -110,16 +110,14 @@ static void token_came(struct load_call *c, double last)
         went_wrong(c, LOAD_EVENT, "out of memory", strlen("out of memory"));
 }
 
-/* The text of a piece, of whichever field it stands in; NULL: none. */
-static const char *piece_text(const json_t *choice, const json_t *delta)
+/* The text of a piece, of whichever field it stands in; empty: none. It may hold U+0000. */
+static str piece_text(const json_t *choice, const json_t *delta)
 {
     static const char *const fields[] = {"content", "reasoning_content", "reasoning"};
-    const char *text = json_string_value(json_object_get(choice, "text"));
-    for (size_t i = 0; i < SP_COUNT(fields) && !(text && *text); i++) {
-        const char *other = json_string_value(json_object_get(delta, fields[i]));
-        text = other ? other : text;
-    }
-    return text;
+    const json_t *text = json_object_get(choice, "text");
+    for (size_t i = 0; i < SP_COUNT(fields) && json_string_length(text) == 0; i++)
+        text = json_object_get(delta, fields[i]);
+    return (str){json_string_value(text), json_string_length(text)};
 }
 
 /* A piece is a token, also one without text (a part of a character), unless it only tells the role or the end. */
@@ -127,9 +125,9 @@ static void take_choice(struct load_call *c, const json_t *choice)
 {
     const json_t *delta = json_object_get(choice, "delta");
     const json_t *finish = json_object_get(choice, "finish_reason");
-    const char *text = piece_text(choice, delta);
+    str text = piece_text(choice, delta);
     bool ends = finish && !json_is_null(finish);
-    bool says = (text && *text) || json_object_get(delta, "tool_calls");
+    bool says = text.n > 0 || json_object_get(delta, "tool_calls");
     bool role_only = !says && json_object_get(delta, "role");
     double last = c->rec->last;
     c->ended |= ends;
@@ -139,8 +137,8 @@ static void take_choice(struct load_call *c, const json_t *choice)
     if (!says && ends)
         return;
     token_came(c, last);
-    if (text && c->o.keep_text)
-        (void)buf_puts(&c->text, text);
+    if (text.n && c->o.keep_text)
+        (void)buf_add(&c->text, text.p, text.n);
 }
 
 static void take_usage(struct load_record *r, const json_t *usage)
@@ -173,7 +171,7 @@ static void on_event(void *arg, const char *data, size_t n)
         c->ended = true;
         return;
     }
-    json_t *j = json_loadb(data, n, 0, NULL);
+    json_t *j = json_loadb(data, n, JSON_ALLOW_NUL, NULL);
     const json_t *error = json_object_get(j, "error");
     if (!json_is_object(j)) {
         went_wrong(c, LOAD_EVENT, data, n);

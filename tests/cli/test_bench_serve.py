@@ -244,6 +244,13 @@ def fake():
         server.close()
 
 
+def test_a_nul_is_a_character(fake):
+    answer = HEAD + b"".join(chunk(p) for p in (event("\0"), event("a"), event("\0b", "length"), USAGE, DONE)) + b"0\r\n\r\n"
+    server = fake(lambda n, body: answer)
+    r, = results("--server", server.url, "--warmups", 0, "--requests", 2, "--concurrency", 1, "--details")
+    assert r["completed"] == 2 and r["errors_by_kind"] == [] and [len(i) for i in r["itls"]] == [2, 2]
+
+
 KINDS = {
     "ok": lambda: whole(),
     "http_429": lambda: plain(b"429 Too Many Requests", b'{"error": {"message": "queue is full"}}', b"Retry-After: 1\r\n"),
