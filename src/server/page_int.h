@@ -9,7 +9,7 @@
  *
  * Threads: database work is done by workers and the saver, never by the loop. Events may be published by any thread;
  * only the loop writes them to sockets. Lock order: history.lock, then call.lock, then server.ready_lock; events.lock
- * is taken last and holds nothing. */
+ * is taken last and holds nothing; models.lock is never held together with any of these. */
 #ifndef SP_SERVER_PAGE_INT_H
 #define SP_SERVER_PAGE_INT_H
 
