@@ -102,22 +102,21 @@ static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_err
 
 static int fill(store *s, int64_t chats, int64_t messages, sp_error *err)
 {
-    struct conn *c = db_take_writer(s, err);
+    struct conn *c;
     buf b;
     buf_init(&b, 1 << 20);
-    int code = db_exec(c, "PRAGMA synchronous = OFF", err);
+    int code = db_exec(&s->writer, "PRAGMA synchronous = OFF", err);
     for (int64_t i = 0, made = 0; i < chats && code == 0;) {
-        code = db_begin(c, err);
+        code = db_write(s, &c, err);
         for (int k = 0; k < PER_TRANSACTION && i < chats && code == 0; k++, i++) {
             int64_t here = (messages - made) / (chats - i);
             code = make_chat(c, i, here, &b, err);
             made += here;
         }
-        code = db_end(c, code, err);
+        code = db_written(c, code, err);
         fprintf(stderr, "\r%lld of %lld chats", (long long)i, (long long)chats);
     }
     fprintf(stderr, "\n");
-    db_give(c);
     buf_free(&b);
     return code;
 }

@@ -74,19 +74,16 @@ int store_chat_add(store *s, int64_t owner, const json_t *fields, json_t **out, 
                          .params = json_object_get(fields, "params"),
                          .at = now,
                          .updated = now};
+    struct conn *c = NULL;
     int code = check_fields(fields, false, err);
-    struct conn *c = code == 0 ? db_take_writer(s, err) : NULL;
-    if (!c)
-        return db_failed(err);
     store_id_new('c', id);
-    code = db_begin(c, err);
+    if (code == 0)
+        code = db_write(s, &c, err);
     if (code == 0)
         code = chat_insert(c, owner, &n, &seq, err);
     if (code == 0)
         code = chat_by_seq(c, seq, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }
 
 static int set_head(struct conn *c, int64_t owner, int64_t chat, const json_t *j, sp_error *err)
@@ -139,16 +136,14 @@ static int change_fields(struct conn *c, int64_t owner, const char *id, const js
 int store_chat_change(store *s, int64_t owner, const char *id, const json_t *fields, json_t **out,
                       sp_error *err)
 {
+    struct conn *c = NULL;
     int code = check_fields(fields, true, err);
-    struct conn *c = code == 0 ? db_take_writer(s, err) : NULL;
-    if (!c)
-        return db_failed(err);
     *out = NULL;
-    code = db_begin(c, err);
+    if (code == 0)
+        code = db_write(s, &c, err);
     if (code == 0)
         code = change_fields(c, owner, id, fields, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
+    code = db_written(c, code, err);
     if (code < 0) {
         json_decref(*out);
         *out = NULL;
@@ -184,10 +179,8 @@ int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_
                     sp_error *err)
 {
     int64_t seq = 0;
-    struct conn *c = db_take_writer(s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
+    struct conn *c;
+    int code = db_write(s, &c, err);
     if (code == 0)
         code = chat_find(c, owner, id, &seq, err);
     if (code == 0 && deleted)
@@ -197,25 +190,19 @@ int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_
         code = db_run(c, err, "UPDATE chats SET deleted = NULL WHERE seq = ?1", "i", seq);
     if (code == 0)
         code = chat_by_seq(c, seq, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }
 
 int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err)
 {
     int64_t seq = 0;
-    struct conn *c = db_take_writer(s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
+    struct conn *c;
+    int code = db_write(s, &c, err);
     if (code == 0)
         code = chat_find(c, owner, id, &seq, err);
     if (code == 0)
         code = db_run(c, err, "DELETE FROM chats WHERE seq = ?1", "i", seq);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }
 
 int store_folders(store *s, int64_t owner, json_t **out, sp_error *err)

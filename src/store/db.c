@@ -194,35 +194,37 @@ int db_failed(const sp_error *err)
     return err && err->code ? err->code : SP_EIO;
 }
 
-int db_run(struct conn *c, sp_error *err, const char *sql, const char *kinds, ...)
+/* Up to the first row, whose first column goes to *out if that is given. 1: there is one, 0: there is none. */
+static int first_row(struct conn *c, int64_t *out, sp_error *err, const char *sql,
+                     const char *kinds, va_list ap)
 {
-    va_list ap;
     sp_error own = {0};
     sp_error *e = err ? err : &own;
-    va_start(ap, kinds);
     sqlite3_stmt *st = query(c, e, sql, kinds, ap);
-    va_end(ap);
     if (!st)
         return db_failed(e);
     int code = db_step(c, st, e);
+    if (code == 1 && out)
+        *out = sqlite3_column_int64(st, 0);
     db_done(st);
+    return code;
+}
+
+int db_run(struct conn *c, sp_error *err, const char *sql, const char *kinds, ...)
+{
+    va_list ap;
+    va_start(ap, kinds);
+    int code = first_row(c, NULL, err, sql, kinds, ap);
+    va_end(ap);
     return code > 0 ? 0 : code;
 }
 
 int db_number(struct conn *c, int64_t *out, sp_error *err, const char *sql, const char *kinds, ...)
 {
     va_list ap;
-    sp_error own = {0};
-    sp_error *e = err ? err : &own;
     va_start(ap, kinds);
-    sqlite3_stmt *st = query(c, e, sql, kinds, ap);
+    int code = first_row(c, out, err, sql, kinds, ap);
     va_end(ap);
-    if (!st)
-        return db_failed(e);
-    int code = db_step(c, st, e);
-    if (code == 1)
-        *out = sqlite3_column_int64(st, 0);
-    db_done(st);
     return code == 1 ? 0 : code == 0 ? SP_ENOTFOUND : code;
 }
 
@@ -242,16 +244,6 @@ int db_end(struct conn *c, int code, sp_error *err)
     return code;
 }
 
-struct conn *db_take_writer(struct store *s, sp_error *err)
-{
-    if (!s->writes) {
-        sp_fail(err, SP_EINVAL, "%s: it was opened for reading only", s->path);
-        return NULL;
-    }
-    pthread_mutex_lock(&s->writer.lock);
-    return &s->writer;
-}
-
 struct conn *db_take_reader(struct store *s)
 {
     pthread_mutex_lock(&s->reader.lock);
@@ -261,4 +253,27 @@ struct conn *db_take_reader(struct store *s)
 void db_give(struct conn *c)
 {
     pthread_mutex_unlock(&c->lock);
+}
+
+int db_write(struct store *s, struct conn **out, sp_error *err)
+{
+    *out = NULL;
+    if (!s->writes)
+        return sp_fail(err, SP_EINVAL, "%s: it was opened for reading only", s->path);
+    pthread_mutex_lock(&s->writer.lock);
+    int code = db_begin(&s->writer, err);
+    if (code < 0)
+        db_give(&s->writer);
+    else
+        *out = &s->writer;
+    return code;
+}
+
+int db_written(struct conn *c, int code, sp_error *err)
+{
+    if (!c)
+        return code;
+    code = db_end(c, code, err);
+    db_give(c);
+    return code;
 }

@@ -206,18 +206,16 @@ static bool is_taken(struct conn *c, int code)
 static int take(struct importing *in, const json_t *whole, sp_error *err)
 {
     const char *why = NULL, *title = text(json_object_get(whole, "chat"), "title");
-    struct conn *c = db_take_writer(in->s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
-    if (code == 0)
-        code = put_chat(in, c, whole, &why, err);
+    struct conn *c;
+    int code = db_write(in->s, &c, err);
+    if (code < 0)
+        return code;
+    code = put_chat(in, c, whole, &why, err);
     if (is_taken(c, code)) {
         why = "a message of it is here already, in another chat";
         code = SKIPPED;
     }
-    int ended = db_end(c, code == SKIPPED ? SP_ECANCELLED : code == RESTORED ? 0 : code, err);
-    db_give(c);
+    int ended = db_written(c, code == SKIPPED ? SP_ECANCELLED : code == RESTORED ? 0 : code, err);
     if (code == SKIPPED) {
         skip(in, title ? title : "", why);
         return 0;

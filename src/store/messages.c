@@ -131,20 +131,18 @@ static int add(struct conn *c, int64_t owner, const char *chat, const json_t *fi
 int store_message_add(store *s, int64_t owner, const char *chat, const json_t *fields, json_t **out,
                       bool *added, sp_error *err)
 {
+    struct conn *c = NULL;
     int code = check_message(fields, err);
-    struct conn *c = code == 0 ? db_take_writer(s, err) : NULL;
-    if (!c)
-        return db_failed(err);
     *out = NULL;
-    code = db_begin(c, err);
+    if (code == 0)
+        code = db_write(s, &c, err);
     int taken =
         code == 0 ? id_taken(c, json_string_value(json_object_get(fields, "id")), err) : code;
     if (taken != 0)
         code = taken < 0 ? taken : already(c, owner, chat, fields, out, err);
     else
         code = add(c, owner, chat, fields, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
+    code = db_written(c, code, err);
     if (added)
         *added = taken == 0;
     if (code < 0) {
@@ -210,10 +208,8 @@ int store_message_edit(store *s, int64_t owner, const char *id, const char *cont
     int64_t seq = 0, chat = 0;
     if (strlen(content) > STORE_TEXT_MOST)
         return sp_fail(err, SP_EINVAL, "content: must be a string of at most 32 MiB");
-    struct conn *c = db_take_writer(s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
+    struct conn *c;
+    int code = db_write(s, &c, err);
     if (code == 0)
         code = message_find(c, owner, id, &seq, &chat, err);
     if (code == 0)
@@ -223,18 +219,14 @@ int store_message_edit(store *s, int64_t owner, const char *id, const char *cont
         code = touch(c, chat, err);
     if (code == 0)
         code = message_by_seq(c, seq, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }
 
 int store_message_reopen(store *s, int64_t owner, const char *id, json_t **out, sp_error *err)
 {
     int64_t seq = 0, chat = 0, running = 0;
-    struct conn *c = db_take_writer(s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
+    struct conn *c;
+    int code = db_write(s, &c, err);
     if (code == 0)
         code = message_find(c, owner, id, &seq, &chat, err);
     if (code == 0)
@@ -254,9 +246,7 @@ int store_message_reopen(store *s, int64_t owner, const char *id, json_t **out, 
                       now_micros(), chat);
     if (code == 0)
         code = message_by_seq(c, seq, out, err);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }
 
 /* ---- texts that grow ---- */
@@ -288,13 +278,9 @@ static int save_text(struct conn *c, struct store_text *t, sp_error *err)
 
 int store_texts(store *s, struct store_text *texts, size_t n, sp_error *err)
 {
-    struct conn *c = db_take_writer(s, err);
-    if (!c)
-        return db_failed(err);
-    int code = db_begin(c, err);
+    struct conn *c;
+    int code = db_write(s, &c, err);
     for (size_t i = 0; i < n && code == 0; i++)
         code = save_text(c, &texts[i], err);
-    code = db_end(c, code, err);
-    db_give(c);
-    return code;
+    return db_written(c, code, err);
 }

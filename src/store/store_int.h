@@ -49,9 +49,12 @@ int db_begin(struct conn *c, sp_error *err);
 int db_end(struct conn *c, int code,
            sp_error *err); /* commits when code is 0, else rolls back; the code */
 
-struct conn *db_take_writer(struct store *s, sp_error *err); /* NULL: opened without `writes` */
 struct conn *db_take_reader(struct store *s);
 void db_give(struct conn *c);
+/* The writer, in a transaction; *out is NULL when that failed. And its end, with c NULL nothing: committed when code
+ * is 0, else rolled back; the code. */
+int db_write(struct store *s, struct conn **out, sp_error *err);
+int db_written(struct conn *c, int code, sp_error *err);
 
 /* ---- migrate.c ---- */
 int migrate_to(struct conn *c, int version, sp_error *err);
