@@ -151,6 +151,9 @@ static const struct option_spec table[] = {
 
     {"history", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_DB, "FILE|off",
      "file that keeps the chats of the page; history.db in the store's folder if unset; off keeps none"},
+    {"keep-deleted", OPT_INT, "30", NULL, 0, 36500, VERB_SERVE, "DAYS",
+     "a chat that was deleted on the page can be restored for so long, then it is removed; 0 keeps it until somebody "
+     "removes it"},
     {"ui-dir", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "DIR",
      "serve the page from this folder instead of the one that is built in, for work on it"},
     {"root-path", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "/PATH",

@@ -216,6 +216,7 @@ static int serve(struct serving *w, sp_error *err)
     w->auth = so.n_api_keys > 0 || so.keys_file;
     int code = cli_history(o, &w->history, err);
     so.history = w->history;
+    so.keep_deleted_days = (int)options_int(o, "keep-deleted");
     if (code == 0)
         code = server_new(&so, &w->running, err);
     if (code == 0)

@@ -7,6 +7,7 @@
 
 #define RETRY_SECONDS 2 /* after a disk that said no */
 #define SAVED_AT_ONCE 64
+#define DAY_SECONDS 86400.0
 
 /* ---- the saver ---- */
 
@@ -116,13 +117,33 @@ static void tell_failure(const sp_error *err, bool *failing)
     *failing = err->code != 0;
 }
 
+/* Chats that were deleted long ago go for ever: at start and, with the saving of answers, once a day. */
+static void purge(struct server *s, double *next)
+{
+    double now = clock_seconds();
+    bool more = s->opts.keep_deleted_days > 0 && now >= *next;
+    while (more) {
+        json_t *ids = NULL, *id;
+        sp_error err = {0};
+        size_t i;
+        *next = now + DAY_SECONDS;
+        if (store_purge(s->history->store, s->opts.keep_deleted_days * DAY_SECONDS, &ids, &err) < 0)
+            log_warn("server", "deleted chats are not removed yet: %s", err.message);
+        json_array_foreach(ids, i, id)
+            events_publish(s, "chat_deleted", json_pack("{s:O}", "id", id));
+        more = json_array_size(ids) == STORE_PURGED_AT_ONCE;
+        json_decref(ids);
+    }
+}
+
 static void *saver_main(void *arg)
 {
     struct server *s = arg;
     struct history *h = s->history;
-    double not_before = 0;
+    double not_before = 0, next_purge = 0;
     bool failing = false;
     struct batch *b = sp_calloc(1, sizeof *b);
+    purge(s, &next_purge);
     pthread_mutex_lock(&h->lock);
     while (b && wait_for_work(h, not_before)) {
         sp_error err = {0};
@@ -134,6 +155,7 @@ static void *saver_main(void *arg)
         for (size_t i = 0; i < b->n && err.code == 0; i++)
             if (b->texts[i].ended && !b->texts[i].lost)
                 events_publish_chat(s, b->chats[i]);
+        purge(s, &next_purge);
         pthread_mutex_lock(&h->lock);
         settle(h, b, &err);
         not_before = clock_seconds() + (err.code ? RETRY_SECONDS : SAVE_SECONDS);

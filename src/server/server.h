@@ -48,6 +48,7 @@ struct server_opts {
     int drain_seconds;  /* what running requests get after the first SIGTERM or SIGINT */
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
     const char *history;                   /* file of the chats (store.h); NULL: none are kept */
+    int keep_deleted_days;                 /* of chats marked as deleted; 0: for ever */
     const char *ui_dir; /* folder that the page is served from; NULL: the one that is built in */
     const struct server_model *models; /* copied */
     size_t n_models;

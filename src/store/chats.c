@@ -205,6 +205,32 @@ int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err)
     return db_written(c, code, err);
 }
 
+int store_purge(store *s, double seconds, json_t **ids, sp_error *err)
+{
+    struct conn *c;
+    int code = db_write(s, &c, err);
+    json_t *list = json_array();
+    int64_t before = now_micros() - (int64_t)(seconds * 1e6);
+    sqlite3_stmt *st =
+        code < 0
+            ? NULL
+            : db_query(c, err,
+                       "DELETE FROM chats WHERE seq IN (SELECT seq FROM chats WHERE deleted < ?1"
+                       " ORDER BY deleted LIMIT ?2) RETURNING id",
+                       "ii", before, (int64_t)STORE_PURGED_AT_ONCE);
+    if (code == 0)
+        code = st ? 0 : db_failed(err);
+    while (st && (code = db_step(c, st, err)) == 1)
+        json_array_append_new(list, json_string((const char *)sqlite3_column_text(st, 0)));
+    db_done(st);
+    code = db_written(c, code, err);
+    if (code == 0)
+        *ids = list;
+    else
+        json_decref(list);
+    return code;
+}
+
 int store_folders(store *s, int64_t owner, json_t **out, sp_error *err)
 {
     struct conn *c = db_take_reader(s);

@@ -82,6 +82,10 @@ int store_chat(store *s, int64_t owner, const char *id, bool messages, json_t **
 int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_t **out,
                     sp_error *err);
 int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err); /* for ever */
+/* Removes for ever what was marked as deleted more than `seconds` ago, whoever's: at most STORE_PURGED_AT_ONCE chats in
+ * one transaction, the oldest first. ids: those that are gone now ["c_..."...], the caller's. */
+int store_purge(store *s, double seconds, json_t **ids, sp_error *err);
+#define STORE_PURGED_AT_ONCE 64
 
 /* ---- messages ---- */
 

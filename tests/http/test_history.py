@@ -6,6 +6,7 @@ import queue
 import re
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import threading
@@ -233,6 +234,25 @@ def test_lists_folders_and_undo(page):
     assert page.call("GET", f"/api/chats/{ids[2]}")[0] == 404
     assert listener.until(lambda name, data: name == "chat_deleted")[-1][2] == {"id": ids[2]}
     listener.close()
+
+
+def test_what_was_deleted_long_ago_goes(model, tmp_path):
+    file = tmp_path / "history.db"
+    first = Page(model, file)
+    old, young, kept = (first.chat(title=title) for title in ("old", "young", "kept"))
+    for chat in (old, young):
+        first.ok("DELETE", f"/api/chats/{chat}")
+    first.end()
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE chats SET deleted = deleted - 8 * 86400 * 1000000 WHERE id = ?", (old,))
+
+    def left(page):
+        return {c["id"] for deleted in (0, 1) for c in page.ok("GET", f"/api/chats?deleted={deleted}")["data"]}
+
+    for days, want in (("0", {old, young, kept}), ("7", {young, kept})):
+        page = Page(model, file, "--keep-deleted", days)
+        assert wait_until(lambda: left(page) == want)
+        page.end()
 
 
 def test_search_finds_two_characters(page):

@@ -191,6 +191,29 @@ static void test_edit_and_remove(void **state)
     assert_sound();
 }
 
+static void test_purge(void **state)
+{
+    json_t *chat = NULL, *ids = NULL;
+    sp_error err = {0};
+    (void)state;
+    const char *gone = new_chat("gone");
+    say(gone, NULL, "长江");
+    assert_int_equal(store_chat_mark(s, 0, gone, true, &chat, &err), 0);
+    json_decref(chat);
+    (void)new_chat("stays");
+    assert_int_equal(store_purge(s, 3600, &ids, &err), 0); /* not yet */
+    assert_int_equal(json_array_size(ids), 0);
+    json_decref(ids);
+    assert_int_equal(store_purge(s, -1, &ids, &err), 0);
+    assert_int_equal(json_array_size(ids), 1);
+    assert_string_equal(json_string_value(json_array_get(ids, 0)), gone);
+    json_decref(ids);
+    assert_int_equal(store_chat(s, 0, gone, false, &chat, &err), SP_ENOTFOUND);
+    struct store_query all = {.limit = 5, .pinned = -1};
+    assert_string_equal(titles(&all, NULL), "stays|");
+    assert_sound();
+}
+
 /* ---- pages ---- */
 
 static void test_pages_by_time(void **state)
@@ -473,6 +496,7 @@ int main(void)
         TEST(test_the_same_message_twice),
         TEST(test_texts_that_grow),
         TEST(test_edit_and_remove),
+        TEST(test_purge),
         TEST(test_pages_by_time),
         TEST(test_search),
         TEST(test_pages_of_a_search),

@@ -162,7 +162,7 @@ const en = {
     restore: 'Restore',
     forever: 'Delete for ever',
     foreverSure: 'Delete “{title}” for ever? This can’t be undone.',
-    emptyDeleted: 'Nothing here: deleted chats stay until they are deleted for ever.',
+    emptyDeleted: 'Nothing here: a deleted chat can be restored from this list for 30 days, or what --keep-deleted of the server says.',
     messages: '{n} message | {n} messages',
   },
   settings: {

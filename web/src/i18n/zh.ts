@@ -163,7 +163,7 @@ const zh: Words = {
     restore: '恢复',
     forever: '永久删除',
     foreverSure: '永久删除“{title}”？此操作无法撤销。',
-    emptyDeleted: '这里是空的：删除的对话会一直留在这里，直到永久删除。',
+    emptyDeleted: '这里是空的：删除的对话 30 天内可以从这里恢复（或按服务器的 --keep-deleted 设置）。',
     messages: '{n} 条消息',
   },
   settings: {
