@@ -30,7 +30,7 @@ ref) options+=(--preset ref -DSAMPAN_SWAGGER_UI=OFF) ;; # where /docs is the pla
 esac
 cmake "${options[@]}"
 cmake --build $build
-ctest --test-dir $build --output-on-failure --no-tests=error "${filter[@]}"
+ctest --test-dir $build -j "$(nproc)" --output-on-failure --no-tests=error "${filter[@]}"
 if [ "$tier" = coverage ]; then
     # What only whole programs reach: pulls, the API as its client sees it, servers under load.
     export SAMPAN=$PWD/$build/sampan

@@ -87,9 +87,8 @@ const char *cpu_isa_name(enum cpu_isa isa)
     }
 }
 
-static bool runs(enum cpu_isa isa)
+static bool runs(const cpu_features *f, enum cpu_isa isa)
 {
-    const cpu_features *f = cpu_get();
     bool avx2 = f->avx2 && f->fma && f->f16c && f->bmi2;
     bool evex_vnni = avx2 && f->avx512f && f->avx512vl && f->avx512_vnni;
     switch (isa) {
@@ -105,17 +104,17 @@ static bool runs(enum cpu_isa isa)
     }
 }
 
-static enum cpu_isa best_isa(void)
+enum cpu_isa cpu_best_isa(const cpu_features *f)
 {
     enum cpu_isa isa = ISA_AVX512;
-    while (!runs(isa))
+    while (!runs(f, isa))
         isa--;
     return isa;
 }
 
 int cpu_pick_isa(enum cpu_isa *out, sp_error *err)
 {
-    enum cpu_isa best = best_isa();
+    enum cpu_isa best = cpu_best_isa(cpu_get());
     const char *wanted = getenv("SAMPAN_ISA");
     if (!wanted || !*wanted) {
         *out = best;
@@ -124,7 +123,7 @@ int cpu_pick_isa(enum cpu_isa *out, sp_error *err)
     for (enum cpu_isa isa = ISA_REF; isa <= ISA_AVX512; isa++) {
         if (strcmp(wanted, cpu_isa_name(isa)) != 0)
             continue;
-        if (!runs(isa))
+        if (!runs(cpu_get(), isa))
             return sp_fail(err, SP_EUNSUPPORTED,
                            "SAMPAN_ISA=%s: this processor can't run it: the best here is %s",
                            wanted, cpu_isa_name(best));

@@ -14,10 +14,12 @@ typedef struct cpu_features {
 } cpu_features;
 
 const cpu_features *cpu_get(void);
-/* ISA_AVX2 needs AVX2, FMA, F16C and BMI2; ISA_AVXVNNI those and AVX-VNNI, or AVX512VL and AVX512-VNNI
- * (256-bit VNNI in either encoding); ISA_AVX512 needs those of AVX2 and F, BW, DQ, VL and VNNI
- * (its products of bf16 are used where avx512_bf16 is, too). The best that this machine has, or what
- * SAMPAN_ISA=ref|avx2|avxvnni|avx512 asks for; an error when that can't run here. */
+/* The fastest that a processor with these features runs. ISA_AVX2 needs AVX2, FMA, F16C and BMI2; ISA_AVXVNNI those
+ * and AVX-VNNI, or AVX512VL and AVX512-VNNI (256-bit VNNI in either encoding); ISA_AVX512 needs those of AVX2 and F,
+ * BW, DQ, VL and VNNI (its products of bf16 are used where avx512_bf16 is, too). */
+enum cpu_isa cpu_best_isa(const cpu_features *f);
+/* The best that this machine has, or what SAMPAN_ISA=ref|avx2|avxvnni|avx512 asks for; an error when that can't run
+ * here. */
 int cpu_pick_isa(enum cpu_isa *out, sp_error *err);
 const char *cpu_isa_name(enum cpu_isa isa);
 

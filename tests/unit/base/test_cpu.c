@@ -51,6 +51,36 @@ static void agrees_with_the_kernel(void **state)
     }
 }
 
+/* What processors of each kind report (Intel SDM and AMD APM, CPUID leaves 1 and 7). */
+#define HASWELL .avx2 = true, .fma = true, .f16c = true, .bmi2 = true
+#define SKYLAKE_SERVER                                                                             \
+    HASWELL, .avx512f = true, .avx512bw = true, .avx512dq = true, .avx512vl = true
+#define CASCADE_LAKE SKYLAKE_SERVER, .avx512_vnni = true
+
+static void picks_the_best_of_each_kind(void **state)
+{
+    (void)state;
+    const struct {
+        const char *kind;
+        cpu_features features;
+        enum cpu_isa best;
+    } cases[] = {
+        {"nothing", {0}, ISA_REF},
+        {"Piledriver", {.fma = true, .f16c = true}, ISA_REF},
+        {"Haswell, Zen to Zen 3", {HASWELL}, ISA_AVX2},
+        {"Skylake server: no VNNI", {SKYLAKE_SERVER}, ISA_AVX2},
+        {"Alder, Arrow Lake", {HASWELL, .avx_vnni = true}, ISA_AVXVNNI},
+        {"Cascade, Ice, Tiger Lake", {CASCADE_LAKE}, ISA_AVX512},
+        {"Cooper Lake, Zen 4", {CASCADE_LAKE, .avx512_bf16 = true}, ISA_AVX512},
+        {"Sapphire Rapids, Zen 5",
+         {CASCADE_LAKE, .avx512_bf16 = true, .avx_vnni = true},
+         ISA_AVX512},
+    };
+    for (size_t i = 0; i < SP_COUNT(cases); i++)
+        if (cpu_best_isa(&cases[i].features) != cases[i].best)
+            fail_msg("%s: %s", cases[i].kind, cpu_isa_name(cpu_best_isa(&cases[i].features)));
+}
+
 static void picks_what_is_asked(void **state)
 {
     (void)state;
@@ -99,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_kernel),
+        cmocka_unit_test(picks_the_best_of_each_kind),
         cmocka_unit_test(picks_what_is_asked),
         cmocka_unit_test(unknown_names_are_refused),
         cmocka_unit_test(names),
