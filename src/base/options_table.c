@@ -136,6 +136,8 @@ static const struct option_spec table[] = {
      "private key of --tls-cert (PEM)"},
     {"max-body", OPT_BYTES, "32M", NULL, NO_RANGE, VERB_SERVE, "BYTES",
      "largest body of a request, 1K to 256M"},
+    {"max-upload", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "largest file that the page takes into a prompt, 1K to --max-body; 20M if unset"},
     {"max-header", OPT_BYTES, "64K", NULL, NO_RANGE, VERB_SERVE, "BYTES",
      "largest head of a request, 1K to 64K"},
     {"header-timeout", OPT_INT, "15", NULL, 1, 3600, VERB_SERVE, "SECONDS",

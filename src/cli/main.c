@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "cli/cli_int.h"
+#include "kb/documents.h"
 
 const char *cli_program = "sampan";
 
@@ -188,6 +189,8 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file over its limit: the write fails, and says why */
+    if (argc > 1 && strcmp(argv[1], DOCUMENT_VERB) == 0)
+        document_parser_main(argc, argv); /* the server starts it; it is no verb of people */
     if (argc > 0)
         cli_program = argv[0];
     if (argc < 2) {

@@ -5,6 +5,7 @@
 #include "server/page_int.h"
 
 #define INVALID "invalid_request_error"
+#define PROMPT_MOST ((size_t)128 << 20) /* bytes of a message with its files */
 
 /* What one such request asks for. */
 struct asked {
@@ -91,7 +92,32 @@ static bool read_asked(struct call *c, store *s, struct asked *a)
 
 /* ---- the request as /v1/chat/completions has it ---- */
 
-static json_t *messages_for(const struct asked *a)
+/* A question as the model gets it: its files, then what was asked. NULL: *err says why. */
+static json_t *content_of(store *s, const json_t *m, json_t *files, sp_error *err)
+{
+    const json_t *its = json_object_get(m, "attachments");
+    str own = {text_of(m, "content"), json_string_length(json_object_get(m, "content"))};
+    json_t *content = NULL;
+    buf b;
+    if (json_array_size(its) == 0)
+        return json_incref(json_object_get(m, "content"));
+    buf_init(&b, PROMPT_MOST);
+    json_array_extend(files, (json_t *)(uintptr_t)its);
+    int code = files_put(s, m, &b, err);
+    buf_add(&b, own.p, own.n);
+    if (code == 0 && b.failed)
+        (void)sp_fail(err, b.code == SP_EFULL ? SP_EINVAL : b.code,
+                      "files: together they have more than %zu MiB of text", PROMPT_MOST >> 20);
+    else if (code == 0)
+        content = json_stringn(b.data, b.len);
+    if (code == 0 && !b.failed && !content)
+        (void)sp_fail(err, SP_ENOMEM, "out of memory");
+    buf_free(&b);
+    return content;
+}
+
+/* files: their attachments are added. NULL: *err says why. */
+static json_t *messages_for(store *s, const struct asked *a, json_t *files, sp_error *err)
 {
     json_t *list = json_array();
     const char *system = text_of(a->chat, "system");
@@ -101,9 +127,15 @@ static json_t *messages_for(const struct asked *a)
         json_array_append_new(list, json_pack("{s:s,s:s}", "role", "system", "content", system));
     json_array_foreach(a->branch, i, m)
     {
-        if (!(a->go_on && m == a->parent))
-            json_array_append_new(list, json_pack("{s:O,s:O}", "role", json_object_get(m, "role"),
-                                                  "content", json_object_get(m, "content")));
+        if (a->go_on && m == a->parent)
+            continue;
+        json_t *content = content_of(s, m, files, err);
+        if (!content) {
+            json_decref(list);
+            return NULL;
+        }
+        json_array_append_new(
+            list, json_pack("{s:O,s:o}", "role", json_object_get(m, "role"), "content", content));
     }
     return list;
 }
@@ -118,8 +150,8 @@ static json_t *first_model(const struct call *c)
     return name;
 }
 
-/* The chat's parameters, then those of the request over them. */
-static json_t *request_for(const struct call *c, const struct asked *a)
+/* The chat's parameters, then those of the request over them. Takes messages. */
+static json_t *request_for(const struct call *c, const struct asked *a, json_t *messages)
 {
     json_t *r = json_object();
     const char *asked = text_of(a->body, "model"), *chats = text_of(a->chat, "model");
@@ -135,7 +167,7 @@ static json_t *request_for(const struct call *c, const struct asked *a)
                             asked             ? json_string(asked)
                             : chats && *chats ? json_string(chats)
                                               : first_model(c));
-    json_object_set_new(r, "messages", messages_for(a));
+    json_object_set_new(r, "messages", messages);
     json_object_set_new(r, "stream", json_true());
     json_object_set_new(r, "return_progress", json_true());
     return r;
@@ -187,8 +219,10 @@ static bool show(struct call *c, store *s, const struct asked *a)
     return true;
 }
 
-static struct kept *new_answer(struct call *c, const struct asked *a)
+static struct kept *new_answer(struct call *c, store *s, const struct asked *a)
 {
+    sp_error err = {0};
+    json_t *files = json_array(), *messages = messages_for(s, a, files, &err);
     json_t *content = json_object_get(a->parent, "content"),
            *reasoning = json_object_get(a->parent, "reasoning");
     str text = {0}, thought = {0};
@@ -196,15 +230,23 @@ static struct kept *new_answer(struct call *c, const struct asked *a)
         text = (str){json_string_value(content), json_string_length(content)};
         thought = (str){json_string_value(reasoning), json_string_length(reasoning)};
     }
-    struct kept *k = kept_new(c, a->chat_id, text, thought);
+    struct kept *k = messages ? kept_new(c, a->chat_id, text, thought) : NULL;
     if (k && a->go_on)
         put_before(a, &k->before);
-    if (k)
-        k->request = request_for(c, a);
-    if (k && !k->before.failed)
-        return k;
-    kept_free(k);
-    reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+    if (k) {
+        k->request = request_for(c, a, messages);
+        k->files = files;
+        if (!k->before.failed)
+            return k;
+        kept_free(k);
+    } else {
+        json_decref(messages);
+        json_decref(files);
+    }
+    if (err.code)
+        page_fail(c, &err);
+    else
+        reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
     return NULL;
 }
 
@@ -212,7 +254,7 @@ static struct kept *new_answer(struct call *c, const struct asked *a)
  * served leaves no answer behind, and one that waits outlives its client. */
 static void start(struct call *c, store *s, const struct asked *a)
 {
-    c->kept = new_answer(c, a);
+    c->kept = new_answer(c, s, a);
     if (!c->kept)
         return;
     bool runs = chat_start_kept(c) == 0, waits = c->awaits != NULL;

@@ -174,10 +174,11 @@ void api_page_info(struct call *c)
     }
     bool keyed = o->n_api_keys > 0 || o->keys_file;
     reply_set_json(c, 200,
-                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:{s:s,s:s?}}", "version",
+                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:I,s:{s:s,s:s?}}", "version",
                              SAMPAN_VERSION, "models",
                              c->loading ? json_array() : models_entries(c), "defaults",
                              defaults_of(c), "language", "auth", keyed ? "key" : "none", "loading",
-                             c->loading, "folders", folders ? folders : json_array(), "history",
-                             "state", h->state, "reason", h->reason[0] ? h->reason : NULL));
+                             c->loading, "folders", folders ? folders : json_array(),
+                             "upload_bytes", (json_int_t)o->limits.upload_bytes, "history", "state",
+                             h->state, "reason", h->reason[0] ? h->reason : NULL));
 }

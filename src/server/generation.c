@@ -176,8 +176,14 @@ static void refused(struct call *c, const struct generation *g, const sp_error *
 {
     char param[32];
     if (err->code == SP_EINVAL && strstr(err->message, "the context has")) {
+        buf files;
+        buf_init(&files, SP_ERROR_MAX);
+        if (c->kept)
+            files_tell_tokens(c, g->engine, &files);
         reply_set_error(c, 400, "invalid_request_error", g->chat ? "messages" : "prompt",
-                        "context_length_exceeded", "%s", err->message);
+                        "context_length_exceeded", "%s%s", err->message,
+                        files.data ? files.data : "");
+        buf_free(&files);
         return;
     }
     bool named = err->code == SP_EINVAL && sscanf(err->message, "%31[a-z_]:", param) == 1 &&

@@ -33,6 +33,7 @@ void kept_free(struct kept *k)
     if (!k)
         return;
     json_decref(k->request);
+    json_decref(k->files);
     json_decref(k->row);
     json_decref(k->error);
     json_decref(k->usage);

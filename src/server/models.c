@@ -191,6 +191,25 @@ struct loaded_model *models_take(struct call *c, const char *name)
     return l;
 }
 
+struct loaded_model *models_take_loaded(struct call *c, const char *name, const char **why)
+{
+    struct models *ms = c->s->models;
+    struct loaded_model *l = NULL;
+    pthread_mutex_lock(&ms->lock);
+    struct served_model *m = models_find(ms, c, name);
+    if (m)
+        (void)snprintf(c->model_name, sizeof c->model_name, "%s", name ? name : m->names[0]);
+    if (m && m->current && m->state != MODEL_ASLEEP)
+        l = hold(c, m->current);
+    *why = l || !m                    ? NULL
+           : m->state == MODEL_ASLEEP ? "the model is asleep"
+                                      : "the model is not loaded";
+    pthread_mutex_unlock(&ms->lock);
+    if (!m)
+        not_served(c, name);
+    return l;
+}
+
 void models_take_back(struct call *c)
 {
     struct models *ms = c->s->models;

@@ -91,6 +91,9 @@ int models_set(struct server *s, const struct server_model *list, size_t n, sp_e
 /* Worker: the model that the call names (NULL: the first that its key may use), held by the call; its name there goes
  * into call.model_name. NULL: an error was set, or the call is to wait (call.awaits). */
 struct loaded_model *models_take(struct call *c, const char *name);
+/* Worker: the same if it is there now. NULL: *why says why it isn't (a literal), and nothing waits; or *why is NULL,
+ * and the error was set. */
+struct loaded_model *models_take_loaded(struct call *c, const char *name, const char **why);
 /* Worker: call.awaits is set, and it need not wait. */
 void models_take_back(struct call *c);
 /* Worker: after route->work with call.awaits set. */

@@ -39,6 +39,7 @@ struct kept {
     char message[STORE_ID_BYTES], chat[STORE_ID_BYTES];
     json_t *request;        /* worker: as for /v1/chat/completions */
     buf before;             /* worker: text that the prompt ends with, of one that goes on */
+    json_t *files;          /* worker: attachments of the messages in the prompt; NULL: none */
     json_t *row;            /* the message as it was made; loop, but a worker until it has worked */
     struct reasoning split; /* loop */
     int place;              /* in line, as it was told last; loop */
@@ -101,6 +102,7 @@ void page_fail(struct call *c, const sp_error *err);
 
 bool is_page_api(const struct route *r);
 bool is_page_plain(const struct route *r); /* no model has a part in it */
+bool is_upload(const struct route *r);     /* for the threads of uploads */
 /* Loop, before the call goes to a worker: whose page it is, what type the body has, and a copy of path and query, since
  * the request may be gone by then. false: the error has been set. */
 bool page_prepare(struct call *c);
@@ -129,6 +131,12 @@ void events_leave(struct call *c);               /* loop: before it is freed */
 /* ---- api_page.c ---- */
 const struct route *page_file_route(const struct server *s,
                                     const char *path); /* NULL: no file of the page */
+
+/* ---- api_files.c ---- */
+/* Appends the files of a message as they stand before its own text in a prompt. */
+int files_put(store *s, const json_t *message, buf *out, sp_error *err);
+/* Of a kept answer's prompt that is too long: which files take how much of it. */
+void files_tell_tokens(const struct call *c, const engine *e, buf *out);
 
 /* ---- api_chat.c ---- */
 /* Worker: as /v1/chat/completions does, with the request of the call's kept answer. Negative: the error has been set,

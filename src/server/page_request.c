@@ -16,6 +16,11 @@ bool is_page_plain(const struct route *r)
     return is_page_api(r) && r->work != api_generate;
 }
 
+bool is_upload(const struct route *r)
+{
+    return r->work == api_files_add || r->work == api_files_get;
+}
+
 static const char *field(const struct call *c, const char *name)
 {
     return evhttp_find_header(evhttp_request_get_input_headers(c->req), name);
@@ -60,7 +65,7 @@ bool page_prepare(struct call *c)
                         "server) or a key");
         return false;
     }
-    if (!reads && c->n_body > 0 && !has_json(c)) {
+    if (!reads && c->n_body > 0 && c->route->work != api_files_add && !has_json(c)) {
         reply_set_error(c, 415, INVALID, NULL, "wrong_content_type",
                         "the body must come as Content-Type: application/json");
         return false;
@@ -91,7 +96,10 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
             return true;
     }
     reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s",
-                    kind == 'c' ? "chat" : "message", *at ? at + 1 : "");
+                    kind == 'c'   ? "chat"
+                    : kind == 'f' ? "file"
+                                  : "message",
+                    *at ? at + 1 : "");
     return false;
 }
 

@@ -262,6 +262,25 @@ static void *worker_main(void *arg)
     }
 }
 
+static void *upload_main(void *arg)
+{
+    struct server *s = arg;
+    for (;;) {
+        pthread_mutex_lock(&s->work_lock);
+        while (!s->uploads && !s->work_stop)
+            pthread_cond_wait(&s->upload_more, &s->work_lock);
+        if (s->work_stop) {
+            pthread_mutex_unlock(&s->work_lock);
+            return NULL;
+        }
+        struct call *c = s->uploads;
+        s->uploads = c->next_again;
+        s->n_uploads--;
+        pthread_mutex_unlock(&s->work_lock);
+        work_on(c);
+    }
+}
+
 void call_work_again(struct call *c)
 {
     struct server *s = c->s;
@@ -275,11 +294,28 @@ void call_work_again(struct call *c)
     pthread_mutex_unlock(&s->work_lock);
 }
 
+/* Under work_lock. */
+static bool upload_push(struct server *s, struct call *c)
+{
+    if (s->n_uploads == UPLOADS_MAX)
+        return false;
+    c->next_again = NULL;
+    if (s->uploads)
+        s->uploads_last->next_again = c;
+    else
+        s->uploads = c;
+    s->uploads_last = c;
+    s->n_uploads++;
+    pthread_cond_signal(&s->upload_more);
+    return true;
+}
+
 static bool work_push(struct server *s, struct call *c)
 {
     pthread_mutex_lock(&s->work_lock);
-    bool room = s->work_len < WAITING_MAX;
-    if (room) {
+    bool upload = is_upload(c->route);
+    bool room = upload ? upload_push(s, c) : s->work_len < WAITING_MAX;
+    if (room && !upload) {
         s->work[(s->work_head + s->work_len++) % WAITING_MAX] = c;
         pthread_cond_signal(&s->work_more);
     }
@@ -502,8 +538,9 @@ static int make_loop(struct server *s, sp_error *err)
 
 static int start_workers(struct server *s, sp_error *err)
 {
-    for (size_t i = 0; i < 2; i++) {
-        if (pthread_create(&s->workers[i], NULL, worker_main, s) != 0)
+    for (size_t i = 0; i < SP_COUNT(s->workers); i++) {
+        if (pthread_create(&s->workers[i], NULL, i < WORKER_THREADS ? worker_main : upload_main,
+                           s) != 0)
             return sp_fail(err, SP_ENOMEM, "a worker thread could not be started");
         s->n_workers++;
     }
@@ -512,7 +549,7 @@ static int start_workers(struct server *s, sp_error *err)
 
 static int set_limits(struct server_limits *l, sp_error *err)
 {
-    const struct server_limits most = {BODY_MAX,     HEADERS_MAX,  HEAD_SECONDS,
+    const struct server_limits most = {BODY_MAX,     UPLOAD_MAX,   HEADERS_MAX,     HEAD_SECONDS,
                                        BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
     l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
     l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
@@ -523,6 +560,12 @@ static int set_limits(struct server_limits *l, sp_error *err)
     if (l->body_bytes < 1024 || l->body_bytes > BODIES_MAX)
         return sp_fail(err, SP_EUSAGE, "--max-body: %zu bytes are not from 1K to %zuM",
                        l->body_bytes, BODIES_MAX >> 20);
+    if (l->upload_bytes == 0)
+        l->upload_bytes = most.upload_bytes < l->body_bytes ? most.upload_bytes : l->body_bytes;
+    if (l->upload_bytes < 1024 || l->upload_bytes > l->body_bytes)
+        return sp_fail(err, SP_EUSAGE,
+                       "--max-upload: %zu bytes are not from 1K to --max-body (%zu)",
+                       l->upload_bytes, l->body_bytes);
     if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
         return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
                        l->head_bytes, HEADERS_MAX >> 10);
@@ -547,6 +590,7 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     s->started = clock_seconds();
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_more, NULL);
+    pthread_cond_init(&s->upload_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
     atomic_init(&s->stop, false);
     atomic_init(&s->cutting, false);
@@ -617,6 +661,7 @@ void server_free(server *s)
     pthread_mutex_lock(&s->work_lock);
     s->work_stop = true;
     pthread_cond_broadcast(&s->work_more);
+    pthread_cond_broadcast(&s->upload_more);
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
@@ -639,6 +684,7 @@ void server_free(server *s)
         close(s->wake_fd);
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
+    pthread_cond_destroy(&s->upload_more);
     pthread_mutex_destroy(&s->work_lock);
     metrics_done(s);
     sp_free(s->work);

@@ -15,11 +15,12 @@ struct server_model {
 /* Each 0: its default. */
 struct server_limits {
     size_t body_bytes; /* of a request: 32 MB; at most 256 MB, which all bodies together may have */
-    size_t head_bytes; /* 64 KB, which is also the most */
-    int head_seconds;  /* from a head's first byte to its last: 15 */
-    int body_seconds;  /* for a body: 600 */
-    int keep_seconds;  /* between two requests of a connection: 300 */
-    int connections;   /* 4096, or what the process may open */
+    size_t upload_bytes; /* of a file for a prompt: 20 MB, or what body_bytes leaves of it */
+    size_t head_bytes;   /* 64 KB, which is also the most */
+    int head_seconds;    /* from a head's first byte to its last: 15 */
+    int body_seconds;    /* for a body: 600 */
+    int keep_seconds;    /* between two requests of a connection: 300 */
+    int connections;     /* 4096, or what the process may open */
 };
 struct server_opts {
     const char *host; /* "127.0.0.1" */

@@ -1,6 +1,6 @@
 /* Inside the server. Four kinds of thread:
  *   the loop thread (server_run) owns every libevent object and the life of every call;
- *   workers run a route's `work`: they parse, tokenize and submit;
+ *   workers run a route's `work`: they parse, tokenize and submit; some of them do nothing but uploads;
  *   the loader opens and closes models (models_int.h), and answers calls that ask for just that;
  *   engine threads deliver events through the sink, which copies them into the call's list.
  * Workers, the loader and engines hand a call back to the loop by call_wake(). Lock order: call.lock before the
@@ -19,10 +19,14 @@
 #include "base/clock.h"
 #include "server/server.h"
 
-#define BODY_MAX ((size_t)32 << 20)  /* bytes of a request's body, unless the settings say else */
-#define REPLY_MAX ((size_t)1 << 30)  /* bytes of an answer */
-#define CHOICES_MAX 128              /* answers of one request: prompts times n */
-#define WAITING_MAX 1024             /* calls between the socket and the engine */
+#define BODY_MAX ((size_t)32 << 20)   /* bytes of a request's body, unless the settings say else */
+#define UPLOAD_MAX ((size_t)20 << 20) /* bytes of a file, in the same way */
+#define REPLY_MAX ((size_t)1 << 30)   /* bytes of an answer */
+#define CHOICES_MAX 128               /* answers of one request: prompts times n */
+#define WAITING_MAX 1024              /* calls between the socket and the engine */
+#define WORKER_THREADS 2
+#define UPLOAD_THREADS 2             /* parsers of files that run at once */
+#define UPLOADS_MAX 64               /* that wait for one of them */
 #define IDLE_SECONDS 3600            /* a connection without a byte either way */
 #define UNSENT_MAX ((size_t)8 << 20) /* bytes of a stream that its reader has not taken */
 
@@ -148,7 +152,7 @@ struct call {
     /* Under models.lock: it waits for its model. */
     bool waits, waited; /* now; ever */
     struct call *next_wait, *prev_wait;
-    struct call *next_again; /* under work_lock */
+    struct call *next_again; /* under work_lock; of an upload, the next one */
 
     /* set by the worker before its call_wake */
     struct kept *
@@ -189,13 +193,16 @@ struct server {
     bool resting;  /* the socket accepts nobody */
     struct event *sweep;
 
-    pthread_t workers[4];
+    pthread_t workers[WORKER_THREADS + UPLOAD_THREADS];
     size_t n_workers;
     pthread_mutex_t work_lock;
     pthread_cond_t work_more;
     struct call **work; /* ring of WAITING_MAX */
     size_t work_head, work_len;
     struct call *again; /* calls whose model is there now */
+    struct call *uploads, *uploads_last;
+    size_t n_uploads;
+    pthread_cond_t upload_more;
     bool work_stop;
 
     pthread_mutex_t ready_lock;
@@ -355,6 +362,10 @@ void api_messages_add(struct call *c);
 void api_messages_edit(struct call *c);
 void api_messages_stop(struct call *c);
 void api_generate(struct call *c);
+void api_files_add(struct call *c);
+void api_files_get(struct call *c);
+void api_files_text(struct call *c);
+void api_files_delete(struct call *c);
 void api_events(struct call *c);
 void api_export(struct call *c);
 void api_import(struct call *c);

@@ -3,39 +3,46 @@
 #include <string.h>
 #include "store/store_int.h"
 
-/* The chat after `seq`, whole. SP_ENOTFOUND without an error: there is none. */
-static int next_chat(struct conn *c, int64_t owner, int64_t *seq, json_t **out, sp_error *err)
+static int whole_chat(struct conn *c, int64_t seq, json_t **out, sp_error *err)
 {
     json_t *chat = NULL, *messages = NULL;
-    int code = db_number(c, seq, err,
-                         "SELECT seq FROM chats WHERE owner = ?1 AND seq > ?2 AND deleted IS NULL "
-                         "ORDER BY seq LIMIT 1",
-                         "ii", owner, *seq);
-    if (code < 0)
-        return code;
-    code = chat_by_seq(c, *seq, &chat, err);
+    int code = chat_by_seq(c, seq, &chat, err);
     if (code == 0)
-        code = messages_of(c, *seq, &messages, err);
+        code = messages_of(c, seq, &messages, err);
     if (code < 0) {
         json_decref(chat);
         return code;
     }
     *out = json_pack("{s:i,s:o,s:o}", "sampan", 1, "chat", chat, "messages", messages);
-    return *out ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    return *out ? files_of_chat(c, seq, *out, err) : sp_fail(err, SP_ENOMEM, "out of memory");
 }
 
-static int one_chat(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg,
-                    sp_error *err)
+/* The chat after `seq`, whole; *end: there is none. */
+static int next_chat(struct conn *c, int64_t owner, int64_t *seq, bool *end, json_t **out,
+                     sp_error *err)
 {
-    json_t *chat = NULL;
-    int code = store_chat(s, owner, id, true, &chat, err);
-    if (code < 0)
-        return code;
-    json_t *messages = json_incref(json_object_get(chat, "messages"));
-    json_object_del(chat, "messages");
-    json_t *whole = json_pack("{s:i,s:o,s:o}", "sampan", 1, "chat", chat, "messages", messages);
-    code = whole ? each(arg, whole, err) : sp_fail(err, SP_ENOMEM, "out of memory");
-    json_decref(whole);
+    int code = db_number(c, seq, err,
+                         "SELECT seq FROM chats WHERE owner = ?1 AND seq > ?2 AND deleted IS NULL "
+                         "ORDER BY seq LIMIT 1",
+                         "ii", owner, *seq);
+    *end = code == SP_ENOTFOUND;
+    return *end || code < 0 ? (*end ? 0 : code) : whole_chat(c, *seq, out, err);
+}
+
+/* The one with that id, or the next one after `seq`, as it is at one moment. The caller's, also on failure. */
+static int read_chat(store *s, int64_t owner, const char *id, int64_t *seq, bool *end, json_t **out,
+                     sp_error *err)
+{
+    struct conn *c = db_take_reader(s);
+    *out = NULL;
+    *end = false;
+    int code = db_run(c, err, "BEGIN", "");
+    if (code == 0 && id)
+        code = chat_find(c, owner, id, seq, err);
+    if (code == 0)
+        code = id ? whole_chat(c, *seq, out, err) : next_chat(c, owner, seq, end, out, err);
+    code = db_end(c, code, err);
+    db_give(c);
     return code;
 }
 
@@ -43,23 +50,15 @@ int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void
                sp_error *err)
 {
     int64_t seq = INT64_MIN;
+    bool end = false;
     int code = 0;
-    if (id)
-        return one_chat(s, owner, id, each, arg, err);
-    while (code == 0) {
+    while (code == 0 && !end) {
         json_t *chat = NULL;
-        struct conn *c = db_take_reader(s);
-        code = db_run(c, err, "BEGIN", "");
-        if (code == 0)
-            code = next_chat(c, owner, &seq, &chat, err);
-        bool end = code == SP_ENOTFOUND;
-        code = db_end(c, end ? 0 : code, err);
-        db_give(c);
-        if (end && code == 0)
-            break;
-        if (code == 0)
+        code = read_chat(s, owner, id, &seq, &end, &chat, err);
+        if (code == 0 && !end)
             code = each(arg, chat, err);
         json_decref(chat);
+        end |= id != NULL;
     }
     return code;
 }
@@ -100,6 +99,20 @@ static json_t *branch_shown(const json_t *chat, const json_t *messages)
     return branch;
 }
 
+/* Their names: the texts are in lines of JSON. */
+static void put_files(const json_t *files, buf *out)
+{
+    size_t i;
+    const json_t *f;
+    json_array_foreach(files, i, f)
+    {
+        buf_printf(out, "%s%s",
+                   i ? ", " : "*Files: ", json_string_value(json_object_get(f, "name")));
+    }
+    if (json_array_size(files) > 0)
+        buf_puts(out, "*\n\n");
+}
+
 int store_write_markdown(const json_t *whole, buf *out)
 {
     const json_t *chat = json_object_get(whole, "chat");
@@ -117,6 +130,7 @@ int store_write_markdown(const json_t *whole, buf *out)
         bool user = strcmp(json_string_value(json_object_get(m, "role")), "user") == 0;
         buf_printf(out, "**%s%s%s%s**\n\n", user ? "User" : "Assistant", model ? " (" : "",
                    model ? model : "", model ? ")" : "");
+        put_files(json_object_get(m, "attachments"), out);
         buf_puts(out, json_string_value(json_object_get(m, "content")));
         buf_puts(out, "\n\n");
     }

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "store/store_int.h"
 
+#define FILE_NAME_MOST 255          /* bytes */
 #define SECONDS_MOST 253402300799.0 /* the end of the year 9999 */
 
 enum { SKIPPED = 1, RESTORED }; /* beside 0 and errors */
@@ -15,7 +16,8 @@ struct importing {
     store *s;
     int64_t owner;
     struct store_imported *out;
-    size_t n; /* conversations so far */
+    size_t n;   /* conversations so far */
+    map *files; /* of the chat at hand: their ids there, and their rows' numbers */
 };
 
 static void skip(struct importing *in, const char *what, const char *why)
@@ -48,10 +50,84 @@ static str whole_text(const json_t *object, const char *name)
     return (str){json_string_value(j), json_string_length(j)};
 }
 
-/* NULL: it is sound. */
-static const char *check_message(const json_t *m, const map *seen)
+/* ---- its files ---- */
+
+static bool is_file(const json_t *f)
 {
-    int64_t at;
+    const char *name = text(f, "name"), *type = text(f, "type");
+    const json_t *its = json_object_get(f, "text");
+    return store_id_sound(text(f, "id"), 'f') && name && *name && strlen(name) <= FILE_NAME_MOST &&
+           type && strlen(type) <= FILE_NAME_MOST && json_is_string(its) &&
+           json_string_length(its) <= STORE_TEXT_MOST &&
+           !memchr(json_string_value(its), '\0', json_string_length(its));
+}
+
+/* One that is here already, with the same text, is taken; an id that is another file's here is not. */
+static int put_file(struct importing *in, struct conn *c, const json_t *f, sp_error *err)
+{
+    char made[STORE_ID_BYTES];
+    const char *id = text(f, "id");
+    const struct store_file file = {.name = text(f, "name"),
+                                    .type = text(f, "type"),
+                                    .bytes = json_integer_value(json_object_get(f, "bytes")),
+                                    .text = whole_text(f, "text")};
+    int64_t seq = 0, taken = 0;
+    int code = db_number(c, &seq, err,
+                         "SELECT seq FROM files WHERE id = ?1 AND owner = ?2 AND name = ?3 AND "
+                         "text = ?4",
+                         "sist", id, in->owner, file.name, file.text.p, file.text.n);
+    if (code == SP_ENOTFOUND) {
+        store_id_new('f', made);
+        code = db_number(c, &taken, err, "SELECT 1 FROM files WHERE id = ?1", "s", id);
+        if (code == 0 || code == SP_ENOTFOUND)
+            code = file_insert(c, in->owner, code == 0 ? made : id, &file, now_micros(), &seq, err);
+    }
+    if (code == 0 && map_set(in->files, id, strlen(id), seq) < 0)
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    return code;
+}
+
+static int put_files(struct importing *in, struct conn *c, const json_t *files, const char **why,
+                     sp_error *err)
+{
+    size_t i;
+    const json_t *f;
+    int code = 0;
+    json_array_foreach(files, i, f)
+    {
+        if (!is_file(f)) {
+            *why = "a file without an id, a name or text";
+            return SKIPPED;
+        }
+        if ((code = put_file(in, c, f, err)) < 0)
+            return code;
+    }
+    return 0;
+}
+
+/* The rows' numbers of a message's files; false: one of them did not come along. */
+static bool find_files(const struct importing *in, const json_t *attachments,
+                       int64_t files[STORE_FILES_MOST])
+{
+    size_t i;
+    const json_t *f;
+    if (json_array_size(attachments) > STORE_FILES_MOST)
+        return false;
+    json_array_foreach(attachments, i, f)
+    {
+        const char *id = text(f, "id");
+        if (!id || !map_get(in->files, id, strlen(id), &files[i]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- its messages ---- */
+
+/* NULL: it is sound. */
+static const char *check_message(const struct importing *in, const json_t *m, const map *seen)
+{
+    int64_t at, files[STORE_FILES_MOST];
     const char *role = text(m, "role"), *state = text(m, "state"), *id = text(m, "id"),
                *parent = text(m, "parent");
     if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
@@ -64,6 +140,8 @@ static const char *check_message(const json_t *m, const map *seen)
         return "a message in an unknown state";
     if (parent && !map_get(seen, parent, strlen(parent), &at))
         return "a message before its parent";
+    if (!find_files(in, json_object_get(m, "attachments"), files))
+        return "a message with a file that did not come along";
     return NULL;
 }
 
@@ -72,7 +150,9 @@ static int put_message(struct importing *in, struct conn *c, int64_t chat, const
 {
     const char *parent = text(m, "parent"), *state = text(m, "state"), *id = text(m, "id");
     bool ended = state && strcmp(state, "queued") != 0 && strcmp(state, "streaming") != 0;
-    const json_t *attachments = json_object_get(m, "attachments");
+    int64_t files[STORE_FILES_MOST];
+    size_t n_files = json_array_size(json_object_get(m, "attachments"));
+    json_t *attachments = NULL;
     struct new_message n = {.id = id,
                             .role = text(m, "role"),
                             .state = !state  ? "complete"
@@ -85,13 +165,19 @@ static int put_message(struct importing *in, struct conn *c, int64_t chat, const
                             .error = json_object_get(m, "error"),
                             .usage = json_object_get(m, "usage"),
                             .timings = json_object_get(m, "timings"),
-                            .attachments = json_is_array(attachments) ? attachments : NULL,
                             .chat = chat,
                             .at = micros_of(m, "created", chat)};
     int64_t seq = 0;
     if (parent)
         (void)map_get(seen, parent, strlen(parent), &n.parent);
-    int code = message_insert(c, in->owner, &n, &seq, err);
+    (void)find_files(in, json_object_get(m, "attachments"), files);
+    int code = n_files > 0 ? files_json(c, files, n_files, &attachments, err) : 0;
+    n.attachments = attachments;
+    if (code == 0)
+        code = message_insert(c, in->owner, &n, &seq, err);
+    if (code == 0)
+        code = files_attach(c, seq, files, n_files, err);
+    json_decref(attachments);
     if (code == 0 && map_set(seen, id, strlen(id), seq) < 0)
         code = sp_fail(err, SP_ENOMEM, "out of memory");
     return code;
@@ -106,7 +192,7 @@ static int put_messages(struct importing *in, struct conn *c, int64_t chat, cons
     int code = 0;
     json_array_foreach(messages, i, m)
     {
-        *why = check_message(m, seen);
+        *why = check_message(in, m, seen);
         if (*why)
             return SKIPPED;
         if ((code = put_message(in, c, chat, m, seen, err)) < 0)
@@ -185,15 +271,19 @@ static int put_chat(struct importing *in, struct conn *c, const json_t *whole, c
                          .params = json_is_object(params) ? params : NULL,
                          .at = micros_of(j, "created", now)};
     n.updated = micros_of(j, "updated", n.at);
+    const json_t *files = json_object_get(whole, "files");
     map *seen = map_new(json_array_size(messages));
-    if (!seen)
-        return sp_fail(err, SP_ENOMEM, "out of memory");
-    code = chat_insert(c, in->owner, &n, &seq, err);
+    in->files = map_new(json_array_size(files));
+    code = seen && in->files ? chat_insert(c, in->owner, &n, &seq, err)
+                             : sp_fail(err, SP_ENOMEM, "out of memory");
+    if (code == 0)
+        code = put_files(in, c, files, why, err);
     if (code == 0)
         code = put_messages(in, c, seq, messages, seen, why, err);
     if (code == 0)
         code = set_head(c, seq, j, seen, err);
     map_free(seen);
+    map_free(in->files);
     return code;
 }
 

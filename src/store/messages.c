@@ -2,6 +2,22 @@
 #include <string.h>
 #include "store/store_int.h"
 
+static int check_files(const json_t *files, sp_error *err)
+{
+    size_t i;
+    const json_t *id;
+    if (!files || json_is_null(files))
+        return 0;
+    if (!json_is_array(files) || json_array_size(files) > STORE_FILES_MOST)
+        return sp_fail(err, SP_EINVAL, "files: must be a list of at most %d ids", STORE_FILES_MOST);
+    json_array_foreach(files, i, id)
+    {
+        if (!store_id_sound(json_string_value(id), 'f'))
+            return sp_fail(err, SP_EINVAL, "files: must be ids that POST /api/files gave");
+    }
+    return 0;
+}
+
 static int check_message(const json_t *fields, sp_error *err)
 {
     const json_t *role = json_object_get(fields, "role"),
@@ -17,7 +33,7 @@ static int check_message(const json_t *fields, sp_error *err)
                        "id: must be m_ and 26 characters of a-z and 2-7, or left out");
     if (parent && !json_is_null(parent) && !store_id_sound(json_string_value(parent), 'm'))
         return sp_fail(err, SP_EINVAL, "parent: must be null or a message's id");
-    return 0;
+    return check_files(json_object_get(fields, "files"), err);
 }
 
 static int message_by_seq(struct conn *c, int64_t seq, json_t **out, sp_error *err)
@@ -58,6 +74,20 @@ static bool same_text(const json_t *a, const json_t *b)
     return json_is_null(a) || !a ? json_is_null(b) || !b : json_equal(a, b);
 }
 
+static bool same_files(const json_t *ids, const json_t *attachments)
+{
+    size_t i;
+    const json_t *id;
+    if (json_array_size(ids) != json_array_size(attachments))
+        return false;
+    json_array_foreach(ids, i, id)
+    {
+        if (!json_equal(id, json_object_get(json_array_get(attachments, i), "id")))
+            return false;
+    }
+    return true;
+}
+
 /* The message with the id that fields ask for, when there is one: it must be what would be added now. */
 static int already(struct conn *c, int64_t owner, const char *chat, const json_t *fields,
                    json_t **out, sp_error *err)
@@ -71,6 +101,7 @@ static int already(struct conn *c, int64_t owner, const char *chat, const json_t
         return code;
     bool user = strcmp(json_string_value(json_object_get(fields, "role")), "user") == 0;
     bool same =
+        same_files(json_object_get(fields, "files"), json_object_get(*out, "attachments")) &&
         strcmp(json_string_value(json_object_get(*out, "chat")), chat) == 0 &&
         same_text(json_object_get(fields, "parent"), json_object_get(*out, "parent")) &&
         same_text(json_object_get(fields, "role"), json_object_get(*out, "role")) &&
@@ -90,14 +121,55 @@ static int id_taken(struct conn *c, const char *id, sp_error *err)
     return code == SP_ENOTFOUND ? 0 : code < 0 ? code : 1;
 }
 
-/* A chat that nobody gave a title has that of its first question. */
-static int give_title(struct conn *c, int64_t chat, const json_t *content, sp_error *err)
+/* A chat that nobody gave a title has that of its first question, or of a file that came without one. */
+static int give_title(struct conn *c, int64_t chat, int64_t message, const json_t *content,
+                      sp_error *err)
 {
     char title[STORE_TITLE_MOST + 1];
     title_from(json_string_value(content), json_string_length(content), title);
     return db_run(c, err,
-                  "UPDATE chats SET title = ?1 WHERE seq = ?2 AND titled = 0 AND title = ''", "si",
-                  title, chat);
+                  "UPDATE chats SET title = coalesce(nullif(?1, ''), (SELECT f.name FROM "
+                  "message_files m JOIN files f ON f.seq = m.file WHERE m.message = ?3 AND m.place "
+                  "= 0), '') WHERE seq = ?2 AND titled = 0 AND title = ''",
+                  "sii", title, chat, message);
+}
+
+static int find_files(struct conn *c, int64_t owner, const json_t *ids, int64_t *files,
+                      sp_error *err)
+{
+    size_t i;
+    const json_t *id;
+    json_array_foreach(ids, i, id)
+    {
+        int code = file_find(c, owner, json_string_value(id), &files[i], err);
+        if (code == SP_ENOTFOUND)
+            return sp_fail(err, SP_EINVAL,
+                           "files: there is no file %.64s: one that no message has is kept for a "
+                           "day: send it again",
+                           json_string_value(id));
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+/* The row, and its files. */
+static int put_message(struct conn *c, int64_t owner, struct new_message *n, const json_t *ids,
+                       int64_t *seq, sp_error *err)
+{
+    int64_t files[STORE_FILES_MOST];
+    size_t n_files = json_array_size(ids);
+    json_t *attachments = NULL;
+    int code = find_files(c, owner, ids, files, err);
+    if (code == 0 && n_files > 0)
+        code = files_json(c, files, n_files, &attachments, err);
+    n->attachments = attachments;
+    if (code == 0)
+        code = message_insert(c, owner, n, seq, err);
+    if (code == 0)
+        code = files_attach(c, *seq, files, n_files, err);
+    json_decref(attachments);
+    return code;
 }
 
 static int add(struct conn *c, int64_t owner, const char *chat, const json_t *fields, json_t **out,
@@ -119,9 +191,9 @@ static int add(struct conn *c, int64_t owner, const char *chat, const json_t *fi
     if (code == 0)
         code = find_parent(c, owner, n.chat, json_object_get(fields, "parent"), &n.parent, err);
     if (code == 0)
-        code = message_insert(c, owner, &n, &seq, err);
+        code = put_message(c, owner, &n, json_object_get(fields, "files"), &seq, err);
     if (code == 0 && strcmp(n.role, "user") == 0)
-        code = give_title(c, n.chat, content, err);
+        code = give_title(c, n.chat, seq, content, err);
     if (code == 0)
         code = db_run(c, err, "UPDATE chats SET head = ?1, updated = ?2 WHERE seq = ?3", "iii", seq,
                       now, n.chat);

@@ -83,6 +83,26 @@ static const char *const steps[STORE_VERSION] = {
     "  INSERT INTO chat_search(rowid, title) VALUES (new.seq, new.title); END;"
     "INSERT INTO message_search(message_search) VALUES ('rebuild');"
     "INSERT INTO chat_search(chat_search) VALUES ('rebuild');",
+
+    /* 3: files of messages, as text. One lives as long as a message has it; nobody's are removed after a while. */
+    "CREATE TABLE files ("
+    "  seq INTEGER PRIMARY KEY,"
+    "  id TEXT NOT NULL UNIQUE,"
+    "  owner INTEGER NOT NULL,"
+    "  name TEXT NOT NULL,"
+    "  type TEXT NOT NULL,"
+    "  bytes INTEGER NOT NULL," /* of the file as it came */
+    "  characters INTEGER NOT NULL,"
+    "  text TEXT NOT NULL);"
+    "CREATE TABLE message_files ("
+    "  message INTEGER NOT NULL REFERENCES messages(seq) ON DELETE CASCADE,"
+    "  place INTEGER NOT NULL,"
+    "  file INTEGER NOT NULL REFERENCES files(seq),"
+    "  PRIMARY KEY (message, place)) WITHOUT ROWID;"
+    "CREATE INDEX message_files_by_file ON message_files(file);"
+    "CREATE TRIGGER file_left AFTER DELETE ON message_files"
+    "  WHEN NOT EXISTS (SELECT 1 FROM message_files WHERE file = old.file) BEGIN"
+    "  DELETE FROM files WHERE seq = old.file; END;",
 };
 
 static int pragma(struct conn *c, const char *sql, int64_t *out, sp_error *err)

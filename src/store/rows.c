@@ -80,8 +80,9 @@ int64_t now_micros(void)
 int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out,
                sp_error *err)
 {
-    const char *sql = strcmp(table, "chats") == 0 ? "SELECT 1 FROM chats WHERE seq = ?1"
-                                                  : "SELECT 1 FROM messages WHERE seq = ?1";
+    const char *sql = strcmp(table, "chats") == 0   ? "SELECT 1 FROM chats WHERE seq = ?1"
+                      : strcmp(table, "files") == 0 ? "SELECT 1 FROM files WHERE seq = ?1"
+                                                    : "SELECT 1 FROM messages WHERE seq = ?1";
     int64_t seq = at > after ? at : after + 1, there = 0;
     int code;
     if (seq < 1)

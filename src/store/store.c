@@ -75,6 +75,8 @@ static int open_writer(store *s, sp_error *err)
             &s->writer,
             "UPDATE messages SET state = 'interrupted' WHERE state IN ('queued', 'streaming')",
             err);
+    if (code == 0)
+        code = files_expire(&s->writer, err);
     return code;
 }
 

@@ -32,12 +32,14 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 2                    /* of the file: PRAGMA user_version */
-#define STORE_ID_BYTES 29                  /* "c_" or "m_", 26 characters of base32, NUL */
+#define STORE_VERSION 3                    /* of the file: PRAGMA user_version */
+#define STORE_ID_BYTES 29                  /* "c_", "m_" or "f_", 26 characters of base32, NUL */
 #define STORE_PAGE_MOST 200                /* chats of one page */
 #define STORE_QUERY_MOST 400               /* bytes of a search */
 #define STORE_TITLE_MOST 400               /* bytes */
-#define STORE_TEXT_MOST ((size_t)32 << 20) /* bytes of a message */
+#define STORE_TEXT_MOST ((size_t)32 << 20) /* bytes of a message, and of a file */
+#define STORE_FILES_MOST 32                /* of one message */
+#define STORE_FILE_SECONDS 86400           /* that a file stays which no message has */
 
 struct store_opts {
     const char *path;
@@ -52,7 +54,7 @@ const char *store_file(const store *s);
 
 /* ---- ids ---- */
 
-void store_id_new(char kind, char out[STORE_ID_BYTES]); /* kind: 'c' or 'm'; 128 random bits */
+void store_id_new(char kind, char out[STORE_ID_BYTES]); /* kind: 'c', 'm' or 'f'; 128 random bits */
 /* The same for the same bytes: what is imported twice is known. 0 or SP_ENOMEM. */
 int store_id_from(char kind, const void *bytes, size_t n, char out[STORE_ID_BYTES]);
 bool store_id_sound(const char *id, char kind);
@@ -89,9 +91,10 @@ int store_purge(store *s, double seconds, json_t **ids, sp_error *err);
 
 /* ---- messages ---- */
 
-/* fields: role, content, parent (null: a root), id (made if missing), state ("complete" if missing), model. The chat's
- * head moves to it, and a chat without a title gets one from its first user message. A message with that id that is the
- * same is handed back (*added false); another one: SP_EFULL. */
+/* fields: role, content, parent (null: a root), id (made if missing), state ("complete" if missing), model, files (ids;
+ * what they are stands in the message's "attachments" then). The chat's head moves to it, and a chat without a title
+ * gets one from its first user message. A message with that id that is the same is handed back (*added false); another
+ * one: SP_EFULL. */
 int store_message_add(store *s, int64_t owner, const char *chat, const json_t *fields, json_t **out,
                       bool *added, sp_error *err);
 int store_message(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
@@ -101,6 +104,24 @@ int store_message_edit(store *s, int64_t owner, const char *id, const char *cont
 int store_branch(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
 /* An answer that ended begins again: state "queued", no error, no finish_reason. SP_EFULL: it has not ended. */
 int store_message_reopen(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
+
+/* ---- files.c: what was dropped into messages, as text ---- */
+
+struct store_file {
+    const char *name, *type;
+    int64_t bytes; /* of the file as it came, which is not kept */
+    str text;      /* UTF-8 without NUL */
+};
+/* {"id", "name", "type", "bytes", "characters", "created"}. Files that no message has for STORE_FILE_SECONDS go. */
+int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t **out,
+                   sp_error *err);
+int store_file_get(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
+/* *text: NUL-terminated, of *n bytes; the caller's (sp_free). */
+int store_file_text(store *s, int64_t owner, const char *id, char **text, size_t *n, sp_error *err);
+/* SP_EFULL: a message has it. */
+int store_file_remove(store *s, int64_t owner, const char *id, sp_error *err);
+
+/* ---- texts that grow ---- */
 
 /* A text as it is now. Of all of them in one transaction. */
 struct store_text {
@@ -116,7 +137,8 @@ int store_texts(store *s, struct store_text *texts, size_t n, sp_error *err);
 
 /* ---- in and out (transfer.c, import*.c) ---- */
 
-/* One chat a call with its messages: {"sampan": 1, "chat", "messages"}. id NULL: all, oldest first. */
+/* One chat a call with its messages: {"sampan": 1, "chat", "messages"}, and "files" with their texts where a message
+ * has some. id NULL: all, oldest first. */
 typedef int (*store_chat_fn)(void *arg, const json_t *chat, sp_error *err);
 int store_each(store *s, int64_t owner, const char *id, store_chat_fn each, void *arg,
                sp_error *err);

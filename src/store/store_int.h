@@ -114,6 +114,18 @@ int message_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, in
                  sp_error *err);
 int messages_of(struct conn *c, int64_t chat, json_t **out, sp_error *err);
 
+/* ---- files.c ---- */
+
+int file_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, sp_error *err);
+int file_insert(struct conn *c, int64_t owner, const char *id, const struct store_file *f,
+                int64_t at, int64_t *seq, sp_error *err);
+/* A list of a message's files as it shows them: {"id", "name", "type", "bytes", "characters"} each. */
+int files_json(struct conn *c, const int64_t *files, size_t n, json_t **out, sp_error *err);
+int files_attach(struct conn *c, int64_t message, const int64_t *files, size_t n, sp_error *err);
+int files_expire(struct conn *c, sp_error *err);
+/* Puts "files", with their texts, into a chat that goes out, if it has any. */
+int files_of_chat(struct conn *c, int64_t chat, json_t *whole, sp_error *err);
+
 /* What a chat's or message's row is made of; checked already. */
 struct new_chat {
     const char *id, *title, *folder, *model, *system;

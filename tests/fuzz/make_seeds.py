@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -195,6 +196,30 @@ def put_imports():
         "1": {"id": "1", "parentId": None, "role": "user", "content": "a"}}}}}]))
 
 
+def put_docx():
+    w = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    p = lambda text, more="": f"<w:p>{more}<w:r><w:t>{text}</w:t></w:r></w:p>"
+    item = '<w:pPr><w:pStyle w:val="1"/><w:numPr><w:ilvl w:val="1"/><w:numId w:val="3"/></w:numPr></w:pPr>'
+    cell = lambda inside: f'<w:tc><w:tcPr><w:gridSpan w:val="2"/></w:tcPr>{inside}</w:tc>'
+    river = "\u957f\u6c5f"
+    table = f"<w:tbl><w:tr>{cell(p('a|b'))}{cell(p('c') + '<w:tbl><w:tr>' + cell(p('d')) + '</w:tr></w:tbl>')}</w:tr></w:tbl>"
+    body = (f'<w:document {w}><w:body>{p(river, item)}{table}<w:p><w:r><w:tab/><w:br/><w:footnoteReference w:id="2"/></w:r></w:p>'
+            f"<mc:Fallback>{p('x')}</mc:Fallback></w:body></w:document>")
+    styles = f'<w:styles {w}><w:style w:styleId="1"><w:name w:val="heading 2"/><w:pPr><w:outlineLvl w:val="3"/></w:pPr></w:style></w:styles>'
+    lists = (f'<w:numbering {w}><w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="1"><w:numFmt w:val="decimal"/></w:lvl></w:abstractNum>'
+             '<w:num w:numId="3"><w:abstractNumId w:val="0"/></w:num></w:numbering>')
+    notes = f'<w:footnotes {w}><w:footnote w:id="2">{p("note")}</w:footnote></w:footnotes>'
+    for number, xml in enumerate((body, styles, lists, notes), 1):
+        put("docx", f"part-{number}", bytes([number]) + xml.encode())
+    put("docx", "entities", b"\1<!DOCTYPE a [<!ENTITY b 'cc'><!ENTITY d '&b;&b;'>]><a>&d;</a>")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, data in (("word/document.xml", body), ("word/styles.xml", styles), ("word/footnotes.xml", notes), ("../../x", "y")):
+            z.writestr(zipfile.ZipInfo(name), data)
+    put("docx", "zip", b"\0" + out.getvalue())
+    put("docx", "cut", b"\0" + out.getvalue()[:-30])
+
+
 def put_yaml():
     put("yaml", "usual", "port: 8080\nhost: 127.0.0.1\napi-key:\n  - a\n  - 'b c'\nmax-context: 4096\ncompute: fast\nnext-port: true\n")
     put("yaml", "odd", "---\n# nothing\nmodel: \"a\\u00e9\\n\"\nkv-bytes: 1.5GB\nthreads: |\n  2\n...\n")
@@ -340,6 +365,7 @@ def main():
     put_templates()
     put_keyfile()
     put_imports()
+    put_docx()
     put_yaml()
     put_requests()
     put_http()

@@ -28,7 +28,7 @@ def test_every_route_is_described_and_no_other(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     table = re.findall(r'\{"(/[^"]*)", EVHTTP_REQ_(\w+), (true|false)', (SERVER / "routes.c").read_text())
     rest = {"/v1/models/": "{model}", "/docs/": "{file}", "/assets/": "{file}", "/chat/": "{chat}"}
-    part = {"chats": "{chat}", "messages": "{message}"}
+    part = {"chats": "{chat}", "messages": "{message}", "files": "{file}"}
     name = lambda path: re.sub(r"(\w+)/\*", lambda m: f"{m[1]}/{part[m[1]]}", path) + rest.get(path, "")
     code = {(name(path), method.lower(), is_open == "true") for path, method, is_open in table}
     said = {(path, method, op.get("security") == []) for path, item in doc["paths"].items() for method, op in item.items()}

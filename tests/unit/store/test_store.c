@@ -448,6 +448,168 @@ static void test_check_finds_damage(void **state)
     json_decref(h.problems);
 }
 
+/* ---- files ---- */
+
+static const char *new_file(const char *name, const char *text)
+{
+    static char ids[16][STORE_ID_BYTES];
+    static unsigned turn;
+    char *id = ids[turn++ % 16];
+    json_t *file = NULL;
+    const struct store_file f = {
+        .name = name, .type = "text/plain", .bytes = 99, .text = str_of(text)};
+    assert_int_equal(store_file_add(s, 0, &f, &file, NULL), 0);
+    (void)snprintf(id, STORE_ID_BYTES, "%s", get(file, "id"));
+    assert_int_equal(json_integer_value(json_object_get(file, "bytes")), 99);
+    json_decref(file);
+    return id;
+}
+
+static int say_with(const char *chat, const char *id, const char *a, const char *b, json_t **m)
+{
+    json_t *fields = json_pack("{s:s,s:s,s:s*,s:[s*,s*]}", "role", "user", "content", "look", "id",
+                               id, "files", a, b);
+    sp_error err = {0};
+    int code = store_message_add(s, 0, chat, fields, m, NULL, &err);
+    json_decref(fields);
+    return code;
+}
+
+static void assert_file(const char *id, const char *want)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int code = store_file_text(s, 0, id, &text, &n, NULL);
+    assert_int_equal(code, want ? 0 : SP_ENOTFOUND);
+    if (want)
+        assert_string_equal(text, want);
+    sp_free(text);
+}
+
+static void test_files_of_messages(void **state)
+{
+    json_t *m = NULL, *file = NULL;
+    char id[STORE_ID_BYTES];
+    (void)state;
+    const char *chat = new_chat("x"), *a = new_file("a.txt", "长江"), *b = new_file("b.txt", "b");
+    store_id_new('m', id);
+    assert_int_equal(store_file_get(s, 0, a, &file, NULL), 0);
+    assert_int_equal(json_integer_value(json_object_get(file, "characters")), 2);
+    json_decref(file);
+    assert_int_equal(store_file_get(s, 1, a, &file, NULL), SP_ENOTFOUND); /* another owner */
+    assert_int_equal(say_with(chat, id, a, b, &m), 0);
+    const json_t *list = json_object_get(m, "attachments");
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(get(json_array_get(list, 0), "id"), a);
+    assert_string_equal(get(json_array_get(list, 1), "name"), "b.txt");
+    json_decref(m);
+    assert_int_equal(say_with(chat, id, a, b, &m), 0); /* again: the same */
+    json_decref(m);
+    assert_int_equal(say_with(chat, id, a, NULL, &m), SP_EFULL);
+    assert_int_equal(say_with(chat, NULL, "f_aaaaaaaaaaaaaaaaaaaaaaaaaa", NULL, &m), SP_EINVAL);
+    assert_int_equal(say_with(chat, NULL, "m_aaaaaaaaaaaaaaaaaaaaaaaaaa", NULL, &m), SP_EINVAL);
+    assert_int_equal(store_file_remove(s, 0, a, NULL), SP_EFULL); /* it is a message's */
+    /* Two messages have b; it goes with the second. */
+    const char *other = new_chat("y");
+    assert_int_equal(say_with(other, NULL, b, NULL, &m), 0);
+    json_decref(m);
+    assert_int_equal(store_chat_remove(s, 0, chat, NULL), 0);
+    assert_file(a, NULL);
+    assert_file(b, "b");
+    assert_int_equal(store_chat_remove(s, 0, other, NULL), 0);
+    assert_file(b, NULL);
+    assert_sound();
+}
+
+static void test_files_that_nobody_took(void **state)
+{
+    (void)state;
+    json_t *m = NULL;
+    const char *chat = new_chat("x"), *old = new_file("old", "o"), *kept = new_file("kept", "k"),
+               *mine = new_file("mine", "m");
+    assert_int_equal(say_with(chat, NULL, kept, NULL, &m), 0);
+    json_decref(m);
+    assert_int_equal(
+        db_exec(&s->writer,
+                "PRAGMA foreign_keys = OFF; UPDATE message_files SET file = 1 WHERE file = (SELECT "
+                "seq FROM "
+                "files WHERE name = 'kept'); UPDATE files SET seq = 1 WHERE name = 'kept';"
+                "UPDATE files SET seq = 2 WHERE name = 'old'; PRAGMA foreign_keys = ON",
+                NULL),
+        0);
+    (void)new_file("new", "n");
+    assert_file(old, NULL);
+    assert_file(kept, "k");
+    assert_file(mine, "m");
+    assert_int_equal(store_file_remove(s, 0, mine, NULL), 0);
+    assert_file(mine, NULL);
+}
+
+static int collect(void *arg, const json_t *chat, sp_error *err)
+{
+    (void)err;
+    return store_write_jsonl(chat, arg);
+}
+
+/* Out and in again: with their texts, and no file of somebody else's by its id. */
+static void test_files_travel(void **state)
+{
+    json_t *m = NULL;
+    buf out, markdown;
+    struct store_imported in;
+    (void)state;
+    const char *chat = new_chat("x"), *a = new_file("a.txt", "长江");
+    assert_int_equal(say_with(chat, NULL, a, NULL, &m), 0);
+    json_decref(m);
+    buf_init(&out, 1 << 20);
+    buf_init(&markdown, 1 << 20);
+    assert_int_equal(store_each(s, 0, chat, collect, &out, NULL), 0);
+    json_t *whole = json_loads(out.data, 0, NULL);
+    assert_int_equal(store_write_markdown(whole, &markdown), 0);
+    assert_non_null(strstr(markdown.data, "*Files: a.txt*"));
+    assert_int_equal(store_chat_remove(s, 0, chat, NULL), 0);
+    assert_file(a, NULL);
+    assert_int_equal(store_import(s, 0, out.data, out.len, &in, NULL), 0);
+    json_decref(in.skipped);
+    assert_int_equal(in.chats, 1);
+    assert_file(a, "长江");
+    /* The same file's id with another text, in another chat: it is another file then. */
+    char other[STORE_ID_BYTES], message[STORE_ID_BYTES];
+    store_id_new('c', other);
+    store_id_new('m', message);
+    json_object_set_new(json_object_get(whole, "chat"), "id", json_string(other));
+    json_object_set_new(json_object_get(whole, "chat"), "head", json_null());
+    json_object_set_new(json_array_get(json_object_get(whole, "messages"), 0), "id",
+                        json_string(message));
+    json_object_set_new(json_array_get(json_object_get(whole, "files"), 0), "text",
+                        json_string("other"));
+    char *line = json_dumps(whole, 0);
+    assert_int_equal(store_import(s, 0, line, strlen(line), &in, NULL), 0);
+    json_decref(in.skipped);
+    assert_int_equal(in.chats, 1);
+    assert_file(a, "长江");
+    assert_int_equal(store_message(s, 0, message, &m, NULL), 0);
+    const char *its = get(json_array_get(json_object_get(m, "attachments"), 0), "id");
+    assert_string_not_equal(its, a);
+    assert_file(its, "other");
+    json_decref(m);
+    free(line);
+    /* A message that names a file which is not in the line. */
+    json_object_del(whole, "files");
+    store_id_new('c', other);
+    json_object_set_new(json_object_get(whole, "chat"), "id", json_string(other));
+    line = json_dumps(whole, 0);
+    assert_int_equal(store_import(s, 0, line, strlen(line), &in, NULL), 0);
+    assert_int_equal(in.chats, 0);
+    assert_int_equal(in.n_skipped, 1);
+    json_decref(in.skipped);
+    free(line);
+    json_decref(whole);
+    buf_free(&out);
+    buf_free(&markdown);
+    assert_sound();
+}
+
 /* ---- with allocations failing ---- */
 
 static int try_all(void)
@@ -505,6 +667,9 @@ int main(void)
         TEST(test_one_writer_and_private_files),
         TEST(test_backup),
         TEST(test_check_finds_damage),
+        TEST(test_files_of_messages),
+        TEST(test_files_that_nobody_took),
+        TEST(test_files_travel),
         TEST(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
-import type { Chat, ChatWithMessages, Hit, ImportResult, Info, Message, Page, Params } from './types'
+import type { Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Message, Page, Params } from './types'
 
 export class ApiError extends Error {
   constructor(
@@ -19,19 +19,19 @@ export class ApiError extends Error {
   }
 }
 
-async function errorOf(response: Response): Promise<ApiError> {
-  const wait = Number(response.headers.get('retry-after'))
+function errorFrom(status: number, text: string, retryField: string | null): ApiError {
+  const wait = Number(retryField)
   const retryAfter = Number.isFinite(wait) && wait > 0 ? wait : null
   try {
-    const body: unknown = await response.json()
-    const error = (body as { error?: { message?: unknown; code?: unknown } }).error
-    if (typeof error?.message === 'string')
-      return new ApiError(response.status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter)
+    const error = (JSON.parse(text) as { error?: { message?: unknown; code?: unknown } }).error
+    if (typeof error?.message === 'string') return new ApiError(status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter)
   } catch {
     // Not JSON: a proxy's page; its status says enough.
   }
-  return new ApiError(response.status, `HTTP ${response.status}`, null, retryAfter)
+  return new ApiError(status, `HTTP ${status}`, null, retryAfter)
 }
+
+const errorOf = async (response: Response) => errorFrom(response.status, await response.text().catch(() => ''), response.headers.get('retry-after'))
 
 async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
@@ -46,6 +46,25 @@ async function send(method: string, path: string, body?: BodyInit, type = 'appli
   }
   if (!response.ok) throw await errorOf(response)
   return response
+}
+
+/** As `send`, of a file, and it tells how much of it is on its way (0 to 1), which fetch doesn't. */
+function sendFile(path: string, file: Blob, progress: (share: number) => void, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest()
+    request.open('POST', path)
+    request.setRequestHeader('content-type', 'application/octet-stream')
+    request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total)
+    request.upload.onload = () => progress(1)
+    request.onload = () =>
+      request.status < 300
+        ? resolve(JSON.parse(request.responseText))
+        : reject(errorFrom(request.status, request.responseText, request.getResponseHeader('retry-after')))
+    request.onerror = () => reject(new ApiError(0, 'the connection broke'))
+    request.onabort = () => reject(new DOMException('removed', 'AbortError'))
+    signal.addEventListener('abort', () => request.abort())
+    request.send(file)
+  })
 }
 
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -102,11 +121,16 @@ export const api = {
   changeChat: (id: string, fields: ChatFields) => call<Chat>('PATCH', `/api/chats/${at(id)}`, fields),
   deleteChat: (id: string, forever = false) => call<unknown>('DELETE', `/api/chats/${at(id)}${forever ? '?forever=1' : ''}`),
   restoreChat: (id: string) => call<Chat>('POST', `/api/chats/${at(id)}/restore`, {}),
-  addMessage: (chat: string, message: { id: string; parent: string | null; content: string }) =>
+  addMessage: (chat: string, message: { id: string; parent: string | null; content: string; files?: string[] }) =>
     call<Message>('POST', `/api/chats/${at(chat)}/messages`, message),
   changeMessage: (id: string, content: string) => call<Message>('PATCH', `/api/messages/${at(id)}`, { content }),
   generate: (chat: string, order: GenerateOrder) => call<Message>('POST', `/api/chats/${at(chat)}/generate`, order),
   stop: (id: string) => call<Message>('POST', `/api/messages/${at(id)}/stop`, {}),
+  addFile: (file: File, model: string | null, progress: (share: number) => void, signal: AbortSignal) =>
+    sendFile(`/api/files${query({ name: file.name, model })}`, file, progress, signal) as Promise<FileEntry>,
+  file: (id: string, model: string | null) => call<FileEntry>('GET', `/api/files/${at(id)}${query({ model })}`),
+  fileText: async (id: string) => (await send('GET', `/api/files/${at(id)}/text`)).text(),
+  deleteFile: (id: string) => call<unknown>('DELETE', `/api/files/${at(id)}`),
   exportChats: async (chat: string | null, format: 'jsonl' | 'md') =>
     (await send('GET', `/api/export${query(chat ? { chat, format } : { all: 1, format })}`)).blob(),
   async importChats(file: File): Promise<ImportResult> {

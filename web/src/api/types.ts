@@ -27,7 +27,12 @@ export type Message = Omit<Schemas['ChatMessage'], 'error' | 'usage' | 'timings'
   error: ServerError | null
   usage: Usage | null
   timings: { ttft_ms: number | null; tokens_per_second: number | null } | null
+  attachments?: Attachment[]
 }
+/** A file of a message; its text is asked for by its id. */
+export type Attachment = Schemas['Attachment']
+/** The same before it is a message's, with its length for a model. */
+export type FileEntry = Schemas['File']
 export type MessageState = Message['state']
 
 export interface ChatWithMessages extends Chat {
@@ -64,6 +69,8 @@ export interface Info {
   history: { state: 'on' | 'off' | 'unavailable'; reason: string | null }
   /** No model yet: one is being loaded. */
   loading: boolean
+  /** Largest file that is taken. */
+  upload_bytes: number
 }
 
 export interface ImportResult {

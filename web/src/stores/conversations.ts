@@ -5,13 +5,14 @@
 import { defineStore } from 'pinia'
 import { markRaw, type Ref, ref, shallowReactive, shallowRef } from 'vue'
 import { ApiError, api, type ChatFields, insist } from '../api/client'
-import type { Chat, ChatWithMessages, Message, ServerEvent } from '../api/types'
+import type { Attachment, Chat, ChatWithMessages, Message, ServerEvent } from '../api/types'
 import { newId } from '../lib/id'
 import { load, save } from '../lib/storage'
 import { Assembly } from '../lib/stream'
 import { Tree } from '../lib/tree'
 import { useChats } from './chats'
 import { useDrafts } from './drafts'
+import { useFiles } from './files'
 
 /** A message as this tab knows it. */
 export type LiveMessage = Message & {
@@ -42,6 +43,7 @@ interface OutboxEntry {
   id: string
   parent: string | null
   content: string
+  files?: Attachment[]
   answer: string
 }
 
@@ -54,6 +56,7 @@ export const running = (message: Pick<Message, 'state'>) => message.state === 's
 export const useConversations = defineStore('conversations', () => {
   const chats = useChats()
   const drafts = useDrafts()
+  const files = useFiles()
   const open = shallowReactive(new Map<string, Conversation>())
   const growing = new Map<string, { content: Assembly; reasoning: Assembly }>()
   const stopWanted = new Set<string>()
@@ -230,7 +233,7 @@ export const useConversations = defineStore('conversations', () => {
   }
 
   function putLocal(it: Conversation, entry: OutboxEntry): LiveMessage {
-    const message = shallowReactive<LiveMessage>({ ...blank(it.id, entry.id, entry.parent, 'user'), content: entry.content, sending: true })
+    const message = shallowReactive<LiveMessage>({ ...blank(it.id, entry.id, entry.parent, 'user'), content: entry.content, attachments: entry.files ?? [], sending: true })
     it.tree.put(message)
     it.shape.value++
     return message
@@ -242,20 +245,20 @@ export const useConversations = defineStore('conversations', () => {
   }
 
   /** The chat with its first message on the way; rejects when the chat could not be made (nothing was sent then). */
-  async function start(fields: ChatFields, content: string): Promise<string> {
+  async function start(fields: ChatFields, content: string, attached: Attachment[] = []): Promise<string> {
     const chat: Chat = await api.createChat(fields)
     chats.put(chat)
     const it: Conversation = {
       id: chat.id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('ready'), error: shallowRef(null), held: [], reading: false, again: false,
     }
     open.set(chat.id, it)
-    say(chat.id, null, content).catch((error: unknown) => failed.value?.(error))
+    say(chat.id, null, content, attached).catch((error: unknown) => failed.value?.(error))
     return chat.id
   }
 
   /** A message and the answer to it. From here on the text is in the outbox until the server has it. */
-  async function say(chat: string, parent: string | null, content: string): Promise<void> {
-    const entry: OutboxEntry = { chat, id: newId('m_'), parent, content, answer: newId('m_') }
+  async function say(chat: string, parent: string | null, content: string, attached: Attachment[] = []): Promise<void> {
+    const entry: OutboxEntry = { chat, id: newId('m_'), parent, content, answer: newId('m_'), ...(attached.length ? { files: attached } : {}) }
     keep(entry)
     await deliver(entry)
   }
@@ -267,7 +270,7 @@ export const useConversations = defineStore('conversations', () => {
     delete message.unsent
     showHead(entry.chat, entry.id)
     try {
-      put(it, await insist(() => api.addMessage(entry.chat, { id: entry.id, parent: entry.parent, content: entry.content })))
+      put(it, await insist(() => api.addMessage(entry.chat, { id: entry.id, parent: entry.parent, content: entry.content, ...(entry.files ? { files: entry.files.map((file) => file.id) } : {}) })))
     } catch (error) {
       const now = it.tree.get(entry.id) ?? message
       delete now.sending
@@ -282,6 +285,7 @@ export const useConversations = defineStore('conversations', () => {
   /** The chat is gone: the words go where the next chat begins. */
   function rescue(entry: OutboxEntry): void {
     drafts.set(null, [drafts.get(null), entry.content].filter(Boolean).join('\n\n'))
+    files.putBack(null, entry.files ?? [])
     drop(entry.id)
   }
 
@@ -293,9 +297,10 @@ export const useConversations = defineStore('conversations', () => {
     }
   }
 
-  /** Takes an unsent message back and returns its text. */
+  /** Takes an unsent message back, its files to the chips above the input, and returns its text. */
   function takeBack(message: LiveMessage): string {
     drop(message.id)
+    files.putBack(message.chat, message.attachments ?? [])
     const it = open.get(message.chat)
     it?.tree.remove(message.id)
     if (it) it.shape.value++
