@@ -58,6 +58,22 @@ static const struct words words[] = {
        "{{question}}{{extra}}"}}},
 };
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+str task_trim(str text)
+{
+    while (text.n && is_blank(text.p[0])) {
+        text.p++;
+        text.n--;
+    }
+    while (text.n && is_blank(text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
 /* ---- {{name}} ---- */
 
 /* The next {{name}} from p on: *name; where it begins and ends. 1: there is one, 0: none. */

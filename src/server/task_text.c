@@ -15,6 +15,7 @@
     400 /* of a translation: what a small model translates without losing its way */
 #define SECTION_TOKENS 3000 /* of what is read in one go */
 #define NOTE_TOKENS 300     /* of what is kept of a section */
+#define NOTE_EXTRA 8        /* tokens: its number, and the lines between */
 #define MARGIN_TOKENS 16    /* pieces put together may have other tokens at their ends */
 
 /* ---- parameters ---- */
@@ -100,7 +101,7 @@ static bool take_text(struct call *c, json_t *from, const char *name, struct job
     if (!json_is_string(text))
         return bad(c, name, "must be a string");
     size_t n = json_string_length(text);
-    if (str_trim((str){json_string_value(text), n}).n == 0)
+    if (task_trim((str){json_string_value(text), n}).n == 0)
         return bad(c, name, "must not be empty");
     if (n > TASK_TEXT_MOST)
         return bad(c, name, "has more than 4 MiB: cut it into several");
@@ -283,16 +284,11 @@ static int64_t part_tokens(const struct work *w)
 
 static json_t *piece_json(const char *role, str piece)
 {
-    str core = piece;
-    while (core.n && strchr(" \t\r\n", core.p[0])) {
-        core.p++;
-        core.n--;
-    }
-    size_t before = (size_t)(core.p - piece.p);
-    while (core.n && strchr(" \t\r\n", core.p[core.n - 1]))
-        core.n--;
-    return json_pack("{s:s,s:s%,s:s%,s:s%}", "role", role, "before", piece.p, before, "text",
-                     core.p, core.n, "after", core.p + core.n, piece.n - before - core.n);
+    str core = task_trim(piece);
+    const char *end = piece.p + piece.n, *behind = core.p + core.n;
+    return json_pack("{s:s,s:s%,s:s%,s:s%}", "role", role, "before", piece.p,
+                     (size_t)(core.p - piece.p), "text", core.p, core.n, "after", behind,
+                     (size_t)(end - behind));
 }
 
 static int plan_parts(const struct work *w, const char *text, const struct cut_piece *pieces,
@@ -446,19 +442,24 @@ static int last_level(struct task *t, struct level *l, json_t **parts, sp_error 
     return code;
 }
 
-static int64_t note_tokens(const json_t *part)
+static int note_tokens(struct engine *e, const json_t *part, int64_t *n, sp_error *err)
 {
-    const json_t *result = json_object_get(part, "result");
-    return json_integer_value(json_object_get(result, "completion_tokens")) + 8;
+    const json_t *text = json_object_get(json_object_get(part, "result"), "text");
+    str note = {json_string_value(text), json_string_length(text)};
+    int code = cut_count_tokens((void *)(uintptr_t)engine_tokenizer(e), note, n, err);
+    *n += NOTE_EXTRA;
+    return code;
 }
 
-/* Groups of notes that fit into one request, two at least. */
-static json_t *group(const struct work *w, const json_t *parts, const struct level *l)
+/* Groups of notes that fit into one request, two at least: else there would never be fewer. */
+static int group(const struct work *w, struct engine *e, const json_t *parts, const struct level *l,
+                 json_t **out, sp_error *err)
 {
-    int64_t room = w->context - w->fixed - w->answer - MARGIN_TOKENS, sum = 0;
-    json_t *list = json_array(), *of = json_array();
-    for (int64_t i = l->first; i < l->first + l->n; i++) {
-        int64_t n = note_tokens(json_array_get(parts, (size_t)i));
+    int64_t room = w->context - w->fixed - w->answer - MARGIN_TOKENS, sum = 0, n = 0;
+    json_t *list = *out = json_array(), *of = json_array();
+    int code = 0;
+    for (int64_t i = l->first; code == 0 && i < l->first + l->n; i++) {
+        code = note_tokens(e, json_array_get(parts, (size_t)i), &n, err);
         if (json_array_size(of) >= 2 && sum + n > room) {
             json_array_append_new(list, json_pack("{s:s,s:o}", "role", "merge", "of", of));
             of = json_array();
@@ -469,7 +470,24 @@ static json_t *group(const struct work *w, const json_t *parts, const struct lev
     }
     bool one = json_array_size(list) == 0;
     json_array_append_new(list, json_pack("{s:s,s:o}", "role", one ? "final" : "merge", "of", of));
-    return list;
+    return code;
+}
+
+/* The notes of the last level are put into groups, each a part that merges them. */
+static int add_merges(struct task *t, struct work *w, const json_t *parts, const struct level *l,
+                      sp_error *err)
+{
+    struct engine *e = NULL;
+    json_t *merges = NULL;
+    int code = task_hold(t, text_of(w->params, "model"), &e, err);
+    if (code < 0)
+        return code;
+    code = group(w, e, parts, l, &merges, err);
+    task_let_go(t);
+    if (code == 0)
+        code = store_parts_add(job_store(t->j), job_id(t->j), merges, err);
+    json_decref(merges);
+    return code;
 }
 
 /* *over: the last level is the result. */
@@ -479,11 +497,8 @@ static int next_level(struct task *t, struct work *w, bool *over, sp_error *err)
     json_t *parts = NULL;
     int code = last_level(t, &l, &parts, err);
     *over = code < 0 || is_each(w) || l.final;
-    if (!*over) {
-        json_t *merges = group(w, parts, &l);
-        code = store_parts_add(job_store(t->j), job_id(t->j), merges, err);
-        json_decref(merges);
-    }
+    if (!*over)
+        code = add_merges(t, w, parts, &l, err);
     json_decref(parts);
     return code;
 }

@@ -92,7 +92,7 @@ static void test_sentences(void **state)
 static void test_chinese(void **state)
 {
     (void)state;
-    assert_cut(8, "长江很长。|它流向东海！|船在江上走？|“是的。”|他说。");
+    assert_cut(8, "长江很长。|它流向东海！|船在江上走？|“是的。”他说。");
     assert_cut(6, "春天来了，|花都开了，|真好看。");
     assert_cut(4, "一二三四|五六七八|九");
     assert_cut(12, "第一段很短。\n\n|第二段也很短。");

@@ -9,6 +9,8 @@ export class ApiError extends Error {
     readonly code: string | null = null,
     /** Seconds that the server asked to wait. */
     readonly retryAfter: number | null = null,
+    /** Of a batch that can't be used: the first of its lines that can't. */
+    readonly lines: { line: number; message: string }[] = [],
   ) {
     super(message)
   }
@@ -24,16 +26,16 @@ async function errorOf(response: Response): Promise<ApiError> {
   const retryAfter = Number.isFinite(wait) && wait > 0 ? wait : null
   try {
     const body: unknown = await response.json()
-    const error = (body as { error?: { message?: unknown; code?: unknown } }).error
+    const error = (body as { error?: { message?: unknown; code?: unknown; lines?: { line: number; message: string }[] } }).error
     if (typeof error?.message === 'string')
-      return new ApiError(response.status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter)
+      return new ApiError(response.status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter, error.lines ?? [])
   } catch {
     // Not JSON: a proxy's page; its status says enough.
   }
   return new ApiError(response.status, `HTTP ${response.status}`, null, retryAfter)
 }
 
-async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
+export async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
   try {
     response = await fetch(path, {
@@ -48,7 +50,7 @@ async function send(method: string, path: string, body?: BodyInit, type = 'appli
   return response
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const response = await send(method, path, body === undefined ? (method === 'GET' ? undefined : '{}') : JSON.stringify(body))
   return (response.status === 204 ? undefined : await response.json()) as T
 }
@@ -68,14 +70,14 @@ export async function insist<T>(attempt: () => Promise<T>, waits = [300, 700, 15
   return attempt()
 }
 
-function query(values: Record<string, string | number | null | undefined>): string {
+export function query(values: Record<string, string | number | null | undefined>): string {
   const search = new URLSearchParams()
   for (const [name, value] of Object.entries(values)) if (value !== null && value !== undefined && value !== '') search.set(name, String(value))
   const text = search.toString()
   return text ? `?${text}` : ''
 }
 
-const at = (id: string) => encodeURIComponent(id)
+export const at = (id: string) => encodeURIComponent(id)
 
 export interface ListQuery {
   limit?: number
