@@ -33,7 +33,7 @@ export const useJobs = defineStore('jobs', () => {
     loading.value = true
     try {
       const page = await tasksApi.jobs()
-      known.clear()
+      for (const id of [...known.keys()]) if (id !== parts.value?.job) known.delete(id)
       page.data.forEach((job) => known.set(job.id, job))
       next.value = page.next
     } finally {
