@@ -98,6 +98,8 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
     reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s",
                     kind == 'c'   ? "chat"
                     : kind == 'f' ? "file"
+                    : kind == 'j' ? "job"
+                    : kind == 't' ? "template"
                                   : "message",
                     *at ? at + 1 : "");
     return false;

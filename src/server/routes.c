@@ -7,6 +7,8 @@ static const struct route routes[] = {
     {"/assets/", EVHTTP_REQ_GET, true, NULL, api_page_file}, /* and what follows */
     {"/chat/", EVHTTP_REQ_GET, true, NULL, api_page},        /* and what follows */
     {"/history", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/tasks", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/tasks/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
     {"/models", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/server", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/settings", EVHTTP_REQ_GET, true, NULL, api_page},
@@ -50,6 +52,19 @@ static const struct route routes[] = {
     {"/api/files/*", EVHTTP_REQ_GET, false, api_files_get, NULL},
     {"/api/files/*", EVHTTP_REQ_DELETE, false, api_files_delete, NULL},
     {"/api/files/*/text", EVHTTP_REQ_GET, false, api_files_text, NULL},
+    {"/api/jobs", EVHTTP_REQ_GET, false, api_jobs_list, NULL},
+    {"/api/jobs", EVHTTP_REQ_POST, false, api_jobs_add, NULL},
+    {"/api/jobs/*", EVHTTP_REQ_GET, false, api_jobs_get, NULL},
+    {"/api/jobs/*", EVHTTP_REQ_DELETE, false, api_jobs_remove, NULL},
+    {"/api/jobs/*/pause", EVHTTP_REQ_POST, false, api_jobs_pause, NULL},
+    {"/api/jobs/*/resume", EVHTTP_REQ_POST, false, api_jobs_resume, NULL},
+    {"/api/jobs/*/cancel", EVHTTP_REQ_POST, false, api_jobs_cancel, NULL},
+    {"/api/jobs/*/result", EVHTTP_REQ_GET, false, api_jobs_result, NULL},
+    {"/api/jobs/*/parts", EVHTTP_REQ_GET, false, api_jobs_parts, NULL},
+    {"/api/templates", EVHTTP_REQ_GET, false, api_templates_list, NULL},
+    {"/api/templates", EVHTTP_REQ_POST, false, api_templates_add, NULL},
+    {"/api/templates/*", EVHTTP_REQ_PATCH, false, api_templates_change, NULL},
+    {"/api/templates/*", EVHTTP_REQ_DELETE, false, api_templates_remove, NULL},
     {"/api/events", EVHTTP_REQ_GET, false, NULL, api_events},
     {"/api/export", EVHTTP_REQ_GET, false, api_export, NULL},
     {"/api/import", EVHTTP_REQ_POST, false, api_import, NULL},

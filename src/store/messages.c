@@ -126,7 +126,7 @@ static int give_title(struct conn *c, int64_t chat, int64_t message, const json_
                       sp_error *err)
 {
     char title[STORE_TITLE_MOST + 1];
-    title_from(json_string_value(content), json_string_length(content), title);
+    store_title_from(json_string_value(content), json_string_length(content), title);
     return db_run(c, err,
                   "UPDATE chats SET title = coalesce(nullif(?1, ''), (SELECT f.name FROM "
                   "message_files m JOIN files f ON f.seq = m.file WHERE m.message = ?3 AND m.place "

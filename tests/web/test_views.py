@@ -10,7 +10,7 @@ AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 SERIOUS = {"serious", "critical"}
 SAMPLE = Path(__file__).resolve().parent / "sample.jsonl"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 375, "height": 720}
-VIEWS = {"new": "/", "chat": None, "history": "/history", "settings": "/settings", "nowhere": "/chat/no/such"}
+VIEWS = {"new": "/", "chat": None, "history": "/history", "tasks": "/tasks", "settings": "/settings", "nowhere": "/chat/no/such"}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ export const router = createRouter({
     { path: '/', name: 'new', component: ChatView },
     { path: '/chat/:id', name: 'chat', component: ChatView },
     { path: '/history', name: 'history', component: () => import('./views/HistoryView.vue') },
+    { path: '/tasks/:id?', name: 'tasks', component: () => import('./views/TasksView.vue') },
     { path: '/settings', name: 'settings', component: () => import('./views/SettingsView.vue') },
     { path: '/:rest(.*)*', name: 'nowhere', component: () => import('./views/NowhereView.vue') },
   ],

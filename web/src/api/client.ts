@@ -9,6 +9,8 @@ export class ApiError extends Error {
     readonly code: string | null = null,
     /** Seconds that the server asked to wait. */
     readonly retryAfter: number | null = null,
+    /** Of a batch that can't be used: the first of its lines that can't. */
+    readonly lines: { line: number; message: string }[] = [],
   ) {
     super(message)
   }
@@ -23,8 +25,9 @@ function errorFrom(status: number, text: string, retryField: string | null): Api
   const wait = Number(retryField)
   const retryAfter = Number.isFinite(wait) && wait > 0 ? wait : null
   try {
-    const error = (JSON.parse(text) as { error?: { message?: unknown; code?: unknown } }).error
-    if (typeof error?.message === 'string') return new ApiError(status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter)
+    const error = (JSON.parse(text) as { error?: { message?: unknown; code?: unknown; lines?: { line: number; message: string }[] } }).error
+    if (typeof error?.message === 'string')
+      return new ApiError(status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter, error.lines ?? [])
   } catch {
     // Not JSON: a proxy's page; its status says enough.
   }
@@ -33,7 +36,7 @@ function errorFrom(status: number, text: string, retryField: string | null): Api
 
 const errorOf = async (response: Response) => errorFrom(response.status, await response.text().catch(() => ''), response.headers.get('retry-after'))
 
-async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
+export async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
   try {
     response = await fetch(path, {
@@ -67,7 +70,7 @@ function sendFile(path: string, file: Blob, progress: (share: number) => void, s
   })
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const response = await send(method, path, body === undefined ? (method === 'GET' ? undefined : '{}') : JSON.stringify(body))
   return (response.status === 204 ? undefined : await response.json()) as T
 }
@@ -87,14 +90,14 @@ export async function insist<T>(attempt: () => Promise<T>, waits = [300, 700, 15
   return attempt()
 }
 
-function query(values: Record<string, string | number | null | undefined>): string {
+export function query(values: Record<string, string | number | null | undefined>): string {
   const search = new URLSearchParams()
   for (const [name, value] of Object.entries(values)) if (value !== null && value !== undefined && value !== '') search.set(name, String(value))
   const text = search.toString()
   return text ? `?${text}` : ''
 }
 
-const at = (id: string) => encodeURIComponent(id)
+export const at = (id: string) => encodeURIComponent(id)
 
 export interface ListQuery {
   limit?: number

@@ -146,7 +146,7 @@ export const useConversations = defineStore('conversations', () => {
       return
     }
     if (event.type === 'reset') return void refresh()
-    if (event.type === 'hello') return
+    if (event.type !== 'message' && event.type !== 'delta' && event.type !== 'progress') return // of other parts of the page
     const it = open.get(event.data.chat)
     if (!it) return
     if (it.reading) {
