@@ -221,9 +221,9 @@ static int planned(void *arg, const struct engine_memory *p)
 static int go_on(void *arg, uint64_t done, uint64_t total)
 {
     const struct loading *l = arg;
-    (void)done;
-    (void)total;
     pthread_mutex_lock(&l->ms->lock);
+    l->job->m->load_done = done;
+    l->job->m->load_total = total;
     bool stop = l->ms->stop || atomic_load(&l->ms->s->cutting);
     pthread_mutex_unlock(&l->ms->lock);
     return stop;

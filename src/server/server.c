@@ -17,6 +17,7 @@
 #include "server/guard_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
+#include "server/stats_int.h"
 
 #define PORTS_TRIED 50
 
@@ -563,6 +564,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     if (code == 0)
         code = metrics_init(s, err);
     if (code == 0)
+        code = stats_open(s, err);
+    if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
         code = events_open(s, err);
@@ -641,6 +644,7 @@ void server_free(server *s)
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);
     metrics_done(s);
+    stats_close(s);
     sp_free(s->work);
     sp_free(s);
 }

@@ -4,6 +4,9 @@
 #define SP_SERVER_SERVER_H
 
 #include "engine/engine.h"
+#include "hub/hub.h"
+
+struct options;
 
 /* A model that may be asked for. */
 struct server_model {
@@ -49,6 +52,9 @@ struct server_opts {
     double queue_seconds, request_seconds; /* limits of a request: in the queue, in all; 0: none */
     const char *history;                   /* file of the chats (store.h); NULL: none are kept */
     const char *ui_dir; /* folder that the page is served from; NULL: the one that is built in */
+    const struct options
+        *settings; /* base/options.h: of the process, for the page to show; or NULL */
+    hub *hub;      /* whose models the page may load, pull and delete; NULL: none */
     const struct server_model *models; /* copied */
     size_t n_models;
     /* Opens one, on a thread of the server's, never two at a time. `with` has pool, room, planned and progress set as

@@ -46,6 +46,7 @@ struct loaded_model;
 struct map;
 struct models;
 struct server_file;
+struct stats;
 
 struct route {
     const char *path; /* "*" stands for one part, a last "/" for whatever follows */
@@ -205,6 +206,7 @@ struct server {
     struct models *models;
     struct history *history; /* page_int.h, as the next */
     struct events *events;
+    struct stats *stats; /* stats_int.h */
 };
 
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
@@ -356,6 +358,16 @@ void api_messages_edit(struct call *c);
 void api_messages_stop(struct call *c);
 void api_generate(struct call *c);
 void api_events(struct call *c);
+void api_server(struct call *c);
+void api_store_list(struct call *c);
+void api_store_show(struct call *c);
+void api_store_load(struct call *c);
+void api_store_unload(struct call *c);
+void api_store_sleep(struct call *c);
+void api_store_wake(struct call *c);
+void api_store_delete(struct call *c);
+void api_settings(struct call *c);
+void api_requests_cancel(struct call *c);
 void api_export(struct call *c);
 void api_import(struct call *c);
 void api_openapi(struct call *c);
