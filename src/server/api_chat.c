@@ -1,7 +1,7 @@
 /* POST /v1/chat/completions */
 #include <string.h>
+#include "server/ask_int.h"
 #include "server/models_int.h"
-#include "server/page_int.h"
 
 #define INVALID "invalid_request_error"
 #define THINK "<think>"
@@ -134,6 +134,19 @@ static int go_on_from(struct call *c, struct generation *g, str text)
     return code;
 }
 
+/* An answer that nobody shows: its reasoning is told from its text. */
+static int tell_reasoning(struct call *c, const struct generation *g)
+{
+    sp_error err = {0};
+    bool opens;
+    int code = opens_reasoning(g, &opens, &err);
+    if (code < 0)
+        reply_set_sp_error(c, &err, "messages");
+    else if (opens)
+        c->ask->split.where = REASONING_INSIDE;
+    return code;
+}
+
 static int start(struct call *c, const json_t *body)
 {
     const struct loaded_model *m = request_model(c, body);
@@ -154,6 +167,8 @@ static int start(struct call *c, const json_t *body)
         code = encode(c, body, m, &g->choices[0].prompt);
     if (code == 0 && c->kept)
         code = go_on_from(c, g, (str){c->kept->before.data, c->kept->before.len});
+    if (code == 0 && c->ask)
+        code = tell_reasoning(c, g);
     if (code == 0)
         code = generation_share_prompts(c, g);
     if (code == 0)
@@ -167,6 +182,11 @@ static int start(struct call *c, const json_t *body)
 int chat_start_kept(struct call *c)
 {
     return start(c, c->kept->request);
+}
+
+int chat_start_ask(struct call *c)
+{
+    return start(c, c->ask->o.request);
 }
 
 void api_chat(struct call *c)

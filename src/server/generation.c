@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/rng.h"
 #include "server/access_int.h"
+#include "server/ask_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
 
@@ -130,11 +131,11 @@ static void sink(const struct engine_event *ev)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Of a limit in seconds (0: none), when the call has waited for its model. */
+/* Of a limit in seconds (0: none, as for the server's own), when the call has waited for its model. */
 static double rest_of(const struct call *c, double limit)
 {
     double rest = limit - (c->waited ? clock_seconds() - c->started : 0);
-    return limit <= 0 ? 0 : rest > 1e-3 ? rest : 1e-3;
+    return limit <= 0 || c->ask ? 0 : rest > 1e-3 ? rest : 1e-3;
 }
 
 static int submit_choice(struct call *c, struct generation *g, struct choice *ch,
@@ -296,6 +297,10 @@ void generation_event(struct call *c, const struct call_event *e)
         finish_one(g, ch, &e->ev);
     if (c->kept) {
         kept_event(c, e);
+        return;
+    }
+    if (c->ask) {
+        ask_event(c, e);
         return;
     }
     if (g->stream && !c->streaming) {

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/log.h"
-#include "server/page_int.h"
+#include "server/jobs_int.h"
 
 #define RETRY_SECONDS 2 /* after a disk that said no */
 #define SAVED_AT_ONCE 64
@@ -179,6 +179,7 @@ int history_open(struct server *s, sp_error *err)
         return 0;
     }
     h->state = "on";
+    page_jobs_open(s);
     return start_saver(s, err);
 }
 

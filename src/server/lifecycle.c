@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/notify.h"
+#include "server/jobs_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
 #include "server/stats_int.h"
@@ -15,7 +16,7 @@
 void stop_when_drained(struct server *s)
 {
     const struct timeval flush = {0, 500000}; /* the last bytes are still on their way out */
-    if (!s->draining || s->n_calls > events_listeners(s))
+    if (!s->draining || s->n_calls > events_listeners(s) || !server_close_posts(s))
         return;
     events_end(s); /* who listens may hear of all that was still running */
     if (s->n_calls == 0)
@@ -55,6 +56,8 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
     }
     size_t running = s->n_calls - events_listeners(s);
     s->draining = true;
+    if (s->jobs)
+        jobs_drain(s->jobs);
     (void)snprintf(state, sizeof state, "STOPPING=1\nSTATUS=%zu requests are still running",
                    running);
     (void)notify_service(state);
@@ -112,6 +115,7 @@ static void become_ready(struct server *s)
     s->loading = false;
     event_add(s->sigint, NULL); /* until now they end the process as it stands: nothing runs yet */
     event_add(s->sigterm, NULL);
+    page_jobs_start(s);
     if (o->on_ready)
         o->on_ready(o->arg, o->host, s->port);
     pthread_mutex_lock(&s->models->lock);

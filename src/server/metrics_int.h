@@ -56,7 +56,7 @@ struct model_view {
 /* Under models.lock. */
 void model_view(const struct models *ms, const struct served_model *m, struct model_view *out);
 
-#define METRIC_ROUTES 96
+#define METRIC_ROUTES 128
 #define METRIC_METHODS 10
 #define METRIC_REASONS 32
 

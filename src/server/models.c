@@ -367,7 +367,7 @@ static void end_late(struct call *c, double now)
         sp_fail(&err, SP_EBUSY,
                 "the request waited longer than %g s, its limit, for its model: try again later",
                 o->queue_seconds);
-    if (err.code == 0 || !stop_waiting(c))
+    if (err.code == 0 || c->ask || !stop_waiting(c))
         return;
     reply_set_sp_error(c, &err, NULL);
     call_worked(c);

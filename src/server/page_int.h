@@ -142,5 +142,7 @@ const struct route *page_file_route(const struct server *s,
 /* Worker: as /v1/chat/completions does, with the request of the call's kept answer. Negative: the error has been set,
  * or the model is loaded first (call.awaits). */
 int chat_start_kept(struct call *c);
+/* The same with the request of the call's ask. */
+int chat_start_ask(struct call *c);
 
 #endif

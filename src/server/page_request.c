@@ -92,7 +92,11 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
             return true;
     }
     reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s",
-                    kind == 'c' ? "chat" : "message", *at ? at + 1 : "");
+                    kind == 'c'   ? "chat"
+                    : kind == 'j' ? "job"
+                    : kind == 't' ? "template"
+                                  : "message",
+                    *at ? at + 1 : "");
     return false;
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "server/page_int.h"
 #include "server/stats_int.h"
+#include "server/ask_int.h"
 
 static const char oom_reply[] = "{\"error\":{\"message\":\"out of "
                                 "memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
@@ -40,6 +41,7 @@ static void set_error(struct call *c, int status, const char *type, const char *
 {
     if (kept_refused(c, code, message))
         return;
+    ask_refused(c, status, code, message);
     c->error_code = code;
     reply_set_json(c, status, reply_error_object(type, param, code, message));
 }
@@ -173,6 +175,8 @@ static const char *reason_of(int status)
 /* What is to be known of every call, once: when its answer is out. */
 static void note_call(const struct call *c, int status)
 {
+    if (c->ask)
+        return;
     if (atomic_load(&c->gone) && !c->streaming)
         status = STATUS_CLIENT_LEFT;
     metrics_answer(c, status);

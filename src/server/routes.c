@@ -7,6 +7,8 @@ static const struct route routes[] = {
     {"/assets/", EVHTTP_REQ_GET, true, NULL, api_page_file}, /* and what follows */
     {"/chat/", EVHTTP_REQ_GET, true, NULL, api_page},        /* and what follows */
     {"/history", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/tasks", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/tasks/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
     {"/models", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/compare", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/compare/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
@@ -48,6 +50,19 @@ static const struct route routes[] = {
     {"/api/chats/*/generate", EVHTTP_REQ_POST, false, api_generate, NULL},
     {"/api/messages/*", EVHTTP_REQ_PATCH, false, api_messages_edit, NULL},
     {"/api/messages/*/stop", EVHTTP_REQ_POST, false, api_messages_stop, NULL},
+    {"/api/jobs", EVHTTP_REQ_GET, false, api_jobs_list, NULL},
+    {"/api/jobs", EVHTTP_REQ_POST, false, api_jobs_add, NULL},
+    {"/api/jobs/*", EVHTTP_REQ_GET, false, api_jobs_get, NULL},
+    {"/api/jobs/*", EVHTTP_REQ_DELETE, false, api_jobs_remove, NULL},
+    {"/api/jobs/*/pause", EVHTTP_REQ_POST, false, api_jobs_pause, NULL},
+    {"/api/jobs/*/resume", EVHTTP_REQ_POST, false, api_jobs_resume, NULL},
+    {"/api/jobs/*/cancel", EVHTTP_REQ_POST, false, api_jobs_cancel, NULL},
+    {"/api/jobs/*/result", EVHTTP_REQ_GET, false, api_jobs_result, NULL},
+    {"/api/jobs/*/parts", EVHTTP_REQ_GET, false, api_jobs_parts, NULL},
+    {"/api/templates", EVHTTP_REQ_GET, false, api_templates_list, NULL},
+    {"/api/templates", EVHTTP_REQ_POST, false, api_templates_add, NULL},
+    {"/api/templates/*", EVHTTP_REQ_PATCH, false, api_templates_change, NULL},
+    {"/api/templates/*", EVHTTP_REQ_DELETE, false, api_templates_remove, NULL},
     {"/api/events", EVHTTP_REQ_GET, false, NULL, api_events},
     {"/api/models", EVHTTP_REQ_GET, false, api_store_list, NULL},
     {"/api/models/*", EVHTTP_REQ_GET, false, api_store_show, NULL},

@@ -13,8 +13,10 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "server/access_int.h"
+#include "server/ask_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
+#include "server/jobs_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
 #include "server/stats_int.h"
@@ -45,6 +47,24 @@ void call_wake(struct call *c)
         server_wake(s);
 }
 
+/* What a call has that the loop knows only by its list. */
+static void call_clear(struct call *c)
+{
+    generation_free(c->gen);
+    kept_free(c->kept);
+    ask_free(c->ask);
+    models_release(c);
+    access_release(c);
+    if (c->query)
+        evhttp_clear_headers(c->query);
+    sp_free(c->query);
+    sp_free(c->target);
+    pthread_mutex_destroy(&c->lock);
+    sp_free(c->body);
+    sp_free(c->reply);
+    sp_free(c);
+}
+
 static void call_free(struct call *c)
 {
     struct server *s = c->s;
@@ -64,18 +84,7 @@ static void call_free(struct call *c)
         sp_free(e);
     }
     events_leave(c);
-    generation_free(c->gen);
-    kept_free(c->kept);
-    models_release(c);
-    access_release(c);
-    if (c->query)
-        evhttp_clear_headers(c->query);
-    sp_free(c->query);
-    sp_free(c->target);
-    pthread_mutex_destroy(&c->lock);
-    sp_free(c->body);
-    sp_free(c->reply);
-    sp_free(c);
+    call_clear(c);
 }
 
 /* Under its lock. */
@@ -185,7 +194,9 @@ static void call_progress(struct call *c)
     }
     if (!kept_over(c) || !call_unused(c, pending))
         return;
-    if (!c->answered && !atomic_load(&c->gone)) {
+    if (c->ask) {
+        ask_over(c);
+    } else if (!c->answered && !atomic_load(&c->gone)) {
         reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
         reply_send(c);
     }
@@ -205,6 +216,117 @@ static struct call *ready_take(struct server *s)
     return c;
 }
 
+static bool work_push(struct server *s, struct call *c)
+{
+    pthread_mutex_lock(&s->work_lock);
+    bool room = s->work_len < WAITING_MAX;
+    if (room) {
+        s->work[(s->work_head + s->work_len++) % WAITING_MAX] = c;
+        pthread_cond_signal(&s->work_more);
+    }
+    pthread_mutex_unlock(&s->work_lock);
+    return room;
+}
+
+/* ---- calls without a request ---- */
+
+static void call_init(struct call *c, struct server *s)
+{
+    c->s = s;
+    c->started = c->wrote_at = clock_seconds();
+    atomic_init(&c->gone, false);
+    atomic_init(&c->stopped, false);
+    pthread_mutex_init(&c->lock, NULL);
+}
+
+static void call_link(struct call *c)
+{
+    struct server *s = c->s;
+    c->next = s->calls;
+    if (s->calls)
+        s->calls->prev = c;
+    s->calls = c;
+    s->n_calls++;
+}
+
+struct call *call_make(struct server *s, const struct route *route)
+{
+    struct call *c = sp_calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    call_init(c, s);
+    c->route = route;
+    c->method = EVHTTP_REQ_POST;
+    return c;
+}
+
+bool call_post(struct call *c)
+{
+    struct server *s = c->s;
+    struct call **last = &s->posted;
+    pthread_mutex_lock(&s->ready_lock);
+    bool open = !s->closed;
+    while (*last)
+        last = &(*last)->next;
+    if (open)
+        *last = c;
+    pthread_mutex_unlock(&s->ready_lock);
+    if (open)
+        server_wake(s);
+    else
+        call_clear(c);
+    return open;
+}
+
+static struct call *posted_calls(struct server *s, bool close)
+{
+    pthread_mutex_lock(&s->ready_lock);
+    struct call *list = s->posted;
+    s->posted = NULL;
+    s->closed = s->closed || close;
+    pthread_mutex_unlock(&s->ready_lock);
+    return list;
+}
+
+static void take_posted(struct server *s)
+{
+    struct call *next;
+    for (struct call *c = posted_calls(s, false); c; c = next) {
+        next = c->next;
+        call_link(c);
+        c->pending = 1;
+        if (!work_push(s, c)) {
+            reply_set_error(c, 503, "server_error", NULL, "overloaded",
+                            "too many requests wait: try again in a second");
+            call_worked(c);
+        }
+    }
+}
+
+bool server_close_posts(struct server *s)
+{
+    pthread_mutex_lock(&s->ready_lock);
+    bool none = !s->posted;
+    s->closed = s->closed || none;
+    pthread_mutex_unlock(&s->ready_lock);
+    return none;
+}
+
+/* The loop is over: who waits for an answer to a call of the server's own hears that none will come. */
+static void end_asks(struct server *s)
+{
+    struct call *next;
+    for (struct call *c = posted_calls(s, true); c; c = next) {
+        next = c->next;
+        call_link(c);
+    }
+    for (struct call *c = s->calls; c; c = c->next)
+        if (c->ask) {
+            ask_refused(c, 503, "draining", SHUTTING_DOWN);
+            ask_over(c);
+        }
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct server *s = arg;
@@ -213,6 +335,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     (void)what;
     while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
+    take_posted(s);
     while ((c = ready_take(s)) != NULL)
         call_progress(c);
     events_flush(s);
@@ -276,18 +399,6 @@ void call_work_again(struct call *c)
     pthread_mutex_unlock(&s->work_lock);
 }
 
-static bool work_push(struct server *s, struct call *c)
-{
-    pthread_mutex_lock(&s->work_lock);
-    bool room = s->work_len < WAITING_MAX;
-    if (room) {
-        s->work[(s->work_head + s->work_len++) % WAITING_MAX] = c;
-        pthread_cond_signal(&s->work_more);
-    }
-    pthread_mutex_unlock(&s->work_lock);
-    return room;
-}
-
 /* ---- requests ---- */
 
 static struct call *call_new(struct server *s, struct evhttp_request *req)
@@ -304,19 +415,11 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     }
     evbuffer_remove(in, c->body, c->n_body);
     c->body[c->n_body] = '\0';
-    c->s = s;
+    call_init(c, s);
     c->req = req;
     c->method = evhttp_request_get_command(req);
-    c->started = c->wrote_at = clock_seconds();
     call_identify(c);
-    atomic_init(&c->gone, false);
-    atomic_init(&c->stopped, false);
-    pthread_mutex_init(&c->lock, NULL);
-    c->next = s->calls;
-    if (s->calls)
-        s->calls->prev = c;
-    s->calls = c;
-    s->n_calls++;
+    call_link(c);
     return c;
 }
 
@@ -549,6 +652,7 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     pthread_mutex_init(&s->work_lock, NULL);
     pthread_cond_init(&s->work_more, NULL);
     pthread_mutex_init(&s->ready_lock, NULL);
+    pthread_mutex_init(&s->tasks_lock, NULL);
     atomic_init(&s->stop, false);
     atomic_init(&s->cutting, false);
     atomic_init(&s->load_over, false);
@@ -623,7 +727,9 @@ void server_free(server *s)
     pthread_mutex_unlock(&s->work_lock);
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
-    models_close(s); /* while its threads can still wake the loop, and end kept answers */
+    end_asks(s);
+    page_jobs_close(s); /* what it runs uses models */
+    models_close(s);    /* while its threads can still wake the loop, and end kept answers */
     history_close(s);
     if (s->http)
         evhttp_free(s->http);
@@ -640,6 +746,7 @@ void server_free(server *s)
         event_base_free(s->base);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
+    pthread_mutex_destroy(&s->tasks_lock);
     pthread_mutex_destroy(&s->ready_lock);
     pthread_cond_destroy(&s->work_more);
     pthread_mutex_destroy(&s->work_lock);

@@ -35,10 +35,12 @@
 #define ALLOW_MAX 64 /* "GET, HEAD, PATCH, DELETE, OPTIONS" */
 
 struct access;
+struct ask;
 struct call;
 struct served_model;
 struct events;
 struct history;
+struct jobs;
 struct kept;
 struct guard;
 struct key;
@@ -47,6 +49,7 @@ struct map;
 struct models;
 struct server_file;
 struct stats;
+struct task;
 
 struct route {
     const char *path; /* "*" stands for one part, a last "/" for whatever follows */
@@ -154,6 +157,8 @@ struct call {
     /* set by the worker before its call_wake */
     struct kept *
         kept; /* the answer goes into a chat instead of to a client (page_int.h); NULL: it doesn't */
+    struct ask
+        *ask; /* the answer goes to a part of the server (ask_int.h) that began the call; NULL */
     struct generation *gen;
     int status;             /* an answer in one piece, when gen is NULL */
     char *reply;            /* JSON text, or a page that starts with '<' */
@@ -201,12 +206,17 @@ struct server {
 
     pthread_mutex_t ready_lock;
     struct call *ready;
+    struct call *posted; /* by the server itself, linked by next; the loop takes them over */
+    bool closed;         /* nothing is posted any more */
 
     struct metrics *metrics; /* metrics_int.h; loop */
     struct models *models;
     struct history *history; /* page_int.h, as the next */
     struct events *events;
     struct stats *stats; /* stats_int.h */
+    struct jobs *jobs;   /* jobs_int.h; NULL: there is no store */
+    pthread_mutex_t tasks_lock;
+    struct task *tasks; /* task_int.h: that run; under tasks_lock */
 };
 
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
@@ -225,6 +235,13 @@ void call_worked(struct call *c);
 void call_work_again(struct call *c); /* any thread: to a worker, before newcomers */
 void server_wake(struct server *s);   /* any thread: the loop takes a turn */
 void server_loop_begins(struct server *s);
+
+/* Any thread: a call without a request, not known to the loop yet. NULL: out of memory. */
+struct call *call_make(struct server *s, const struct route *route);
+bool call_post(
+    struct call *c); /* it is done by a worker; false: the server ends, and the call is freed */
+/* Loop: no call can be posted any more; false: some have just been. */
+bool server_close_posts(struct server *s);
 
 /* lifecycle.c: loop */
 int lifecycle_init(struct server *s); /* signals and timers; 0 or SP_ENOMEM */
@@ -357,6 +374,19 @@ void api_messages_add(struct call *c);
 void api_messages_edit(struct call *c);
 void api_messages_stop(struct call *c);
 void api_generate(struct call *c);
+void api_jobs_list(struct call *c);
+void api_jobs_add(struct call *c);
+void api_jobs_get(struct call *c);
+void api_jobs_remove(struct call *c);
+void api_jobs_pause(struct call *c);
+void api_jobs_resume(struct call *c);
+void api_jobs_cancel(struct call *c);
+void api_jobs_result(struct call *c);
+void api_jobs_parts(struct call *c);
+void api_templates_list(struct call *c);
+void api_templates_add(struct call *c);
+void api_templates_change(struct call *c);
+void api_templates_remove(struct call *c);
 void api_events(struct call *c);
 void api_server(struct call *c);
 void api_store_list(struct call *c);

@@ -94,7 +94,7 @@ static int id_taken(struct conn *c, const char *id, sp_error *err)
 static int give_title(struct conn *c, int64_t chat, const json_t *content, sp_error *err)
 {
     char title[STORE_TITLE_MOST + 1];
-    title_from(json_string_value(content), json_string_length(content), title);
+    store_title_from(json_string_value(content), json_string_length(content), title);
     return db_run(c, err,
                   "UPDATE chats SET title = ?1 WHERE seq = ?2 AND titled = 0 AND title = ''", "si",
                   title, chat);

@@ -83,6 +83,43 @@ static const char *const steps[STORE_VERSION] = {
     "  INSERT INTO chat_search(rowid, title) VALUES (new.seq, new.title); END;"
     "INSERT INTO message_search(message_search) VALUES ('rebuild');"
     "INSERT INTO chat_search(chat_search) VALUES ('rebuild');",
+
+    /* 3: jobs. What a job works on goes into its parts, once it knows them. */
+    "CREATE TABLE jobs ("
+    "  seq INTEGER PRIMARY KEY,"
+    "  id TEXT NOT NULL UNIQUE,"
+    "  owner INTEGER NOT NULL,"
+    "  kind TEXT NOT NULL,"
+    "  title TEXT NOT NULL,"
+    "  state TEXT NOT NULL,"
+    "  unit TEXT NOT NULL,"
+    "  done INTEGER NOT NULL DEFAULT 0,"
+    "  total INTEGER NOT NULL DEFAULT 0,"
+    "  params TEXT NOT NULL," /* JSON, as result and error */
+    "  result TEXT,"
+    "  error TEXT,"
+    "  started INTEGER," /* microseconds, as finished */
+    "  finished INTEGER,"
+    "  bytes INTEGER NOT NULL DEFAULT 0," /* of the results of its parts */
+    "  input TEXT);"
+    "CREATE INDEX jobs_by_time ON jobs(owner, seq);"
+    "CREATE INDEX jobs_live ON jobs(seq) WHERE state IN ('queued', 'running');"
+    "CREATE TABLE job_parts ("
+    "  job INTEGER NOT NULL REFERENCES jobs(seq) ON DELETE CASCADE,"
+    "  number INTEGER NOT NULL,"
+    "  source TEXT NOT NULL," /* JSON, as result */
+    "  result TEXT,"          /* not yet: null */
+    "  PRIMARY KEY (job, number));"
+    "CREATE INDEX job_parts_open ON job_parts(job, number) WHERE result IS NULL;",
+
+    /* 4: tasks that people make */
+    "CREATE TABLE templates ("
+    "  seq INTEGER PRIMARY KEY,"
+    "  id TEXT NOT NULL UNIQUE,"
+    "  owner INTEGER NOT NULL,"
+    "  body TEXT NOT NULL," /* JSON */
+    "  updated INTEGER NOT NULL);"
+    "CREATE INDEX templates_by_owner ON templates(owner, seq);",
 };
 
 static int pragma(struct conn *c, const char *sql, int64_t *out, sp_error *err)

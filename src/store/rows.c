@@ -80,10 +80,10 @@ int64_t now_micros(void)
 int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out,
                sp_error *err)
 {
-    const char *sql = strcmp(table, "chats") == 0 ? "SELECT 1 FROM chats WHERE seq = ?1"
-                                                  : "SELECT 1 FROM messages WHERE seq = ?1";
+    char sql[64];
     int64_t seq = at > after ? at : after + 1, there = 0;
     int code;
+    (void)snprintf(sql, sizeof sql, "SELECT 1 FROM %s WHERE seq = ?1", table);
     if (seq < 1)
         seq = 1;
     while ((code = db_number(c, &there, err, sql, "i", seq)) == 0)
@@ -94,7 +94,7 @@ int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int
 
 /* ---- JSON ---- */
 
-static json_t *text_or_null(sqlite3_stmt *st, int at)
+json_t *column_text(sqlite3_stmt *st, int at)
 {
     if (sqlite3_column_type(st, at) == SQLITE_NULL)
         return json_null();
@@ -102,43 +102,41 @@ static json_t *text_or_null(sqlite3_stmt *st, int at)
     return json_stringn(text ? text : "", (size_t)sqlite3_column_bytes(st, at));
 }
 
-static json_t *json_or_null(sqlite3_stmt *st, int at)
+json_t *column_json(sqlite3_stmt *st, int at)
 {
     const char *text = (const char *)sqlite3_column_text(st, at);
-    json_t *j =
-        text ? json_loadb(text, (size_t)sqlite3_column_bytes(st, at), JSON_DECODE_ANY, NULL) : NULL;
+    json_t *j = text ? json_loadb(text, (size_t)sqlite3_column_bytes(st, at),
+                                  JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)
+                     : NULL;
     return j ? j : json_null();
 }
 
-static json_t *seconds(int64_t micros)
+json_t *column_time(sqlite3_stmt *st, int at)
 {
-    return json_real((double)micros / 1e6);
+    if (sqlite3_column_type(st, at) == SQLITE_NULL)
+        return json_null();
+    return json_real((double)sqlite3_column_int64(st, at) / 1e6);
 }
 
 json_t *chat_json(sqlite3_stmt *st)
 {
-    json_t *deleted = sqlite3_column_type(st, 10) == SQLITE_NULL
-                          ? json_null()
-                          : seconds(sqlite3_column_int64(st, 10));
-    return json_pack("{s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "id", text_or_null(st, 0),
-                     "title", text_or_null(st, 1), "folder", text_or_null(st, 2), "pinned",
-                     sqlite3_column_int(st, 3), "model", text_or_null(st, 4), "system",
-                     text_or_null(st, 5), "params", json_or_null(st, 6), "head",
-                     text_or_null(st, 7), "created", seconds(sqlite3_column_int64(st, 8)),
-                     "updated", seconds(sqlite3_column_int64(st, 9)), "deleted", deleted,
-                     "messages_count", (json_int_t)sqlite3_column_int64(st, 11));
+    return json_pack(
+        "{s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "id", column_text(st, 0), "title",
+        column_text(st, 1), "folder", column_text(st, 2), "pinned", sqlite3_column_int(st, 3),
+        "model", column_text(st, 4), "system", column_text(st, 5), "params", column_json(st, 6),
+        "head", column_text(st, 7), "created", column_time(st, 8), "updated", column_time(st, 9),
+        "deleted", column_time(st, 10), "messages_count", (json_int_t)sqlite3_column_int64(st, 11));
 }
 
 json_t *message_json(sqlite3_stmt *st)
 {
     return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
-                     text_or_null(st, 0), "chat", text_or_null(st, 1), "parent",
-                     text_or_null(st, 2), "role", text_or_null(st, 3), "content",
-                     text_or_null(st, 4), "reasoning", text_or_null(st, 5), "state",
-                     text_or_null(st, 6), "error", json_or_null(st, 7), "model",
-                     text_or_null(st, 8), "finish_reason", text_or_null(st, 9), "usage",
-                     json_or_null(st, 10), "timings", json_or_null(st, 11), "created",
-                     seconds(sqlite3_column_int64(st, 12)), "attachments", json_or_null(st, 13));
+                     column_text(st, 0), "chat", column_text(st, 1), "parent", column_text(st, 2),
+                     "role", column_text(st, 3), "content", column_text(st, 4), "reasoning",
+                     column_text(st, 5), "state", column_text(st, 6), "error", column_json(st, 7),
+                     "model", column_text(st, 8), "finish_reason", column_text(st, 9), "usage",
+                     column_json(st, 10), "timings", column_json(st, 11), "created",
+                     column_time(st, 12), "attachments", column_json(st, 13));
 }
 
 /* ---- finding ---- */
@@ -252,7 +250,7 @@ bool state_sound(const char *state)
 
 #define TITLE_CHARACTERS 60
 
-void title_from(const char *content, size_t n, char out[STORE_TITLE_MOST + 1])
+void store_title_from(const char *content, size_t n, char out[STORE_TITLE_MOST + 1])
 {
     size_t begin = 0, at, word = 0, characters = 0;
     while (begin < n && (unsigned char)content[begin] <= ' ')

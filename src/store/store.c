@@ -73,7 +73,8 @@ static int open_writer(store *s, sp_error *err)
     if (code == 0)
         code = db_exec(
             &s->writer,
-            "UPDATE messages SET state = 'interrupted' WHERE state IN ('queued', 'streaming')",
+            "UPDATE messages SET state = 'interrupted' WHERE state IN ('queued', 'streaming');"
+            "UPDATE jobs SET state = 'interrupted' WHERE state = 'running'",
             err);
     return code;
 }

@@ -32,12 +32,15 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 2                    /* of the file: PRAGMA user_version */
-#define STORE_ID_BYTES 29                  /* "c_" or "m_", 26 characters of base32, NUL */
-#define STORE_PAGE_MOST 200                /* chats of one page */
-#define STORE_QUERY_MOST 400               /* bytes of a search */
-#define STORE_TITLE_MOST 400               /* bytes */
-#define STORE_TEXT_MOST ((size_t)32 << 20) /* bytes of a message */
+#define STORE_VERSION 4      /* of the file: PRAGMA user_version */
+#define STORE_ID_BYTES 29    /* "c_", "m_", "j_" or "t_", 26 characters of base32, NUL */
+#define STORE_PAGE_MOST 200  /* chats of one page */
+#define STORE_QUERY_MOST 400 /* bytes of a search */
+#define STORE_TITLE_MOST 400 /* bytes */
+#define STORE_TEXT_MOST ((size_t)32 << 20)     /* bytes of a message */
+#define STORE_TEMPLATES_MOST 1000              /* of an owner */
+#define STORE_JOBS_MOST 10000                  /* jobs of an owner */
+#define STORE_RESULTS_MOST ((size_t)256 << 20) /* bytes of the results of a job's parts */
 
 struct store_opts {
     const char *path;
@@ -45,17 +48,22 @@ struct store_opts {
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
- * SP_ENOSPACE say what the disk says. With `writes`, answers that a crash left unfinished become "interrupted". */
+ * SP_ENOSPACE say what the disk says. With `writes`, answers and jobs that a crash left
+ * unfinished become "interrupted". */
 int store_open(const struct store_opts *o, store **out, sp_error *err);
 void store_close(store *s);
 const char *store_file(const store *s);
 
 /* ---- ids ---- */
 
-void store_id_new(char kind, char out[STORE_ID_BYTES]); /* kind: 'c' or 'm'; 128 random bits */
+void store_id_new(char kind,
+                  char out[STORE_ID_BYTES]); /* kind: 'c', 'm', 'j', 't'; 128 random bits */
 /* The same for the same bytes: what is imported twice is known. 0 or SP_ENOMEM. */
 int store_id_from(char kind, const void *bytes, size_t n, char out[STORE_ID_BYTES]);
 bool store_id_sound(const char *id, char kind);
+
+/* The first line of a text, cut at a word. */
+void store_title_from(const char *text, size_t n, char out[STORE_TITLE_MOST + 1]);
 
 /* ---- chats ---- */
 
@@ -109,6 +117,70 @@ struct store_text {
     bool lost;                             /* out: there is no such message any more */
 };
 int store_texts(store *s, struct store_text *texts, size_t n, sp_error *err);
+
+/* ---- jobs (jobs/jobs.h runs them) ---- */
+
+/* A job may consist of numbered parts: a source each, and a result once it has one, both JSON. */
+struct store_new_job {
+    const char *kind, *title, *unit;
+    const json_t *params; /* object */
+    str input;            /* what it works on, until its parts are known; p NULL: none */
+    const json_t *parts;  /* [source...], their numbers from 0; NULL: not known yet */
+    int64_t total;        /* in `unit` */
+};
+struct store_job_query {
+    const char *state, *kind; /* NULL: any */
+    const char *cursor;       /* `next` of the page before; NULL: the first */
+    int limit;                /* 1 .. STORE_PAGE_MOST */
+};
+struct store_job_change {
+    const char *state;
+    bool starts, ends; /* now */
+    int64_t done, total;
+    const json_t *result, *error; /* NULL: none */
+};
+/* State "queued". SP_EFULL: there are STORE_JOBS_MOST. */
+int store_job_add(store *s, int64_t owner, const struct store_new_job *n, json_t **out,
+                  sp_error *err);
+/* job: {"id", "kind", "title", "state", "progress": {"done", "total", "unit"}, "params", "result", "error",
+ * "created", "started", "finished"} */
+int store_job(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
+/* {"data": [job...], "next"}: newest first. */
+int store_jobs(store *s, int64_t owner, const struct store_job_query *q, json_t **out,
+               sp_error *err);
+/* [{"id", "owner"}...] of those that are queued, whoever owns them, oldest first. */
+int store_jobs_queued(store *s, json_t **out, sp_error *err);
+int store_job_change(store *s, int64_t owner, const char *id, const struct store_job_change *to,
+                     json_t **out, sp_error *err);
+/* Of one that is running; of any other, nothing is done. */
+int store_job_progress(store *s, const char *id, int64_t done, int64_t total, sp_error *err);
+int store_job_remove(store *s, int64_t owner, const char *id, sp_error *err);
+/* SP_ENOTFOUND: it has none (any more). *text is the caller's (sp_free). */
+int store_job_input(store *s, const char *id, char **text, size_t *n, sp_error *err);
+
+/* Appends parts with these sources, and lets go of the input. */
+int store_parts_add(store *s, const char *job, const json_t *sources, sp_error *err);
+/* SP_EFULL: its results have STORE_RESULTS_MOST. */
+int store_part_done(store *s, const char *job, int64_t number, const json_t *result, sp_error *err);
+struct store_part_query {
+    int64_t from; /* number */
+    int limit;    /* 1 .. STORE_PAGE_MOST */
+    bool open;    /* those without a result only */
+};
+/* [{"number", "source", "result"}...] in order of their numbers. */
+int store_parts(store *s, const char *job, const struct store_part_query *q, json_t **out,
+                sp_error *err);
+/* How many there are, and how many of these have a result. */
+int store_parts_count(store *s, const char *job, int64_t *all, int64_t *done, sp_error *err);
+
+/* ---- templates: tasks that people make ---- */
+
+/* template: its body, an object, and "id", "created", "updated". */
+int store_templates(store *s, int64_t owner, json_t **out, sp_error *err); /* oldest first */
+/* id NULL: a new one. SP_EFULL: there are STORE_TEMPLATES_MOST. */
+int store_template_put(store *s, int64_t owner, const char *id, const json_t *body, json_t **out,
+                       sp_error *err);
+int store_template_remove(store *s, int64_t owner, const char *id, sp_error *err);
 
 /* ---- in and out (transfer.c, import*.c) ---- */
 

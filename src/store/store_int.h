@@ -89,7 +89,11 @@ int terms_snippet(const struct terms *t, const char *text, size_t n, buf *out);
 /* ---- rows.c ---- */
 
 int64_t now_micros(void);
-/* A free number for a row of `table`, not before `at` and after `after`. */
+/* Columns as JSON. Time: microseconds as seconds. */
+json_t *column_text(sqlite3_stmt *st, int at);
+json_t *column_json(sqlite3_stmt *st, int at);
+json_t *column_time(sqlite3_stmt *st, int at);
+/* A free number for a row of `table` (a literal), not before `at` and after `after`. */
 int row_number(struct conn *c, const char *table, int64_t at, int64_t after, int64_t *out,
                sp_error *err);
 
@@ -132,8 +136,6 @@ struct new_message {
 };
 int message_insert(struct conn *c, int64_t owner, const struct new_message *n, int64_t *seq,
                    sp_error *err);
-/* The first line of a message, cut at a word. */
-void title_from(const char *content, size_t n, char out[STORE_TITLE_MOST + 1]);
 bool state_sound(const char *state);
 
 /* ---- import_foreign.c: others' exports as ours ---- */
