@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
+#include "base/options.h"
 #include "server/jobs_int.h"
 #include "server/models_int.h"
 
@@ -13,19 +14,28 @@ static const char *text_of(const json_t *params, const char *name)
     return json_string_value(json_object_get(params, name));
 }
 
+struct pulling {
+    job_run *job;
+    int64_t total; /* bytes; 0: not known yet */
+};
+
 static void on_progress(void *arg, const struct pull_progress *p)
 {
-    job_progress(arg, (int64_t)p->done, (int64_t)p->total);
+    struct pulling *it = arg;
+    it->total = (int64_t)p->total;
+    job_progress(it->job, (int64_t)p->done, it->total);
 }
 
 static void on_note(void *arg, const char *line)
 {
-    log_info("server", "pull %s: %s", job_id(arg), line);
+    const struct pulling *it = arg;
+    log_info("server", "pull %s: %s", job_id(it->job), line);
 }
 
 static int stopping(void *arg)
 {
-    return job_stopping(arg);
+    const struct pulling *it = arg;
+    return job_stopping(it->job);
 }
 
 /* With --all-models what comes into the store is served at once; else when it is loaded. */
@@ -41,6 +51,7 @@ static int run(void *arg, job_run *j, json_t **result, sp_error *err)
 {
     struct server *s = arg;
     const json_t *params = job_params(j);
+    struct pulling it = {.job = j};
     char name[STORE_NAME_MAX], *path = NULL;
     const struct pull_opts o = {.spec = text_of(params, "spec"),
                                 .name = text_of(params, "name"),
@@ -48,12 +59,13 @@ static int run(void *arg, job_run *j, json_t **result, sp_error *err)
                                 .on_progress = on_progress,
                                 .on_note = on_note,
                                 .cancelled = stopping,
-                                .arg = j};
+                                .arg = &it};
     int code = hub_spec_name(o.spec, o.name, name,
                              err); /* again: what lies here may be another after a restart */
     if (code == 0)
         code = hub_pull(s->opts.hub, &o, &path, err);
     if (code == 0) {
+        job_progress(j, it.total, it.total); /* the last step may have gone untold */
         serve(s, name);
         *result = json_pack("{s:s}", "name", name);
         log_info("server", "%s: pulled into the store", name);

@@ -201,3 +201,118 @@ def test_delete_touches_nothing_outside(store):
     for name in ("..", "%2E%2E", "..%2F..%2Fone", str(store.root / "one").replace("/", "%2F"), "one%2F..%2Ftwo"):
         assert page.call("DELETE", f"/api/models/{name}")[0] in (400, 404), name
     assert (store.root / "one/config.json").exists() and (store.root / "store/models/two/config.json").exists()
+
+
+# ---- pulling ----
+
+DATA = GGUF.read_bytes()
+BIG = DATA + b"\0" * ((8 << 20) - len(DATA))
+
+
+def start_pull(page, spec, **more):
+    return page.ok("POST", "/api/jobs", {"kind": "pull", "params": {"spec": spec, **more}})["id"]
+
+
+def job(page, id):
+    return page.ok("GET", f"/api/jobs/{id}")
+
+
+def job_state(page, id, *wanted):
+    assert wait_until(lambda: job(page, id)["state"] in wanted, 60), job(page, id)
+    return job(page, id)
+
+
+@pytest.fixture
+def hub(hubs):
+    """A file that takes a while, and a folder that runs."""
+    hubs.offer("acme/boat", **{"boat-q4_k_m__gguf": BIG})
+    return hubs
+
+
+@pytest.fixture
+def skiff(hubs, store):
+    hubs.repos["acme/skiff"] = {f.name: f.read_bytes() for f in (store.root / "one").iterdir()}
+    return sum(len(data) for data in hubs.repos["acme/skiff"].values())
+
+
+def test_pull_and_serve_at_once(store, skiff):
+    page = store.serve("one")
+    listener = Listener(page)
+    id = start_pull(page, "hf:acme/skiff")
+    listener.until(lambda name, data: name == "job" and data["id"] == id and data["state"] == "done")
+    done = job_state(page, id, "done")
+    assert done["result"] == {"name": "skiff"} and done["title"] == "skiff" and done["progress"] == {"done": skiff, "total": skiff, "unit": "bytes"}
+    found = models(page)["skiff"]
+    assert (found["state"], found["id"], found["source"], found["bytes"]) == ("not_served", None, "hf:acme/skiff", skiff) and found["commit"]
+    do(page, "skiff", "load")
+    assert answers(page, "skiff") == answers(page, "one") and models(page)["one"]["state"] == "loaded"
+    listener.close()
+
+
+def test_with_all_models_it_is_served_without_loading(store, skiff):
+    page = store.serve("one", "--all-models")
+    job_state(page, start_pull(page, "hf:acme/skiff"), "done")
+    assert {m["id"] for m in page.ok("GET", "/api/info")["models"]} == {"one", "two", "skiff"}
+    assert models(page)["skiff"]["state"] == "unloaded" and answers(page, "skiff")
+
+
+def test_pause_and_resume(store, hub):
+    """What came stays, and the same bytes come out; asked for are only those that were missing."""
+    hub.faults["cdn"] = ["stall"] * 8
+    page = store.serve("one")
+    id = start_pull(page, "hf:acme/boat")
+    assert wait_until(lambda: job(page, id)["progress"]["done"] > 0)
+    page.ok("POST", f"/api/jobs/{id}/pause", {})
+    paused = job_state(page, id, "paused")
+    assert 0 < paused["progress"]["done"] < len(BIG) and "boat" not in models(page)
+    hub.faults["cdn"] = []
+    before = len(hub.kinds("cdn"))
+    page.ok("POST", f"/api/jobs/{id}/resume", {})
+    job_state(page, id, "done")
+    assert (store.root / "store/models/boat/boat-q4_k_m.gguf").read_bytes() == BIG
+    asked = [r[3].get("Range", "bytes=0-") for r in hub.kinds("cdn")[before:]]
+    assert asked and "bytes=0-" not in asked
+
+
+def test_cancel(store, hub):
+    hub.faults["cdn"] = ["stall"] * 8
+    page = store.serve("one")
+    id = start_pull(page, "hf:acme/boat")
+    assert wait_until(lambda: job(page, id)["progress"]["done"] > 0)
+    page.ok("POST", f"/api/jobs/{id}/cancel", {})
+    job_state(page, id, "cancelled")
+    assert "boat" not in models(page)
+
+
+def test_a_killed_server_leaves_a_pull_that_goes_on(store, hub):
+    hub.faults["cdn"] = ["stall"] * 8
+    page = store.serve("one")
+    id = start_pull(page, "hf:acme/boat")
+    assert wait_until(lambda: job(page, id)["progress"]["done"] > 0)
+    page.process.kill()
+    page.process.wait(timeout=20)
+    hub.faults["cdn"] = []
+    page = store.serve("one")
+    assert job(page, id)["state"] == "interrupted"
+    page.ok("POST", f"/api/jobs/{id}/resume", {})
+    job_state(page, id, "done")
+    assert (store.root / "store/models/boat/boat-q4_k_m.gguf").read_bytes() == BIG
+
+
+def test_what_can_t_be_pulled(store, hub):
+    page = store.serve("one")
+    for spec, code in (("hf:acme/nothing", "failed"), ("hf:acme/boat:Q8_0", "failed")):
+        failed = job_state(page, start_pull(page, spec), code)
+        assert failed["error"]["message"], spec
+    for params in ({"spec": "/etc/passwd"}, {"spec": str(store.root / "two")}, {"spec": "nowhere"}, {"spec": ""}, {"spec": 7}, {},
+                   {"spec": "hf:acme/boat", "name": "../../x"}, {"spec": "hf:acme/boat", "name": 3}):
+        status, said = page.call("POST", "/api/jobs", {"kind": "pull", "params": params})
+        assert status == 400 and said["error"]["param"] in ("spec", "name"), params
+    assert sorted(models(page)) == ["one", "two"]
+
+
+def test_a_key_pulls_nothing(store, hub):
+    page = store.serve("one", "--api-key", "key-of-a-program")
+    status, said = page.call("POST", "/api/jobs", {"kind": "pull", "params": {"spec": "hf:acme/boat"}},
+                             headers={"Authorization": "Bearer key-of-a-program"})
+    assert (status, said["error"]["code"]) == (403, "not_allowed")
