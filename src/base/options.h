@@ -85,7 +85,7 @@ enum option_origin options_origin(const options *o, const char *name, const char
 size_t options_args(const options *o, const char *const **items); /* positional arguments */
 
 /* The option part of `sampan VERB --help`, and the table of `sampan config show` (text or JSON: an array
- * of {"name", "value", "origin", "where"}). API keys are shown as "***". */
+ * of {"name", "value", "origin", "where"}). Keys are shown as "***". */
 void options_help(enum option_verb verb, buf *out);
 void options_show(const options *o, bool json, buf *out);
 

@@ -131,7 +131,7 @@ static void put_value(buf *out, const struct option_spec *s, const struct option
         break;
     case OPT_STRING:
     case OPT_CHOICE:
-        put_string(out, v->text, json);
+        put_string(out, options_is_secret(s) ? "***" : v->text, json);
         break;
     case OPT_INTS: /* one is a number, several are text */
         if (strspn(v->text, "0123456789") < strlen(v->text)) {

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 #include "base/machine.h"
 #include "cli/cli_int.h"
@@ -45,14 +44,6 @@ static int interrupted(void *arg)
 {
     (void)arg;
     return cli_interrupted;
-}
-
-/* A variable of huggingface_hub: 1, on, yes or true, in any case. */
-static bool env_true(const char *name)
-{
-    const char *v = getenv(name);
-    return v && (strcmp(v, "1") == 0 || strcasecmp(v, "on") == 0 || strcasecmp(v, "yes") == 0 ||
-                 strcasecmp(v, "true") == 0);
 }
 
 void cli_pull_opts(const options *o, struct pull_view *v, struct pull_opts *out)
@@ -156,8 +147,7 @@ static int pull(const options *o, const char *spec, sp_error *err)
     char *path = NULL;
     cli_pull_opts(o, &v, &po);
     po.spec = spec;
-    po.offline = options_bool(o, "offline") || env_true("HF_HUB_OFFLINE") ||
-                 env_true("TRANSFORMERS_OFFLINE");
+    po.offline = options_bool(o, "offline") || hub_offline_wanted();
     po.revision = options_str(o, "revision");
     po.source = options_str(o, "source");
     po.n_endpoints = options_list(o, "endpoint", &po.endpoints);

@@ -14,6 +14,7 @@ struct serving {
     bool auth, tls;
     atomic_bool ready;
     char *history; /* NULL: off */
+    hub *hub;
     server *running;
 };
 
@@ -186,6 +187,8 @@ static int serve(struct serving *w, sp_error *err)
                              .drain_seconds = (int)options_int(o, "drain-seconds"),
                              .queue_seconds = options_float(o, "queue-timeout"),
                              .request_seconds = options_float(o, "request-timeout"),
+                             .settings = o,
+                             .hub = w->hub,
                              .models = w->list.rows,
                              .n_models = w->list.n,
                              .open = open_model,
@@ -241,11 +244,14 @@ int cmd_serve(const options *o, sp_error *err)
     else if (code == 0)
         code = make_pool(&w, err);
     if (code == 0 && w.pool)
+        code = cli_hub(o, &w.hub, err);
+    if (code == 0 && w.pool)
         code = log_writer_start(err);
     if (code == 0 && w.pool)
         code = serve(&w, err);
     log_writer_stop();
     pool_free(w.pool);
+    hub_close(w.hub);
     serve_list_free(&w.list);
     return code;
 }

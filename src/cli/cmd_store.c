@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "base/machine.h"
 #include "cli/cli_int.h"
+#include "engine/facts.h"
 #include "model/packed_file.h"
 
 static void list_json(const struct stored_model *m, size_t n)
@@ -65,24 +66,8 @@ static int one_argument(const options *o, const char *verb, const char **out, sp
     return 0;
 }
 
-static int64_t context_wanted(const options *o, const struct model_config *c)
-{
-    int64_t n = options_has(o, "context") ? options_int(o, "context") : 4096;
-    return n > c->context ? c->context : n;
-}
-
-struct facts {
-    const struct model_config *config;
-    char format[64];
-    const char *chat_template; /* where it comes from; NULL: none */
-    int64_t parameters, context;
-    uint64_t tensor_bytes, need;
-    struct model_memory memory;
-    uint64_t packed_bytes; /* on disk; 0: not kept */
-    const char *packed;    /* where; NULL: nowhere yet */
-};
-
-static void show_text(const char *path, const struct facts *f)
+static void show_text(const char *path, const struct model_facts *f,
+                      const struct packed_place *place)
 {
     const struct model_config *c = f->config;
     char weights[24], kv[24], need[24], free_bytes[24];
@@ -111,29 +96,24 @@ static void show_text(const char *path, const struct facts *f)
     printf("memory        %s at %lld tokens of context: %s weights, %s keys and values (one "
            "request); %s free now\n",
            need, (long long)f->context, weights, kv, free_bytes);
-    if (f->packed) {
+    const char *where = NULL;
+    uint64_t packed_bytes = packed_place_bytes(place, &where);
+    if (where) {
         char packed[24];
-        term_bytes(f->packed_bytes, packed);
-        printf("packed        %s in %s: the next start maps them\n", packed, f->packed);
+        term_bytes(packed_bytes, packed);
+        printf("packed        %s in %s: the next start maps them\n", packed, where);
     }
 }
 
-static void show_json(const char *path, const struct facts *f)
+static void show_json(const char *path, const struct model_facts *f,
+                      const struct packed_place *place)
 {
-    const struct model_config *c = f->config;
-    json_t *j = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:s,s:s?,s:I,s:s,s:{s:I,s:I,s:I,s:I,"
-        "s:I},s:s?,s:I}",
-        "name", c->name, "path", path, "architecture", c->arch->name, "parameters",
-        (json_int_t)f->parameters, "layers", (json_int_t)c->layers, "hidden", (json_int_t)c->hidden,
-        "heads", (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "head_dim",
-        (json_int_t)c->head_dim, "ffn", (json_int_t)c->ffn, "vocab", (json_int_t)c->vocab, "tied",
-        (int)c->tied, "context", (json_int_t)c->context, "format", f->format, "chat_template",
-        f->chat_template, "tensor_bytes", (json_int_t)f->tensor_bytes, "license", c->license,
-        "memory", "context", (json_int_t)f->context, "total", (json_int_t)f->need, "weights",
-        (json_int_t)f->memory.weights, "scratch", (json_int_t)f->memory.scratch, "kv_page",
-        (json_int_t)f->memory.kv_page, "packed", f->packed, "packed_bytes",
-        (json_int_t)f->packed_bytes);
+    const char *where = NULL;
+    uint64_t packed_bytes = packed_place_bytes(place, &where);
+    json_t *j = model_facts_json(f);
+    json_object_set_new(j, "path", json_string(path));
+    json_object_set_new(j, "packed", where ? json_string(where) : json_null());
+    json_object_set_new(j, "packed_bytes", json_integer((json_int_t)packed_bytes));
     json_dumpf(j, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(j);
@@ -144,8 +124,10 @@ int cmd_show(const options *o, sp_error *err)
     const char *name = "";
     hub *h = NULL;
     char *path = NULL;
-    checkpoint *c = NULL;
     struct packed_place place = {0};
+    struct model_facts f = {0};
+    enum kv_type kv;
+    int64_t context = options_has(o, "context") ? options_int(o, "context") : 0;
     int code = one_argument(o, "show", &name, err);
     if (code == 0)
         code = cli_hub(o, &h, err);
@@ -154,27 +136,12 @@ int cmd_show(const options *o, sp_error *err)
     if (code == 0)
         code = hub_packed(h, path, &place, err);
     if (code == 0)
-        code = checkpoint_open(path, &c, err);
-    if (code == 0) {
-        struct facts f = {.config = checkpoint_config(c)};
-        f.packed_bytes = packed_place_bytes(&place, &f.packed);
-        f.context = context_wanted(o, f.config);
-        f.parameters = checkpoint_parameters(c);
-        f.tensor_bytes = checkpoint_tensor_bytes(c);
-        checkpoint_format_text(c, f.format);
-        f.chat_template = checkpoint_chat_template_where(c);
-        struct model_opts mo = model_opts_default();
-        mo.max_context = f.context;
-        mo.kv_given = cli_kv_type(o, &mo.kv_type);
-        code = model_memory_plan(c, &mo, &f.memory, err);
-        f.need = f.memory.weights + f.memory.scratch +
-                 (uint64_t)((f.context + KV_PAGE - 1) / KV_PAGE) * f.memory.kv_page;
-        if (code == 0 && options_bool(o, "json"))
-            show_json(path, &f);
-        else if (code == 0)
-            show_text(path, &f);
-    }
-    checkpoint_close(c);
+        code = model_facts_read(path, context, cli_kv_type(o, &kv) ? &kv : NULL, &f, err);
+    if (code == 0 && options_bool(o, "json"))
+        show_json(path, &f, &place);
+    else if (code == 0)
+        show_text(path, &f, &place);
+    model_facts_free(&f);
     packed_place_free(&place);
     sp_free(path);
     hub_close(h);

@@ -24,14 +24,7 @@ enum compute_mode cli_compute(const options *o)
 
 bool cli_kv_type(const options *o, enum kv_type *out)
 {
-    const char *asked = options_str(o, "kv-type");
-    for (int t = KV_F16; asked && t <= KV_F32; t++) {
-        if (strcmp(asked, kv_type_name((enum kv_type)t)) != 0)
-            continue;
-        *out = (enum kv_type)t;
-        return true;
-    }
-    return false;
+    return kv_type_named(options_str(o, "kv-type"), out);
 }
 
 /* The store's only model, or the starter among several. */

@@ -84,6 +84,12 @@ struct pull_opts {
     int (*cancelled)(void *arg);       /* non-zero: stop; what came stays for the next pull */
     void *arg;
 };
+/* For who may only name what is elsewhere: what `spec` would be called in the store (name: STORE_NAME_MAX bytes).
+ * SP_EUSAGE for a path of this machine, or a spec or `wanted` (a name to be had instead, or NULL) that is none. */
+#define STORE_NAME_MAX 128
+int hub_spec_name(const char *spec, const char *wanted, char name[STORE_NAME_MAX], sp_error *err);
+/* HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE says that hubs are not to be asked. */
+bool hub_offline_wanted(void);
 /* On success *path is where the model is (caller's, sp_free). */
 int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err);
 
@@ -122,5 +128,7 @@ int hub_import(hub *h, const char *file, const struct pull_opts *opts, char **pa
 /* NAME|PATH -> path of a checkpoint: a stored model's name, or a file or folder. SP_ENOTFOUND says how to
  * pull it, with the nearest names. *path is the caller's. */
 int hub_resolve(hub *h, const char *name_or_path, char **path, sp_error *err);
+/* The same of a model in the store and of nothing else. */
+int hub_stored(hub *h, const char *name, char **path, sp_error *err);
 
 #endif

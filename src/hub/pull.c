@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -373,6 +374,36 @@ static int pull_locked(struct job *j, sp_error *err)
     }
     sp_free(done);
     return code;
+}
+
+int hub_spec_name(const char *spec, const char *wanted, char name[STORE_NAME_MAX], sp_error *err)
+{
+    const struct catalogue_entry *e = catalogue_find(spec);
+    struct source s;
+    int code = e ? 0 : source_parse(spec, &s, err);
+    if (code == 0 && !e && s.kind == SOURCE_PATH)
+        code = sp_fail(err, SP_EUSAGE,
+                       "%.200s is a path of this machine: `sampan pull` takes it into the store",
+                       spec);
+    if (code < 0)
+        return code;
+    if (!wanted && !e)
+        return source_name(&s, name, STORE_NAME_MAX, err);
+    snprintf(name, STORE_NAME_MAX, "%s", wanted ? wanted : e->name);
+    return store_name_check(wanted ? wanted : e->name, err);
+}
+
+/* A variable of huggingface_hub: 1, on, yes or true, in any case. */
+static bool env_true(const char *name)
+{
+    const char *v = getenv(name);
+    return v && (strcmp(v, "1") == 0 || strcasecmp(v, "on") == 0 || strcasecmp(v, "yes") == 0 ||
+                 strcasecmp(v, "true") == 0);
+}
+
+bool hub_offline_wanted(void)
+{
+    return env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE");
 }
 
 int hub_pull(hub *h, const struct pull_opts *opts, char **path, sp_error *err)

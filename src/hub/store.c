@@ -449,6 +449,23 @@ int hub_resolve(hub *h, const char *name_or_path, char **path, sp_error *err)
     return code;
 }
 
+int hub_stored(hub *h, const char *name, char **path, sp_error *err)
+{
+    json_t *meta = NULL;
+    *path = NULL;
+    int code = store_name_check(name, err);
+    char *folder = code == 0 ? store_path(h, "models", name) : NULL;
+    if (code == 0)
+        code = store_meta(folder, &meta, err);
+    if (code == 0 && !meta)
+        code = store_not_found(h, name, err);
+    if (code == 0 && !(*path = checkpoint_of(folder, meta)))
+        code = sp_fail(err, SP_ENOMEM, "out of memory");
+    json_decref(meta);
+    sp_free(folder);
+    return code;
+}
+
 /* ---- is what lies here what came? ---- */
 
 struct check {

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "kernel/kernel_int.h"
 
 const struct kernel_ops *kernel_get(enum cpu_isa isa)
@@ -25,6 +26,17 @@ const struct kernel_ops *kernel_get(enum cpu_isa isa)
 const char *kv_type_name(enum kv_type t)
 {
     return t == KV_F16 ? "f16" : t == KV_BF16 ? "bf16" : "f32";
+}
+
+bool kv_type_named(const char *name, enum kv_type *out)
+{
+    for (int t = KV_F16; name && t <= KV_F32; t++) {
+        if (strcmp(name, kv_type_name((enum kv_type)t)) != 0)
+            continue;
+        *out = (enum kv_type)t;
+        return true;
+    }
+    return false;
 }
 
 size_t matmul_scratch(const struct packed *w)

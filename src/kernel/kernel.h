@@ -43,7 +43,8 @@ static inline size_t kv_value_bytes(enum kv_type t)
     return t == KV_F32 ? 4 : 2;
 }
 
-const char *kv_type_name(enum kv_type t); /* "f16", "bf16", "f32" */
+const char *kv_type_name(enum kv_type t);                /* "f16", "bf16", "f32" */
+bool kv_type_named(const char *name, enum kv_type *out); /* false: none is called so */
 
 /* One layer's view of the KV pool. Page p, KV head h starts at base + p * page_stride + h * head_stride:
  * first K as [head_dim][KV_PAGE] (transposed: 64 keys of one dimension side by side), then V as

@@ -5,61 +5,17 @@
 #include "base/log.h"
 #include "server/access_int.h"
 #include "server/models_int.h"
+#include "server/stats_int.h"
 
 #define INVALID "invalid_request_error"
 
 static const char *const levels[] = {"debug", "info", "warn", "error", "off"};
 
-/* Under the call's lock: the engine still has all its choices in the queue. */
-static bool all_queued(const struct generation *g)
-{
-    for (size_t i = 0; i < g->n_choices; i++)
-        if (!g->choices[i].submitted || !engine_is_queued(g->engine, g->choices[i].id))
-            return false;
-    return true;
-}
-
-/* NULL: it waits for no model. It has no id but its request's, and what it asks for will be read again. */
-static json_t *waiting_json(struct call *c)
-{
-    pthread_mutex_lock(&c->s->models->lock);
-    bool waits = c->waits;
-    pthread_mutex_unlock(&c->s->models->lock);
-    if (!waits)
-        return NULL;
-    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:i,s:i,s:f,s:s?,s:n}", "id", c->id, "endpoint",
-                     c->route->path, "model", c->model_name, "state", "waiting_for_model", "stream",
-                     0, "choices", 0, "prompt_tokens", 0, "answer_tokens", 0, "age_seconds",
-                     clock_seconds() - c->started, "key", access_key_name(c), "user");
-}
-
-/* NULL: a worker is still at it, or it asks for no answer of a model. */
-static json_t *call_json(struct call *c)
-{
-    json_t *waiting = waiting_json(c);
-    if (waiting)
-        return waiting;
-    pthread_mutex_lock(&c->lock);
-    const struct generation *g = c->worked && (!c->reply || c->kept) ? c->gen : NULL;
-    const char *state = !g                     ? NULL
-                        : g->answer_tokens > 0 ? "decode"
-                        : all_queued(g)        ? "queued"
-                                               : "prefill";
-    pthread_mutex_unlock(&c->lock);
-    if (!g)
-        return NULL;
-    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:I,s:f,s:s?,s:s?}", "id", g->id, "endpoint",
-                     c->route->path, "model", g->model, "state", state, "stream", g->stream,
-                     "choices", (int)g->n_choices, "prompt_tokens", (json_int_t)g->prompt_tokens,
-                     "answer_tokens", (json_int_t)g->answer_tokens, "age_seconds",
-                     clock_seconds() - c->started, "key", access_key_name(c), "user", g->user);
-}
-
 void api_admin_requests(struct call *c)
 {
     json_t *list = json_array();
     for (struct call *other = c->s->calls; other; other = other->next) {
-        json_t *j = call_json(other);
+        json_t *j = live_json(other);
         if (j)
             json_array_append_new(list, j);
     }
@@ -113,16 +69,9 @@ void api_admin_cancel(struct call *c)
 {
     json_t *body = request_parse(c);
     const char *id = json_string_value(json_object_get(body, "id"));
-    struct call *found = NULL;
+    struct call *found = id ? live_find(c->s, id) : NULL;
     if (!body)
         return;
-    for (struct call *other = c->s->calls; id && other && !found; other = other->next) {
-        json_t *j = call_json(other);
-        const char *its = json_string_value(json_object_get(j, "id"));
-        if (its && strcmp(its, id) == 0)
-            found = other;
-        json_decref(j);
-    }
     if (found) {
         call_cancel(found);
         reply_set_json(c, 200, json_pack("{s:s,s:b}", "id", id, "cancelled", 1));

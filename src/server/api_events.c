@@ -25,6 +25,7 @@ struct listener {
     struct call *call;
     uint64_t at;     /* the last event that it has been given */
     double taken_at; /* when its buffer was below LISTENER_UNSENT last */
+    bool stats;      /* it asked for them */
 };
 
 struct events {
@@ -190,6 +191,33 @@ void events_tick(struct server *s, double now)
     }
 }
 
+bool events_want_stats(const struct server *s)
+{
+    const struct listener *l = s->events->listeners;
+    while (l && !l->stats)
+        l = l->next;
+    return l != NULL;
+}
+
+/* Without an id: they are of the moment, and whoever comes back gets new ones. */
+void events_tell_stats(struct server *s, json_t *data)
+{
+    char *text = data ? json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(data);
+    for (struct listener *l = s->events->listeners; l && text; l = l->next) {
+        if (!l->stats || !bev_of(l->call) || unsent(l->call) > LISTENER_UNSENT)
+            continue;
+        struct evbuffer *out = evbuffer_new();
+        if (!out)
+            continue;
+        evbuffer_add_printf(out, "event: stats\ndata: %s\n\n", text);
+        l->call->wrote_at = clock_seconds();
+        evhttp_send_reply_chunk(l->call->req, out);
+        evbuffer_free(out);
+    }
+    free(text); /* lib-owned: jansson's */
+}
+
 size_t events_listeners(const struct server *s)
 {
     return s->events ? s->events->n_listeners : 0;
@@ -262,7 +290,8 @@ void api_events(struct call *c)
 {
     struct events *e = c->s->events;
     uint64_t last = UINT64_MAX;
-    if (!page_prepare(c) || !read_last(c, &last))
+    int64_t stats = 0;
+    if (!page_prepare(c) || !read_last(c, &last) || !page_query_int(c, "stats", 0, 1, &stats))
         return;
     if (c->s->draining) {
         reply_set_error(c, 503, "server_error", NULL, "draining", "the server is shutting down");
@@ -279,6 +308,7 @@ void api_events(struct call *c)
         return;
     }
     l->call = c;
+    l->stats = stats == 1;
     l->taken_at = clock_seconds();
     l->next = e->listeners;
     e->listeners = l;

@@ -7,8 +7,8 @@
 #define INVALID "invalid_request_error"
 
 /* All kinds there are, up to NULL. */
-static const struct page_kind *const kinds[] = {&translate_kind, &summary_kind, &answer_kind,
-                                                &template_kind,  &batch_kind,   NULL};
+static const struct page_kind *const kinds[] = {
+    &translate_kind, &summary_kind, &answer_kind, &template_kind, &batch_kind, &pull_kind, NULL};
 
 static const struct page_kind *find_kind(const char *name)
 {

@@ -26,6 +26,10 @@ struct page_kind {
     void (*download)(struct call *c, const json_t *job);
 };
 
+/* ---- job_pull.c ---- */
+
+extern const struct page_kind pull_kind;
+
 /* ---- api_jobs.c ---- */
 
 /* With the store open. What goes wrong is logged: the server does without jobs then. */

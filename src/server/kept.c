@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "server/page_int.h"
+#include "server/stats_int.h"
 
 #define TEXT_MAX STORE_TEXT_MOST
 
@@ -131,6 +132,7 @@ static void add_text(void *arg, bool reasoning, const char *text, size_t n)
 {
     struct kept *k = arg;
     struct server *s = k->call->s;
+    const struct generation *g = k->call->gen;
     buf *b = reasoning ? &k->reasoning : &k->content;
     pthread_mutex_lock(&s->history->lock);
     size_t at = b->len;
@@ -140,8 +142,12 @@ static void add_text(void *arg, bool reasoning, const char *text, size_t n)
     pthread_mutex_unlock(&s->history->lock);
     if (!taken)
         return;
-    json_t *delta = json_pack("{s:s,s:s,s:I,s:s%}", "message", k->message, "chat", k->chat,
-                              "offset", (json_int_t)at, "text", text, n);
+    json_t *delta =
+        json_pack("{s:s,s:s,s:I,s:s%,s:I}", "message", k->message, "chat", k->chat, "offset",
+                  (json_int_t)at, "text", text, n, "tokens", (json_int_t)g->answer_tokens);
+    if (!k->first_told && g->first_at > 0)
+        json_object_set_new(delta, "ttft_ms", json_real((g->first_at - k->call->started) * 1e3));
+    k->first_told = true;
     if (reasoning)
         json_object_set_new(delta, "reasoning", json_true());
     events_publish(s, "delta", delta);
@@ -178,8 +184,8 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
         json_pack("{s:o,s:o}", "ttft_ms",
                   g->first_at > 0 ? json_real((g->first_at - c->started) * 1e3) : json_null(),
                   "tokens_per_second", speed > 0 ? json_real(speed) : json_null());
+    const char *code = reply_code_of(g->error.code);
     if (!well && ev->reason != FINISH_CANCELLED) {
-        const char *code = reply_code_of(g->error.code);
         k->error = json_pack("{s:s,s:s}", "code", code ? code : "server_error", "message",
                              g->error.message);
     }
@@ -189,6 +195,7 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->state);
+    stats_kept_ended(c, k->state, k->error ? code : NULL);
 }
 
 bool kept_refused(struct call *c, const char *code, const char *message)
@@ -210,6 +217,7 @@ bool kept_refused(struct call *c, const char *code, const char *message)
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->state);
+    stats_kept_ended(c, k->state, k->error ? code : NULL);
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include "server/jobs_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
+#include "server/stats_int.h"
 
 /* ---- the end ---- */
 
@@ -91,7 +92,9 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     for (struct call *c = s->calls; c; c = c->next)
         generation_keep_alive(c, now);
     models_tick(s, now);
+    models_tell(s);
     kept_tick(s);
+    stats_tick(s, now);
     events_tick(s, now);
 }
 

@@ -97,6 +97,33 @@ void metrics_event(const struct call *c, struct choice *ch, const struct call_ev
     observe_done(c, ch, m, e);
 }
 
+void model_view(const struct models *ms, const struct served_model *m, struct model_view *out)
+{
+    struct engine_stats now;
+    *out = (struct model_view){.state = model_state_text(m),
+                               .m = m->metrics,
+                               .context = m->context,
+                               .stats = m->past,
+                               .loaded = m->current != NULL,
+                               .loads = m->version,
+                               .failures = m->failures,
+                               .unloads = m->unloads,
+                               .load_seconds = m->load_seconds,
+                               .waiting = m->n_waiting};
+    if (out->loaded) {
+        engine_get_stats(m->current->engine, &now);
+        engine_stats_add(&out->stats, &now);
+        engine_get_info(m->current->engine, &out->info);
+        out->bytes += m->current->bytes;
+    }
+    for (const struct loaded_model *l = ms->retired; l; l = l->next)
+        if (l->of == m) {
+            engine_get_stats(l->engine, &now);
+            engine_stats_add(&out->stats, &now);
+            out->bytes += l->bytes;
+        }
+}
+
 /* ---- requests ---- */
 
 /* In the order of libevent's bits; a request that was refused unread has none. */

@@ -37,6 +37,25 @@ struct model_metrics {
     uint64_t finished[4]; /* by enum finish_reason */
 };
 
+struct models;
+struct served_model;
+
+/* What a model has done and holds: the numbers of all its engines that were and are. */
+struct model_view {
+    char *name; /* for who prints it, escaped; else NULL */
+    const char *state;
+    const struct model_metrics *m;
+    int64_t context;           /* 0: never loaded; then it has no histograms */
+    struct engine_stats stats; /* counters of all time, gauges of now */
+    bool loaded;
+    struct engine_info info; /* if loaded */
+    uint64_t bytes, loads, failures, unloads;
+    double load_seconds;
+    int waiting; /* for it to be loaded */
+};
+/* Under models.lock. */
+void model_view(const struct models *ms, const struct served_model *m, struct model_view *out);
+
 #define METRIC_ROUTES 128
 #define METRIC_METHODS 10
 #define METRIC_REASONS 32

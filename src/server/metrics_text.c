@@ -9,24 +9,10 @@
 
 #define PREFIX "sampan:"
 
-/* What the samples of one model are made from. */
-struct view {
-    const char *name; /* escaped, for a label */
-    const char *state;
-    const struct model_metrics *m;
-    int64_t context;           /* 0: never loaded; then it has no histograms */
-    struct engine_stats stats; /* of all its engines that were and are */
-    bool loaded;
-    struct engine_info info; /* if loaded */
-    uint64_t bytes, loads, failures, unloads;
-    double load_seconds;
-    int waiting; /* for it to be loaded */
-};
-
 struct page {
     buf *out;
     const char *prefix;
-    struct view *views;
+    struct model_view *views;
     size_t n;
 };
 
@@ -47,7 +33,7 @@ struct counted {
     double sum;
 };
 
-static void put_histogram(const struct page *p, const struct view *v, const char *name,
+static void put_histogram(const struct page *p, const struct model_view *v, const char *name,
                           const struct counted *c, const double *bounds, size_t n)
 {
     uint64_t total = 0;
@@ -95,7 +81,7 @@ static void put_histograms(const struct page *p)
     for (size_t k = 0; k < HIST_COUNT; k++) {
         head(p->out, p->prefix, histograms[k].name, "histogram", histograms[k].help);
         for (size_t i = 0; i < p->n; i++) {
-            const struct view *v = &p->views[i];
+            const struct model_view *v = &p->views[i];
             const struct histogram *h = &v->m->hist[k];
             const struct counted c = {h->counts, SP_COUNT(h->counts), h->sum};
             const double *bounds;
@@ -124,87 +110,87 @@ static void put_iterations(const struct page *p)
 
 /* ---- counters and gauges of a model ---- */
 
-static double prompt_tokens(const struct view *v)
+static double prompt_tokens(const struct model_view *v)
 {
     return (double)v->stats.prompt_tokens;
 }
 
-static double prompt_computed(const struct view *v)
+static double prompt_computed(const struct model_view *v)
 {
     return (double)(v->stats.prompt_tokens - v->stats.prompt_tokens_cached);
 }
 
-static double prompt_cached(const struct view *v)
+static double prompt_cached(const struct model_view *v)
 {
     return (double)v->stats.prompt_tokens_cached;
 }
 
-static double prefix_queries(const struct view *v)
+static double prefix_queries(const struct model_view *v)
 {
     return (double)v->stats.prefix_queries;
 }
 
-static double prefix_hits(const struct view *v)
+static double prefix_hits(const struct model_view *v)
 {
     return (double)v->stats.prefix_hits;
 }
 
-static double preemptions(const struct view *v)
+static double preemptions(const struct model_view *v)
 {
     return (double)v->stats.preemptions;
 }
 
-static double drafts(const struct view *v)
+static double drafts(const struct model_view *v)
 {
     return (double)v->stats.drafts;
 }
 
-static double draft_tokens(const struct view *v)
+static double draft_tokens(const struct model_view *v)
 {
     return (double)v->stats.draft_tokens;
 }
 
-static double accepted_tokens(const struct view *v)
+static double accepted_tokens(const struct model_view *v)
 {
     return (double)v->stats.accepted_tokens;
 }
 
-static double answer_tokens(const struct view *v)
+static double answer_tokens(const struct model_view *v)
 {
     return (double)v->stats.answer_tokens;
 }
 
-static double finished_stop(const struct view *v)
+static double finished_stop(const struct model_view *v)
 {
     return (double)v->m->finished[FINISH_STOP];
 }
 
-static double finished_length(const struct view *v)
+static double finished_length(const struct model_view *v)
 {
     return (double)v->m->finished[FINISH_LENGTH];
 }
 
-static double finished_abort(const struct view *v)
+static double finished_abort(const struct model_view *v)
 {
     return (double)v->m->finished[FINISH_CANCELLED];
 }
 
-static double finished_error(const struct view *v)
+static double finished_error(const struct model_view *v)
 {
     return (double)v->m->finished[FINISH_ERROR];
 }
 
-static double running(const struct view *v)
+static double running(const struct model_view *v)
 {
     return (double)v->stats.running;
 }
 
-static double waiting(const struct view *v)
+static double waiting(const struct model_view *v)
 {
     return (double)v->stats.waiting;
 }
 
-static double cache_usage(const struct view *v)
+static double cache_usage(const struct model_view *v)
 {
     uint64_t total = v->stats.kv_pages, idle = v->stats.kv_pages_free + v->stats.kv_pages_cached;
     return total > 0 ? (double)(total - idle) / (double)total : 0;
@@ -215,7 +201,7 @@ static double cache_usage(const struct view *v)
 /* Rows of one name stand together. */
 static const struct {
     const char *name, *type, *help, *label;
-    double (*value)(const struct view *v);
+    double (*value)(const struct model_view *v);
 } samples[] = {
     {"prompt_tokens_total", "counter", "Tokens of prompts that were read", NULL, prompt_tokens},
     {"prompt_tokens_by_source_total", "counter", "Tokens of prompts, by where they came from",
@@ -305,32 +291,32 @@ static void put_cache_config(const struct page *p)
 
 /* ---- loading ---- */
 
-static double waiting_for_it(const struct view *v)
+static double waiting_for_it(const struct model_view *v)
 {
     return v->waiting;
 }
 
-static double bytes(const struct view *v)
+static double bytes(const struct model_view *v)
 {
     return (double)v->bytes;
 }
 
-static double loads(const struct view *v)
+static double loads(const struct model_view *v)
 {
     return (double)v->loads;
 }
 
-static double failures(const struct view *v)
+static double failures(const struct model_view *v)
 {
     return (double)v->failures;
 }
 
-static double unloads(const struct view *v)
+static double unloads(const struct model_view *v)
 {
     return (double)v->unloads;
 }
 
-static double load_seconds(const struct view *v)
+static double load_seconds(const struct model_view *v)
 {
     return v->load_seconds;
 }
@@ -339,7 +325,7 @@ static void put_loading(const struct page *p)
 {
     static const struct {
         const char *name, *type, *help;
-        double (*value)(const struct view *v);
+        double (*value)(const struct model_view *v);
     } rows[] = {
         {"model_loads_total", "counter", "Times that the model was loaded", loads},
         {"model_load_failures_total", "counter", "Times that it could not be loaded", failures},
@@ -449,45 +435,18 @@ static void put_models(const struct page *p)
     put_cache_config(p);
 }
 
-/* Under models.lock. */
-static void make_view(const struct models *ms, const struct served_model *m, struct view *v)
-{
-    struct engine_stats now;
-    v->name = label_text(m->names[0]);
-    v->state = model_state_text(m);
-    v->m = m->metrics;
-    v->context = m->context;
-    v->stats = m->past;
-    v->loads = m->version;
-    v->failures = m->failures;
-    v->unloads = m->unloads;
-    v->load_seconds = m->load_seconds;
-    v->waiting = m->n_waiting;
-    v->loaded = m->current != NULL;
-    if (v->loaded) {
-        engine_get_stats(m->current->engine, &now);
-        engine_stats_add(&v->stats, &now);
-        engine_get_info(m->current->engine, &v->info);
-        v->bytes += m->current->bytes;
-    }
-    for (const struct loaded_model *l = ms->retired; l; l = l->next)
-        if (l->of == m) {
-            engine_get_stats(l->engine, &now);
-            engine_stats_add(&v->stats, &now);
-            v->bytes += l->bytes;
-        }
-}
-
 /* NULL: out of memory. */
-static struct view *make_views(struct server *s, size_t *n)
+static struct model_view *make_views(struct server *s, size_t *n)
 {
     struct models *ms = s->models;
     size_t i = 0;
     pthread_mutex_lock(&ms->lock);
     *n = ms->n;
-    struct view *views = sp_calloc(ms->n + 1, sizeof *views);
-    for (const struct served_model *m = ms->first; m && views; m = m->next)
-        make_view(ms, m, &views[i++]);
+    struct model_view *views = sp_calloc(ms->n + 1, sizeof *views);
+    for (const struct served_model *m = ms->first; m && views; m = m->next) {
+        model_view(ms, m, &views[i]);
+        views[i++].name = label_text(m->names[0]);
+    }
     pthread_mutex_unlock(&ms->lock);
     return views;
 }
@@ -495,7 +454,7 @@ static struct view *make_views(struct server *s, size_t *n)
 bool metrics_text(struct server *s, buf *out)
 {
     size_t n;
-    struct view *views = make_views(s, &n);
+    struct model_view *views = make_views(s, &n);
     bool ok = views != NULL;
     for (size_t i = 0; ok && i < n; i++)
         ok = views[i].name != NULL;
@@ -512,7 +471,7 @@ bool metrics_text(struct server *s, buf *out)
         put_process(out);
     }
     for (size_t i = 0; views && i < n; i++)
-        sp_free((char *)(uintptr_t)views[i].name);
+        sp_free(views[i].name);
     sp_free(views);
     return ok && !out->failed;
 }

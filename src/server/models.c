@@ -5,6 +5,7 @@
 #include "server/access_int.h"
 #include "server/metrics_int.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #define WAITING_DEFAULT 256
 #define TRY_AGAIN_SECONDS 1.0 /* a load that failed isn't tried again sooner */
@@ -85,6 +86,14 @@ struct served_model *models_find(struct models *ms, const struct call *c, const 
         if ((!name || has_name(m, name)) && (!c || access_model(c, m)))
             return m;
     return NULL;
+}
+
+struct served_model *models_find_spec(struct models *ms, const char *spec)
+{
+    struct served_model *m = ms->first;
+    while (m && strcmp(m->spec, spec) != 0)
+        m = m->next;
+    return m;
 }
 
 const char *model_state_text(const struct served_model *m)
@@ -412,6 +421,7 @@ static void update_row(struct models *ms, struct served_model *to, struct served
     to->n_names = from->n_names;
     to->spec = from->spec;
     to->at_start = from->at_start;
+    to->added = false;
     from->names = names;
     from->n_names = n;
     from->spec = spec;
@@ -462,6 +472,13 @@ int models_set(struct server *s, const struct server_model *list, size_t n, sp_e
     struct call *waiting = NULL;
     while ((row = before) != NULL) {
         before = row->next;
+        if (row->added) {
+            row->next = NULL;
+            *end = row;
+            end = &row->next;
+            ms->n++;
+            continue;
+        }
         struct call *mine = models_take_waiting(row);
         while (mine) {
             struct call *next = mine->next_wait;
@@ -480,6 +497,91 @@ int models_set(struct server *s, const struct server_model *list, size_t n, sp_e
     return 0;
 }
 
+int models_add(struct server *s, const char *spec, sp_error *err)
+{
+    struct models *ms = s->models;
+    const struct server_model one = {.spec = spec, .names = &spec, .n_names = 1};
+    struct served_model *row = row_new(&one), **end = &ms->first;
+    if (!row)
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    row->added = true;
+    pthread_mutex_lock(&ms->lock);
+    bool there = models_find_spec(ms, spec) != NULL, taken = models_find(ms, NULL, spec) != NULL;
+    if (!there && !taken) {
+        while (*end)
+            end = &(*end)->next;
+        *end = row;
+        ms->n++;
+        row = NULL;
+        log_info("server", "%s: served from now on", spec);
+    }
+    pthread_mutex_unlock(&ms->lock);
+    if (row)
+        served_model_free(row);
+    return there || !taken
+               ? 0
+               : sp_fail(err, SP_EBUSY, "%.128s: another model is served under that name", spec);
+}
+
+int models_drop(struct server *s, const char *spec, bool *dropped, sp_error *err)
+{
+    struct models *ms = s->models;
+    struct served_model **at = &ms->first, *m;
+    int code = 0;
+    *dropped = false;
+    pthread_mutex_lock(&ms->lock);
+    while (*at && strcmp((*at)->spec, spec) != 0)
+        at = &(*at)->next;
+    m = *at;
+    if (m && (model_busy(m) || m->users > 0))
+        code = sp_fail(err, SP_EBUSY, "%.128s is in use: try again when its requests have ended",
+                       spec);
+    else if (m && (m->current || m->retired > 0))
+        code = sp_fail(err, SP_EBUSY, "%.128s is loaded: unload it first", spec);
+    else if (m && ms->n == 1)
+        code = sp_fail(err, SP_EBUSY,
+                       "%.128s is the only model that this server has: load another first", spec);
+    if (m && code == 0) {
+        *at = m->next;
+        ms->n--;
+        remove_row(ms, m);
+        *dropped = true;
+    }
+    pthread_mutex_unlock(&ms->lock);
+    return code;
+}
+
+/* Under lock: what the page is told of a model whose state, or progress, is another than it was told. NULL: neither. */
+static json_t *news_of(struct served_model *m)
+{
+    const char *state = model_state_text(m);
+    uint64_t done = m->state == MODEL_LOADING ? m->load_done : 0;
+    if (state == m->told_state && done == m->told_done)
+        return NULL;
+    m->told_state = state; /* literals, each from one place */
+    m->told_done = done;
+    return json_pack("{s:s,s:s,s:o,s:s?}", "id", m->names[0], "state", state, "progress",
+                     done && m->load_total ? json_real((double)done / (double)m->load_total)
+                                           : json_null(),
+                     "error", m->state == MODEL_FAILED ? m->error.message : NULL);
+}
+
+void models_tell(struct server *s)
+{
+    struct models *ms = s->models;
+    json_t *list = json_array(), *one;
+    size_t i;
+    pthread_mutex_lock(&ms->lock);
+    for (struct served_model *m = ms->first; m; m = m->next) {
+        json_t *j = news_of(m);
+        if (j)
+            json_array_append_new(list, j);
+    }
+    pthread_mutex_unlock(&ms->lock);
+    json_array_foreach(list, i, one) events_publish(s, "model", json_incref(one));
+    json_decref(list);
+}
+
 int models_open(struct server *s, sp_error *err)
 {
     struct models *ms = sp_calloc(1, sizeof *ms);
@@ -492,6 +594,8 @@ int models_open(struct server *s, sp_error *err)
     ms->first = rows_new(s->opts.models, s->opts.n_models);
     ms->n = s->opts.n_models;
     s->opts.models = NULL; /* the caller's */
+    for (struct served_model *m = ms->first; m; m = m->next)
+        m->told_state = model_state_text(m);
     return ms->first ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
 }
 

@@ -38,6 +38,7 @@ struct served_model {
     size_t n_names;
     char *spec; /* what server_opts.open is told */
     bool at_start;
+    bool added;   /* by the page: not in the list that the server was given */
     bool removed; /* from the list: goes when nothing refers to it */
     enum model_state state;
     struct loaded_model *current; /* takes new calls; NULL: none */
@@ -50,11 +51,18 @@ struct served_model {
     double failed, used; /* clock_seconds: of the last failure, of the last use */
     uint64_t version;    /* how often it was loaded */
     uint64_t failures, unloads;
-    double load_seconds;           /* of all loads */
-    int64_t context;               /* 0: never loaded */
-    char format[64];               /* "" never loaded */
-    struct engine_stats past;      /* of its engines that are closed: counters */
-    struct model_metrics *metrics; /* loop */
+    double load_seconds;            /* of all loads */
+    uint64_t load_done, load_total; /* bytes, of the load under way */
+    int64_t context;                /* 0: never loaded */
+    char format[64];                /* "" never loaded */
+    struct engine_stats past;       /* of its engines that are closed: counters */
+    struct model_metrics *metrics;  /* loop */
+    struct { /* loop: at the last sample of stats.c, and since the one before */
+        uint64_t prompt_tokens, answer_tokens;
+        double rate_in, rate_out; /* tokens a second */
+    } seen;
+    const char *told_state; /* loop: in the last `model` event, as the next */
+    uint64_t told_done;
 };
 
 enum model_job { JOB_NONE, JOB_LOAD, JOB_REPLACE, JOB_UNLOAD, JOB_SLEEP, JOB_WAKE, JOB_FLUSH };
@@ -87,6 +95,12 @@ int models_open(struct server *s, sp_error *err); /* with opts.models */
 void models_close(struct server *s);              /* ends the loader, closes all engines */
 /* Loop: another list. Rows whose id stays keep their engines; another spec replaces them. SP_ENOMEM: all stays. */
 int models_set(struct server *s, const struct server_model *list, size_t n, sp_error *err);
+/* Any thread: a model of the store joins the list, or is there already; models_set leaves it there. SP_EBUSY: its name
+ * is another's. */
+int models_add(struct server *s, const char *spec, sp_error *err);
+/* Any thread: it leaves the list; *dropped: it was there. SP_EBUSY: it is used, loaded, or the only one. */
+int models_drop(struct server *s, const char *spec, bool *dropped, sp_error *err);
+void models_tell(struct server *s); /* loop, each second: `model` events for what has changed */
 
 /* Worker: the model that the call names (NULL: the first that its key may use), held by the call; its name there goes
  * into call.model_name. NULL: an error was set, or the call is to wait (call.awaits). */
@@ -106,6 +120,7 @@ void models_forget(struct call *c);  /* loop: it waits no longer, if it did, and
 void models_tick(struct server *s, double now); /* loop: limits of those that wait; idle models */
 /* Under lock. */
 struct served_model *models_find(struct models *ms, const struct call *c, const char *name);
+struct served_model *models_find_spec(struct models *ms, const char *spec);
 const char *model_state_text(const struct served_model *m);
 bool model_busy(const struct served_model *m); /* calls use it or wait for it */
 int models_post(struct models *ms, enum model_job kind, struct served_model *m, struct call *c,

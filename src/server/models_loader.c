@@ -221,9 +221,9 @@ static int planned(void *arg, const struct engine_memory *p)
 static int go_on(void *arg, uint64_t done, uint64_t total)
 {
     const struct loading *l = arg;
-    (void)done;
-    (void)total;
     pthread_mutex_lock(&l->ms->lock);
+    l->job->m->load_done = done;
+    l->job->m->load_total = total;
     bool stop = l->ms->stop || atomic_load(&l->ms->s->cutting);
     pthread_mutex_unlock(&l->ms->lock);
     return stop;
@@ -508,10 +508,15 @@ static void run_job(struct models *ms, struct job *j)
     sp_error err = {0};
     int32_t pages = 0;
     err.code = do_job(ms, j, &pages, &err);
-    if (again(ms, j, &err))
-        return;
-    if (j->kind == JOB_LOAD || j->kind == JOB_WAKE || j->kind == JOB_REPLACE)
+    bool once_more = again(ms, j, &err);
+    bool loads = j->kind == JOB_LOAD || j->kind == JOB_WAKE || j->kind == JOB_REPLACE;
+    if (loads && !once_more)
         end_waiting(ms, j->m, &err);
+    pthread_mutex_lock(&ms->lock);
+    j->m->users--; /* whoever hears of it may do the next thing; only this thread frees rows */
+    pthread_mutex_unlock(&ms->lock);
+    if (once_more)
+        return;
     answer(ms, j, pages, &err);
     note_start(ms, j, &err);
 }
@@ -534,9 +539,8 @@ void *models_loader_main(void *arg)
             ms->jobs_last = NULL;
         pthread_mutex_unlock(&ms->lock);
         run_job(ms, j);
-        pthread_mutex_lock(&ms->lock);
-        j->m->users--;
         sp_free(j);
+        pthread_mutex_lock(&ms->lock);
     }
     pthread_mutex_unlock(&ms->lock);
     return NULL;

@@ -57,6 +57,7 @@ struct kept {
 
     bool dropped;      /* it has no row; set by the worker before it has worked */
     bool failure_told; /* loop */
+    bool first_told;   /* loop: how long the first token took */
 };
 
 /* Worker. Takes nothing; NULL: out of memory. The text is what is there already of a message that goes on. */
@@ -108,6 +109,10 @@ bool is_upload(const struct route *r);     /* for the threads of uploads */
 bool page_prepare(struct call *c);
 /* Worker: the id in the path, of that kind; false: the error has been set. */
 bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES]);
+/* The part of the path behind the first (/api/models/NAME), decoded; to be freed by free(). NULL: out of memory. */
+char *page_part(struct call *c);
+/* Whose call may change the server, and see what others do; false: the error has been set. */
+bool page_may_manage(struct call *c);
 const char *page_query(struct call *c, const char *name); /* NULL: not given */
 bool page_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t *out);
 /* Sampling parameters of a chat: all known, and in their ranges. */
@@ -125,8 +130,11 @@ void events_publish_chat(struct server *s,
 void events_flush(struct server *s);             /* loop */
 void events_tick(struct server *s, double now);  /* loop, each second */
 size_t events_listeners(const struct server *s); /* loop */
-void events_end(struct server *s);               /* loop: all streams */
-void events_leave(struct call *c);               /* loop: before it is freed */
+/* Loop: a listener asked for `stats` events; to those it goes, and into no ring. Takes data. */
+bool events_want_stats(const struct server *s);
+void events_tell_stats(struct server *s, json_t *data);
+void events_end(struct server *s); /* loop: all streams */
+void events_leave(struct call *c); /* loop: before it is freed */
 
 /* ---- api_page.c ---- */
 const struct route *page_file_route(const struct server *s,

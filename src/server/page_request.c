@@ -2,6 +2,7 @@
 #include <event2/keyvalq_struct.h>
 #include <string.h>
 #include <strings.h>
+#include "server/access_int.h"
 #include "server/page_int.h"
 
 #define INVALID "invalid_request_error"
@@ -102,6 +103,31 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
                     : kind == 't' ? "template"
                                   : "message",
                     *at ? at + 1 : "");
+    return false;
+}
+
+char *page_part(struct call *c)
+{
+    const char *at = c->target + strlen("/api/");
+    at += strcspn(at, "/");
+    size_t n = *at ? strcspn(at + 1, "/") : 0;
+    char *raw = sp_strndup(*at ? at + 1 : "", n);
+    char *part = raw ? evhttp_uridecode(raw, 0, NULL) : NULL;
+    sp_free(raw);
+    return part;
+}
+
+/* Keys are given to programs, which may ask models; whose page it is may do more. Whoever comes to a server that is
+ * open to others is anybody. */
+bool page_may_manage(struct call *c)
+{
+    if (!c->key && access_is_loopback(c->s->opts.host))
+        return true;
+    reply_set_error(c, 403, INVALID, NULL, "not_allowed",
+                    c->key ? "an API key may not look into the server or change it: that is for "
+                             "its page on loopback, or for /admin/ with --admin-key"
+                           : "a server that is open to others (--no-auth) can't be looked into "
+                             "or changed from its page: use /admin/ with --admin-key");
     return false;
 }
 

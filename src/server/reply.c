@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "server/page_int.h"
+#include "server/stats_int.h"
 #include "server/ask_int.h"
 
 static const char oom_reply[] = "{\"error\":{\"message\":\"out of "
@@ -178,6 +180,7 @@ static void note_call(const struct call *c, int status)
     if (atomic_load(&c->gone) && !c->streaming)
         status = STATUS_CLIENT_LEFT;
     metrics_answer(c, status);
+    stats_answered(c, status);
     request_log(c, status);
 }
 

@@ -10,6 +10,8 @@ static const struct route routes[] = {
     {"/tasks", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/tasks/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
     {"/models", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/compare", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/compare/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
     {"/server", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/settings", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/openapi.json", EVHTTP_REQ_GET, true, NULL, api_openapi},
@@ -66,6 +68,16 @@ static const struct route routes[] = {
     {"/api/templates/*", EVHTTP_REQ_PATCH, false, api_templates_change, NULL},
     {"/api/templates/*", EVHTTP_REQ_DELETE, false, api_templates_remove, NULL},
     {"/api/events", EVHTTP_REQ_GET, false, NULL, api_events},
+    {"/api/models", EVHTTP_REQ_GET, false, api_store_list, NULL},
+    {"/api/models/*", EVHTTP_REQ_GET, false, api_store_show, NULL},
+    {"/api/models/*", EVHTTP_REQ_DELETE, false, api_store_delete, NULL},
+    {"/api/models/*/load", EVHTTP_REQ_POST, false, api_store_load, NULL},
+    {"/api/models/*/unload", EVHTTP_REQ_POST, false, api_store_unload, NULL},
+    {"/api/models/*/sleep", EVHTTP_REQ_POST, false, api_store_sleep, NULL},
+    {"/api/models/*/wake", EVHTTP_REQ_POST, false, api_store_wake, NULL},
+    {"/api/server", EVHTTP_REQ_GET, false, NULL, api_server},
+    {"/api/settings", EVHTTP_REQ_GET, false, NULL, api_settings},
+    {"/api/requests/*/cancel", EVHTTP_REQ_POST, false, NULL, api_requests_cancel},
     {"/api/export", EVHTTP_REQ_GET, false, api_export, NULL},
     {"/api/import", EVHTTP_REQ_POST, false, api_import, NULL},
 };

@@ -19,6 +19,7 @@
 #include "server/jobs_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
+#include "server/stats_int.h"
 
 #define PORTS_TRIED 50
 
@@ -711,6 +712,8 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     if (code == 0)
         code = metrics_init(s, err);
     if (code == 0)
+        code = stats_open(s, err);
+    if (code == 0)
         code = bind_port(s, err);
     if (code == 0)
         code = events_open(s, err);
@@ -794,6 +797,7 @@ void server_free(server *s)
     pthread_cond_destroy(&s->upload_more);
     pthread_mutex_destroy(&s->work_lock);
     metrics_done(s);
+    stats_close(s);
     sp_free(s->work);
     sp_free(s);
 }

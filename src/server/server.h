@@ -4,6 +4,9 @@
 #define SP_SERVER_SERVER_H
 
 #include "engine/engine.h"
+#include "hub/hub.h"
+
+struct options;
 
 /* A model that may be asked for. */
 struct server_model {
@@ -51,6 +54,9 @@ struct server_opts {
     const char *history;                   /* file of the chats (store.h); NULL: none are kept */
     int keep_deleted_days;                 /* of chats marked as deleted; 0: for ever */
     const char *ui_dir; /* folder that the page is served from; NULL: the one that is built in */
+    const struct options
+        *settings; /* base/options.h: of the process, for the page to show; or NULL */
+    hub *hub;      /* whose models the page may load, pull and delete; NULL: none */
     const struct server_model *models; /* copied */
     size_t n_models;
     /* Opens one, on a thread of the server's, never two at a time. `with` has pool, room, planned and progress set as

@@ -52,6 +52,7 @@ struct loaded_model;
 struct map;
 struct models;
 struct server_file;
+struct stats;
 struct task;
 
 struct route {
@@ -219,7 +220,8 @@ struct server {
     struct models *models;
     struct history *history; /* page_int.h, as the next */
     struct events *events;
-    struct jobs *jobs; /* jobs_int.h; NULL: there is no store */
+    struct stats *stats; /* stats_int.h */
+    struct jobs *jobs;   /* jobs_int.h; NULL: there is no store */
     pthread_mutex_t tasks_lock;
     struct task *tasks; /* task_int.h: that run; under tasks_lock */
 };
@@ -397,6 +399,16 @@ void api_templates_add(struct call *c);
 void api_templates_change(struct call *c);
 void api_templates_remove(struct call *c);
 void api_events(struct call *c);
+void api_server(struct call *c);
+void api_store_list(struct call *c);
+void api_store_show(struct call *c);
+void api_store_load(struct call *c);
+void api_store_unload(struct call *c);
+void api_store_sleep(struct call *c);
+void api_store_wake(struct call *c);
+void api_store_delete(struct call *c);
+void api_settings(struct call *c);
+void api_requests_cancel(struct call *c);
 void api_export(struct call *c);
 void api_import(struct call *c);
 void api_openapi(struct call *c);

@@ -390,6 +390,7 @@ static void show_tells_origins(void **state)
 {
     (void)state;
     (void)setenv("SAMPAN_API_KEY", "secret1,secret2", 1);
+    (void)setenv("SAMPAN_ADMIN_KEY", "secret3", 1);
     (void)setenv("SAMPAN_SYSTEM", "two\nlines \"q\"", 1);
     (void)setenv("SAMPAN_CONFIG", put_file("s.yaml", "top-p: 0.1\nkv-memory: 1K\nmodel: [a, b]\n"),
                  1);

@@ -1,5 +1,7 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
-import type { Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Message, Page, Params } from './types'
+import type {
+  Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Job, Message, ModelDetails, ModelList, Page, Params, ServerState, Setting,
+} from './types'
 
 export class ApiError extends Error {
   constructor(
@@ -141,4 +143,16 @@ export const api = {
     const response = await send('POST', '/api/import', file, lines ? 'application/x-ndjson' : 'application/json')
     return (await response.json()) as ImportResult
   },
+  server: () => call<ServerState>('GET', '/api/server'),
+  settings: async () => (await call<{ data: Setting[] }>('GET', '/api/settings')).data,
+  cancelRequest: (id: string) => call<unknown>('POST', `/api/requests/${at(id)}/cancel`, {}),
+  models: () => call<ModelList>('GET', '/api/models'),
+  model: (name: string) => call<ModelDetails>('GET', `/api/models/${at(name)}`),
+  /** Answers when it is done; loading goes on if nobody waits for it. */
+  modelDo: (name: string, what: 'load' | 'unload' | 'sleep' | 'wake') => call<unknown>('POST', `/api/models/${at(name)}/${what}`, {}),
+  jobs: async (kind: string) => (await call<{ data: Job[] }>('GET', `/api/jobs${query({ kind, limit: 100 })}`)).data,
+  addJob: (kind: string, params: Record<string, unknown>) => call<Job>('POST', '/api/jobs', { kind, params }),
+  jobDo: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${at(id)}/${what}`, {}),
+  deleteJob: (id: string) => call<unknown>('DELETE', `/api/jobs/${at(id)}`),
+  deleteModel: (name: string) => call<{ name: string; freed_bytes: number }>('DELETE', `/api/models/${at(name)}`),
 }

@@ -5,12 +5,15 @@ import type { ServerEvent } from './types'
 export interface Events {
   /** Try now if the stream is lost. */
   kick(): void
+  /** `stats` events for this tab, or none; a lease: said again every STATS_AGAIN ms while they are wanted. */
+  stats(on: boolean): void
 }
+export const STATS_AGAIN = 20_000
 
 function direct(sink: Sink): Events {
   const stream = new EventStream('/api/events', sink)
   stream.open()
-  return { kick: () => stream.kick() }
+  return { kick: () => stream.kick(), stats: (on) => stream.wantStats(on) }
 }
 
 export function listen(sink: Sink): Events {
@@ -37,6 +40,10 @@ export function listen(sink: Sink): Events {
     kick() {
       if (fallback) fallback.kick()
       else worker.port.postMessage('kick')
+    },
+    stats(on) {
+      if (fallback) fallback.stats(on)
+      else worker.port.postMessage({ stats: on })
     },
   }
 }

@@ -10,7 +10,10 @@ export interface Sink {
   connection(state: Connection): void
 }
 
-const NAMES = ['hello', 'message', 'delta', 'progress', 'chat', 'chat_deleted', 'job', 'job_deleted', 'job_part', 'job_delta', 'template', 'template_deleted', 'reset'] as const
+const NAMES = [
+  'hello', 'message', 'delta', 'progress', 'chat', 'chat_deleted', 'job', 'job_deleted', 'job_part', 'job_delta', 'template', 'template_deleted',
+  'model', 'stats', 'reset',
+] as const
 const WAITS = [250, 500, 1000, 2000, 4000] // ms between tries
 
 export class EventStream {
@@ -19,6 +22,7 @@ export class EventStream {
   private last: string | null = null
   private failures = 0
   private timer: ReturnType<typeof setTimeout> | undefined
+  private stats = false
 
   constructor(
     private readonly url: string,
@@ -29,7 +33,7 @@ export class EventStream {
     clearTimeout(this.timer)
     this.timer = undefined
     this.source?.close()
-    const source = new EventSource(this.last === null ? this.url : `${this.url}?last=${encodeURIComponent(this.last)}`)
+    const source = new EventSource(this.address())
     this.source = source
     source.onopen = () => {
       this.failures = 0
@@ -44,10 +48,24 @@ export class EventStream {
     if (this.timer !== undefined) this.open()
   }
 
+  /** With the server's numbers once a second, or without. The stream begins anew, where it was. */
+  wantStats(on: boolean): void {
+    if (on === this.stats) return
+    this.stats = on
+    if (this.source) this.open()
+  }
+
   close(): void {
     clearTimeout(this.timer)
     this.source?.close()
     this.source = null
+  }
+
+  private address(): string {
+    const query = new URLSearchParams()
+    if (this.last !== null) query.set('last', this.last)
+    if (this.stats) query.set('stats', '1')
+    return query.size ? `${this.url}?${query}` : this.url
   }
 
   private take(type: (typeof NAMES)[number], event: MessageEvent<string>): void {

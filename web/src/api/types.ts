@@ -52,6 +52,8 @@ export interface Page<T> {
 
 export interface Model {
   id: string
+  /** The name of the model itself; `id` may be another of its names. */
+  root?: string
   /** null: not known before it was loaded once. */
   max_model_len: number | null
   format?: string
@@ -86,6 +88,45 @@ export interface Delta {
   offset: number
   text: string
   reasoning?: boolean
+  /** Of the answer so far. */
+  tokens?: number
+  /** In the first piece: how long it took to come. */
+  ttft_ms?: number
+}
+
+export type Stats = Schemas['Stats'] & { ended?: EndedRequest[] }
+export type ModelStats = Schemas['ModelStats']
+export type LiveRequest = Schemas['LiveRequest']
+export type EndedRequest = Schemas['EndedRequest']
+export type ServerState = Schemas['ServerState']
+export type Setting = Schemas['Setting']
+export type StoredModel = Schemas['StoredModel']
+export type CatalogueModel = Schemas['CatalogueModel']
+export type ModelList = Schemas['ModelList']
+export type ModelDetails = Schemas['ModelDetails']
+export type Fit = CatalogueModel['fit']
+
+export interface Job {
+  id: string
+  kind: string
+  title: string
+  state: 'queued' | 'running' | 'paused' | 'done' | 'failed' | 'cancelled' | 'interrupted'
+  progress: { done: number; total: number; unit: string }
+  /** Units a second. */
+  rate: number | null
+  eta_s: number | null
+  params: Record<string, unknown>
+  result: Record<string, unknown> | null
+  error: { code: string | null; message: string } | null
+  resumable: boolean
+}
+
+/** A model was loaded, unloaded, put to sleep or deleted, or its load has gone on. */
+export interface ModelNews {
+  id: string
+  state: string
+  progress?: number | null
+  error?: string | null
 }
 
 export interface Progress {
@@ -123,5 +164,9 @@ export type ServerEvent =
   | { type: 'progress'; data: Progress }
   | { type: 'chat'; data: Chat }
   | { type: 'chat_deleted'; data: { id: string } }
+  | { type: 'job'; data: Job }
+  | { type: 'job_deleted'; data: { id: string } }
+  | { type: 'model'; data: ModelNews }
+  | { type: 'stats'; data: Stats }
   | { type: 'hello'; data: { last: number | string } }
   | { type: 'reset'; data: unknown }

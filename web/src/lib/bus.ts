@@ -7,12 +7,22 @@ export const page: {
   toggleSidebar(): void
   showShortcuts(): void
   tryNow(): void
-  /** Events of jobs and templates, for the view that shows them. */
-  event(event: ServerEvent): void
+  /** The server's numbers once a second, for this tab. */
+  stats(on: boolean): void
 } = {
   shortcut: () => false,
   toggleSidebar: () => undefined,
   showShortcuts: () => undefined,
   tryNow: () => undefined,
-  event: () => undefined,
+  stats: () => undefined,
+}
+
+const hearers = new Set<(event: ServerEvent) => void>()
+/** The server's events for a view, until the function that comes back is called. */
+export function hear(hearer: (event: ServerEvent) => void): () => void {
+  hearers.add(hearer)
+  return () => hearers.delete(hearer)
+}
+export function tellHearers(event: ServerEvent): void {
+  for (const hearer of hearers) hearer(event)
 }

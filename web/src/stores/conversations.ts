@@ -5,8 +5,9 @@
 import { defineStore } from 'pinia'
 import { markRaw, type Ref, ref, shallowReactive, shallowRef } from 'vue'
 import { ApiError, api, type ChatFields, insist } from '../api/client'
-import type { Attachment, Chat, ChatWithMessages, Message, ServerEvent } from '../api/types'
+import type { Attachment, Chat, ChatWithMessages, Message, Params, ServerEvent } from '../api/types'
 import { newId } from '../lib/id'
+import { Pace } from '../lib/pace'
 import { load, save } from '../lib/storage'
 import { Assembly } from '../lib/stream'
 import { Tree } from '../lib/tree'
@@ -18,6 +19,10 @@ import { useFiles } from './files'
 export type LiveMessage = Message & {
   progress?: { processed: number; total: number }
   position?: number
+  /** While it grows: tokens a second lately, tokens so far, and ms that the first took. */
+  pace?: number
+  tokens?: number
+  ttft?: number
   /** The server hasn't confirmed it yet. */
   sending?: boolean
   /** Why it could not be sent; its text is safe in the outbox. */
@@ -59,6 +64,7 @@ export const useConversations = defineStore('conversations', () => {
   const files = useFiles()
   const open = shallowReactive(new Map<string, Conversation>())
   const growing = new Map<string, { content: Assembly; reasoning: Assembly }>()
+  const paces = new Map<string, Pace>()
   const stopWanted = new Set<string>()
   const dirty = new Map<string, LiveMessage>()
   let flushing = false
@@ -119,6 +125,7 @@ export const useConversations = defineStore('conversations', () => {
       reasoning = parts.reasoning.text
     } else if (running(message)) growing.set(message.id, { content: new Assembly(content), reasoning: new Assembly(reasoning) })
     else growing.delete(message.id)
+    if (!running(message)) paces.delete(message.id)
     dirty.delete(message.id)
     const old = it.tree.get(message.id)
     if (old) {
@@ -126,7 +133,12 @@ export const useConversations = defineStore('conversations', () => {
       delete old.sending
       delete old.unsent
       if (message.state !== 'queued') delete old.position
-      if (!running(message)) delete old.progress
+      if (!running(message)) {
+        delete old.progress
+        delete old.pace
+        delete old.tokens
+        delete old.ttft
+      }
       return old
     }
     const made = shallowReactive<LiveMessage>({ ...message, content, reasoning })
@@ -146,6 +158,7 @@ export const useConversations = defineStore('conversations', () => {
       return
     }
     if (event.type === 'reset') return void refresh()
+    if (event.type === 'hello') return paces.clear() // what was missed comes at once, and is no speed
     if (event.type !== 'message' && event.type !== 'delta' && event.type !== 'progress') return // of other parts of the page
     const it = open.get(event.data.chat)
     if (!it) return
@@ -164,7 +177,7 @@ export const useConversations = defineStore('conversations', () => {
       if (event.data.position !== undefined) message.position = event.data.position
       return
     }
-    const { offset, text, reasoning } = event.data
+    const { offset, text, reasoning, tokens, ttft_ms } = event.data
     let parts = growing.get(message.id)
     if (!parts) {
       if (!running(message)) return // a late piece of what is whole already
@@ -174,8 +187,19 @@ export const useConversations = defineStore('conversations', () => {
     const part = reasoning ? parts.reasoning : parts.content
     part.add(offset, text)
     if (part.hole) return rereadSoon(it)
+    if (ttft_ms !== undefined) message.ttft = ttft_ms
+    if (tokens !== undefined) count(message, tokens)
     dirty.set(message.id, message)
     flushSoon()
+  }
+
+  function count(message: LiveMessage, tokens: number): void {
+    let pace = paces.get(message.id)
+    if (!pace) paces.set(message.id, (pace = new Pace()))
+    const now = pace.add(tokens, performance.now())
+    if (now === null) return
+    message.pace = now
+    message.tokens = tokens
   }
 
   function flushSoon(): void {
@@ -256,6 +280,19 @@ export const useConversations = defineStore('conversations', () => {
     return chat.id
   }
 
+  /** A chat with one question, for answers of several models. */
+  async function pose(fields: ChatFields, content: string): Promise<{ chat: string; question: string }> {
+    const chat = await api.createChat(fields)
+    chats.put(chat)
+    const it: Conversation = {
+      id: chat.id, tree: markRaw(new Tree<LiveMessage>()), shape: ref(0), state: ref('ready'), error: shallowRef(null), held: [], reading: false, again: false,
+    }
+    open.set(chat.id, it)
+    const question = newId('m_')
+    put(it, await insist(() => api.addMessage(chat.id, { id: question, parent: null, content })))
+    return { chat: chat.id, question }
+  }
+
   /** A message and the answer to it. From here on the text is in the outbox until the server has it. */
   async function say(chat: string, parent: string | null, content: string, attached: Attachment[] = []): Promise<void> {
     const entry: OutboxEntry = { chat, id: newId('m_'), parent, content, answer: newId('m_'), ...(attached.length ? { files: attached } : {}) }
@@ -307,8 +344,8 @@ export const useConversations = defineStore('conversations', () => {
     return message.content
   }
 
-  /** A new answer to a message. */
-  async function answer(chat: string, parent: string, id = newId('m_')): Promise<void> {
+  /** A new answer to a message; `of`: by another model than the chat's, or with other parameters. */
+  async function answer(chat: string, parent: string, id = newId('m_'), of: { model?: string; params?: Params } = {}): Promise<void> {
     const it = conversation(chat)
     if (!it.tree.get(id)) {
       it.tree.put(shallowReactive<LiveMessage>({ ...blank(chat, id, parent, 'assistant'), sending: true }))
@@ -316,7 +353,7 @@ export const useConversations = defineStore('conversations', () => {
     }
     showHead(chat, id)
     try {
-      const made = await insist(() => api.generate(chat, { parent, id }))
+      const made = await insist(() => api.generate(chat, { parent, id, ...of }))
       const known = it.tree.get(made.id)
       const first = !known || known.sending ? put(it, made) : known // else its events came first and know more
       if (stopWanted.delete(id)) await stop(first)
@@ -351,5 +388,5 @@ export const useConversations = defineStore('conversations', () => {
     await chats.change(chat, { head })
   }
 
-  return { open, failed, conversation, read, apply, subscribed, refresh, start, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
+  return { open, failed, conversation, read, apply, subscribed, refresh, start, pose, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
 })

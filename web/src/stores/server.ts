@@ -2,7 +2,7 @@ import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
 import { ApiError, api } from '../api/client'
 import type { Connection } from '../api/source'
-import type { Info, Model } from '../api/types'
+import type { Info, Model, ServerEvent } from '../api/types'
 
 const AGAIN = 3000 // ms
 
@@ -28,9 +28,20 @@ export const useServer = defineStore('server', () => {
     }
   }
 
+  /** A model that is loaded has a context now, one that is new a place in the list: then all is read again. */
+  function apply(event: ServerEvent): void {
+    if (event.type !== 'model' || !info.value) return
+    const { id, state } = event.data
+    const mine = (model: Model) => model.id === id || model.root === id
+    const known = models.value.find(mine)
+    if (known && state !== 'deleted' && (state !== 'loaded' || known.max_model_len !== null))
+      info.value = { ...info.value, models: models.value.map((model) => (mine(model) ? { ...model, state } : model)) }
+    else void load()
+  }
+
   function modelOf(name: string | null): Model | undefined {
     return models.value.find((model) => model.id === name) ?? models.value[0]
   }
 
-  return { info, connection, error, models, historyOff, load, modelOf }
+  return { info, connection, error, models, historyOff, load, apply, modelOf }
 })
