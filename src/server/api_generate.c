@@ -49,7 +49,7 @@ static bool answered_before(struct call *c, store *s, const struct asked *a)
         (void)bad(c, "id", "must be m_ and 26 characters of a-z and 2-7, or left out");
         return true;
     }
-    if (store_message(s, OWNER, json_string_value(id), &message, NULL) < 0)
+    if (store_message(s, c->owner, json_string_value(id), &message, NULL) < 0)
         return false;
     if (json_equal(json_object_get(message, "parent"), json_object_get(a->body, "parent")) &&
         strcmp(text_of(message, "chat"), a->chat_id) == 0 &&
@@ -70,9 +70,9 @@ static bool read_asked(struct call *c, store *s, struct asked *a)
     if (request_bool(c, a->body, "continue", false, &a->go_on) < 0 ||
         page_params(c, json_object_get(a->body, "params")) < 0)
         return false;
-    if (store_chat(s, OWNER, a->chat_id, false, &a->chat, &err) < 0)
+    if (store_chat(s, c->owner, a->chat_id, false, &a->chat, &err) < 0)
         return fail(c, &err);
-    if (store_branch(s, OWNER, parent, &a->branch, &err) < 0)
+    if (store_branch(s, c->owner, parent, &a->branch, &err) < 0)
         return err.code == SP_ENOTFOUND ? bad(c, "parent", "there is no such message")
                                         : fail(c, &err);
     a->parent = json_array_get(a->branch, json_array_size(a->branch) - 1);
@@ -158,12 +158,12 @@ static int make_row(struct call *c, store *s, const struct asked *a, json_t **ro
 {
     bool added = true;
     if (a->go_on)
-        return store_message_reopen(s, OWNER, text_of(a->parent, "id"), row, err);
+        return store_message_reopen(s, c->owner, text_of(a->parent, "id"), row, err);
     json_t *fields =
         json_pack("{s:s,s:s,s:s,s:s,s:O,s:O*}", "role", "assistant", "content", "", "state",
                   "queued", "model", c->model_name, "parent", json_object_get(a->body, "parent"),
                   "id", json_object_get(a->body, "id"));
-    int code = store_message_add(s, OWNER, a->chat_id, fields, row, &added, err);
+    int code = store_message_add(s, c->owner, a->chat_id, fields, row, &added, err);
     json_decref(fields);
     return code < 0 ? code : added ? 0 : 1;
 }
@@ -181,8 +181,8 @@ static bool show(struct call *c, store *s, const struct asked *a)
     if (code != 0)
         return false;
     kept_begin(c->kept, row);
-    events_publish(c->s, "message", json_copy(row));
-    events_publish_chat(c->s, a->chat_id);
+    events_publish(c->s, c->owner, "message", json_copy(row));
+    events_publish_chat(c->s, c->owner, a->chat_id);
     reply_set_json(c, 202, json_copy(row));
     return true;
 }

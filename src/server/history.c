@@ -14,6 +14,7 @@ struct batch {
     struct store_text texts[SAVED_AT_ONCE];
     char *copies[SAVED_AT_ONCE];
     char chats[SAVED_AT_ONCE][STORE_ID_BYTES];
+    int64_t owners[SAVED_AT_ONCE];
     struct kept *of[SAVED_AT_ONCE]; /* valid under lock only, while linked */
     size_t n;
 };
@@ -40,6 +41,7 @@ static bool take(struct batch *b, struct kept *k)
                              .timings = k->ended ? k->timings : NULL};
     memcpy(t->message, k->message, sizeof t->message);
     memcpy(b->chats[b->n], k->chat, sizeof k->chat);
+    b->owners[b->n] = k->call->owner;
     b->copies[b->n] = copy;
     b->of[b->n++] = k;
     k->dirty = false;
@@ -133,7 +135,7 @@ static void *saver_main(void *arg)
         tell_failure(&err, &failing);
         for (size_t i = 0; i < b->n && err.code == 0; i++)
             if (b->texts[i].ended && !b->texts[i].lost)
-                events_publish_chat(s, b->chats[i]);
+                events_publish_chat(s, b->owners[i], b->chats[i]);
         pthread_mutex_lock(&h->lock);
         settle(h, b, &err);
         not_before = clock_seconds() + (err.code ? RETRY_SECONDS : SAVE_SECONDS);

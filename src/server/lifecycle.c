@@ -6,8 +6,11 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/notify.h"
+#include "server/access_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
+
+#define KEYS_SAVED_EVERY 10 /* seconds: when they were used, and how much */
 
 /* ---- the end ---- */
 
@@ -87,6 +90,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     for (struct call *c = s->calls; c; c = c->next)
         generation_keep_alive(c, now);
+    if ((int64_t)now % KEYS_SAVED_EVERY == 0)
+        access_save_used(s);
     models_tick(s, now);
     kept_tick(s);
     events_tick(s, now);

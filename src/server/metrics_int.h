@@ -37,7 +37,7 @@ struct model_metrics {
     uint64_t finished[4]; /* by enum finish_reason */
 };
 
-#define METRIC_ROUTES 64
+#define METRIC_ROUTES 96
 #define METRIC_METHODS 10
 #define METRIC_REASONS 32
 

@@ -222,6 +222,8 @@ void reply_send(struct call *c)
         set_head(c, "X-Content-Type-Options", "nosniff");
         set_head(c, "Cache-Control", "no-store");
     }
+    if (c->cookie[0])
+        set_head(c, "Set-Cookie", c->cookie);
     if (c->reply_name && c->status == 200)
         set_head(c, "Content-Disposition", c->reply_name);
     if (c->status == 429 || c->status == 503)

@@ -35,6 +35,7 @@
 #define ALLOW_MAX 64 /* "GET, HEAD, PATCH, DELETE, OPTIONS" */
 
 struct access;
+struct accounts;
 struct call;
 struct served_model;
 struct events;
@@ -124,6 +125,10 @@ struct call {
     double started;
     double wrote_at; /* a stream, last; until then: started */
     struct key *key; /* access.c; loop, but a worker of this call may read it */
+    int64_t owner;   /* of what it makes and sees under /api/: an account's id, or 0 */
+    char session[65]; /* hash of the cookie it came with; "": it has none */
+    char cookie[256]; /* Set-Cookie of the answer; "": none */
+    bool secure;      /* the client speaks TLS, with us or with a trusted proxy */
     bool key_taken;  /* counts among the key's running requests */
     bool charged;    /* the prompt's tokens */
     int retry_after; /* seconds, for 429 and 503; 0: 1 */
@@ -180,6 +185,8 @@ struct server {
     sp_error load_error;
     double started; /* clock_seconds */
     struct access *access;
+    struct accounts *accounts; /* accounts_int.h */
+    struct server_file *index; /* the page's first file as --root-path has it; NULL: as built */
     SSL_CTX *tls; /* NULL: plain */
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
@@ -274,6 +281,9 @@ int forwarded_check(const struct server_opts *o, sp_error *err);
 void forwarded_client(const struct server_opts *o, const char *peer, const char *list,
                       char out[64]);
 
+/* Whether the client speaks TLS with a trusted proxy: of X-Forwarded-Proto; may be NULL. */
+bool forwarded_https(const struct server_opts *o, const char *peer, const char *proto);
+
 /* request_log.c: loop */
 bool trace_parse(const char *traceparent, struct trace *out); /* false: it is none */
 void call_identify(struct call *c); /* from its head; the answer tells the ids, too */
@@ -356,6 +366,15 @@ void api_messages_edit(struct call *c);
 void api_messages_stop(struct call *c);
 void api_generate(struct call *c);
 void api_events(struct call *c);
+void api_session(struct call *c);
+void api_session_begin(struct call *c);
+void api_session_end(struct call *c);
+void api_account_add(struct call *c);
+void api_account_change(struct call *c);
+void api_keys(struct call *c);
+void api_keys_add(struct call *c);
+void api_keys_change(struct call *c);
+void api_keys_remove(struct call *c);
 void api_export(struct call *c);
 void api_import(struct call *c);
 void api_openapi(struct call *c);

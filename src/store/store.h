@@ -6,7 +6,7 @@
  * Ownership: objects that come out are the caller's (json_decref); what goes in stays the caller's.
  * Threads: any thread may call; two connections, one that writes and one that reads, each used by one thread at a time,
  * so a search doesn't wait for a write. Calls block on the disk: the server's loop never makes one.
- * A process that writes holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
+ * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
  * `export`) need no lock.
  * Every row has an owner; whoever asks for another one's row gets SP_ENOTFOUND.
  * Whatever returned 0 is on the disk: it outlives kill -9 and a power cut (synchronous=FULL, so each transaction is
@@ -32,8 +32,8 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 2                    /* of the file: PRAGMA user_version */
-#define STORE_ID_BYTES 29                  /* "c_" or "m_", 26 characters of base32, NUL */
+#define STORE_VERSION 3                    /* of the file: PRAGMA user_version */
+#define STORE_ID_BYTES 29                  /* "c_", "m_" or "k_", 26 characters of base32, NUL */
 #define STORE_PAGE_MOST 200                /* chats of one page */
 #define STORE_QUERY_MOST 400               /* bytes of a search */
 #define STORE_TITLE_MOST 400               /* bytes */
@@ -43,6 +43,7 @@ struct store_opts {
     const char *path;
     bool
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
+    bool beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
  * SP_ENOSPACE say what the disk says. With `writes`, answers that a crash left unfinished become "interrupted". */
@@ -52,7 +53,7 @@ const char *store_file(const store *s);
 
 /* ---- ids ---- */
 
-void store_id_new(char kind, char out[STORE_ID_BYTES]); /* kind: 'c' or 'm'; 128 random bits */
+void store_id_new(char kind, char out[STORE_ID_BYTES]); /* kind: 'c', 'm' or 'k'; 128 random bits */
 /* The same for the same bytes: what is imported twice is known. 0 or SP_ENOMEM. */
 int store_id_from(char kind, const void *bytes, size_t n, char out[STORE_ID_BYTES]);
 bool store_id_sound(const char *id, char kind);

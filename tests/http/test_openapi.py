@@ -28,7 +28,7 @@ def test_every_route_is_described_and_no_other(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     table = re.findall(r'\{"(/[^"]*)", EVHTTP_REQ_(\w+), (true|false)', (SERVER / "routes.c").read_text())
     rest = {"/v1/models/": "{model}", "/docs/": "{file}", "/assets/": "{file}", "/chat/": "{chat}"}
-    part = {"chats": "{chat}", "messages": "{message}"}
+    part = {"chats": "{chat}", "messages": "{message}", "keys": "{key}"}
     name = lambda path: re.sub(r"(\w+)/\*", lambda m: f"{m[1]}/{part[m[1]]}", path) + rest.get(path, "")
     code = {(name(path), method.lower(), is_open == "true") for path, method, is_open in table}
     said = {(path, method, op.get("security") == []) for path, item in doc["paths"].items() for method, op in item.items()}
@@ -74,7 +74,7 @@ def test_examples_are_answered(fast):
 
 def test_methods(fast):
     doc = ask(fast.url + "/openapi.json")[1]
-    ids = {"{model}": "some", "{file}": "init.js", "{chat}": "c_" + "a" * 26, "{message}": "m_" + "a" * 26}
+    ids = {"{model}": "some", "{file}": "init.js", "{chat}": "c_" + "a" * 26, "{message}": "m_" + "a" * 26, "{key}": "k_" + "a" * 26}
     for path, item in doc["paths"].items():
         for name, value in ids.items():
             path = path.replace(name, value)

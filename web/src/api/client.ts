@@ -1,5 +1,6 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
-import type { Chat, ChatWithMessages, Hit, ImportResult, Info, Message, Page, Params } from './types'
+import { at } from '../lib/root'
+import type { ApiKey, Chat, ChatWithMessages, Hit, ImportResult, Info, KeyList, Message, NewKey, Page, Params, Session } from './types'
 
 export class ApiError extends Error {
   constructor(
@@ -33,10 +34,16 @@ async function errorOf(response: Response): Promise<ApiError> {
   return new ApiError(response.status, `HTTP ${response.status}`, null, retryAfter)
 }
 
+let unauthorized = () => {}
+/** What to do when a call finds that nobody is signed in (any more). */
+export function onUnauthorized(f: () => void): void {
+  unauthorized = f
+}
+
 async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(path, {
+    response = await fetch(at(path), {
       method,
       ...(body === undefined ? {} : { body, headers: { 'content-type': type } }),
       credentials: 'same-origin',
@@ -44,8 +51,10 @@ async function send(method: string, path: string, body?: BodyInit, type = 'appli
   } catch (cause) {
     throw new ApiError(0, cause instanceof Error ? cause.message : String(cause))
   }
-  if (!response.ok) throw await errorOf(response)
-  return response
+  if (response.ok) return response
+  const error = await errorOf(response)
+  if (error.code === 'sign_in_needed' || error.code === 'sign_up_needed') unauthorized()
+  throw error
 }
 
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -75,7 +84,7 @@ function query(values: Record<string, string | number | null | undefined>): stri
   return text ? `?${text}` : ''
 }
 
-const at = (id: string) => encodeURIComponent(id)
+const part = (id: string) => encodeURIComponent(id)
 
 export interface ListQuery {
   limit?: number
@@ -95,18 +104,27 @@ export interface GenerateOrder {
 }
 
 export const api = {
+  session: () => call<Session>('GET', '/api/session'),
+  signIn: (name: string, password: string) => call<Session>('POST', '/api/session', { name, password }),
+  signOut: (everywhere: boolean) => call<unknown>('DELETE', `/api/session${everywhere ? '?all=1' : ''}`),
+  signUp: (code: string, name: string, password: string) => call<Session>('POST', '/api/account', { code, name, password }),
+  changePassword: (password: string, other: string) => call<Session>('PATCH', '/api/account', { password, new_password: other }),
+  keys: () => call<KeyList>('GET', '/api/keys'),
+  makeKey: (key: NewKey) => call<ApiKey>('POST', '/api/keys', key),
+  revokeKey: (id: string) => call<unknown>('DELETE', `/api/keys/${part(id)}`),
+  checkKeys: (checked: boolean) => call<unknown>('PATCH', '/api/keys', { checked }),
   info: () => call<Info>('GET', '/api/info'),
   chats: (q: ListQuery) => call<Page<Hit>>('GET', `/api/chats${query({ ...q })}`),
-  chat: (id: string) => call<ChatWithMessages>('GET', `/api/chats/${at(id)}`),
+  chat: (id: string) => call<ChatWithMessages>('GET', `/api/chats/${part(id)}`),
   createChat: (fields: ChatFields) => call<Chat>('POST', '/api/chats', fields),
-  changeChat: (id: string, fields: ChatFields) => call<Chat>('PATCH', `/api/chats/${at(id)}`, fields),
-  deleteChat: (id: string, forever = false) => call<unknown>('DELETE', `/api/chats/${at(id)}${forever ? '?forever=1' : ''}`),
-  restoreChat: (id: string) => call<Chat>('POST', `/api/chats/${at(id)}/restore`, {}),
+  changeChat: (id: string, fields: ChatFields) => call<Chat>('PATCH', `/api/chats/${part(id)}`, fields),
+  deleteChat: (id: string, forever = false) => call<unknown>('DELETE', `/api/chats/${part(id)}${forever ? '?forever=1' : ''}`),
+  restoreChat: (id: string) => call<Chat>('POST', `/api/chats/${part(id)}/restore`, {}),
   addMessage: (chat: string, message: { id: string; parent: string | null; content: string }) =>
-    call<Message>('POST', `/api/chats/${at(chat)}/messages`, message),
-  changeMessage: (id: string, content: string) => call<Message>('PATCH', `/api/messages/${at(id)}`, { content }),
-  generate: (chat: string, order: GenerateOrder) => call<Message>('POST', `/api/chats/${at(chat)}/generate`, order),
-  stop: (id: string) => call<Message>('POST', `/api/messages/${at(id)}/stop`, {}),
+    call<Message>('POST', `/api/chats/${part(chat)}/messages`, message),
+  changeMessage: (id: string, content: string) => call<Message>('PATCH', `/api/messages/${part(id)}`, { content }),
+  generate: (chat: string, order: GenerateOrder) => call<Message>('POST', `/api/chats/${part(chat)}/generate`, order),
+  stop: (id: string) => call<Message>('POST', `/api/messages/${part(id)}/stop`, {}),
   exportChats: async (chat: string | null, format: 'jsonl' | 'md') =>
     (await send('GET', `/api/export${query(chat ? { chat, format } : { all: 1, format })}`)).blob(),
   async importChats(file: File): Promise<ImportResult> {

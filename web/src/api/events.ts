@@ -1,16 +1,20 @@
 /** The server's events in this tab: through the shared worker, or by a stream of the tab's own. */
+import { at } from '../lib/root'
 import { type Connection, EventStream, type Sink } from './source'
 import type { ServerEvent } from './types'
 
 export interface Events {
   /** Try now if the stream is lost. */
   kick(): void
+  /** Nobody is signed in: no more tries; and the end of that. All tabs of a browser are in or out together. */
+  stop(): void
+  start(): void
 }
 
 function direct(sink: Sink): Events {
-  const stream = new EventStream('/api/events', sink)
+  const stream = new EventStream(at('/api/events'), sink)
   stream.open()
-  return { kick: () => stream.kick() }
+  return { kick: () => stream.kick(), stop: () => stream.close(), start: () => stream.begin() }
 }
 
 export function listen(sink: Sink): Events {
@@ -37,6 +41,14 @@ export function listen(sink: Sink): Events {
     kick() {
       if (fallback) fallback.kick()
       else worker.port.postMessage('kick')
+    },
+    stop() {
+      if (fallback) fallback.stop()
+      else worker.port.postMessage('stop')
+    },
+    start() {
+      if (fallback) fallback.start()
+      else worker.port.postMessage('start')
     },
   }
 }

@@ -66,6 +66,11 @@ export interface Info {
   loading: boolean
 }
 
+export type Session = Schemas['Session']
+export type ApiKey = Schemas['ApiKey']
+export type KeyList = Schemas['KeyList']
+export type NewKey = Schemas['NewKey']
+
 export interface ImportResult {
   chats: number
   messages: number
