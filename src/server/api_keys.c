@@ -153,7 +153,7 @@ void api_keys_remove(struct call *c)
     if (store_key_remove(s, c->owner, id, &err) < 0)
         page_fail(c, &err);
     else if (reload(c))
-        c->status = 204;
+        reply_set_empty(c);
 }
 
 /* {"checked": false}: the API is open again. Only when no key is left, so that none is lost by it. */

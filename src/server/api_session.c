@@ -166,7 +166,7 @@ void api_session_end(struct call *c)
     if (c->session[0] && !reload(c))
         return;
     access_cookie(c, "");
-    c->status = 204;
+    reply_set_empty(c);
 }
 
 /* ---- accounts ---- */

@@ -27,6 +27,13 @@ void reply_set_text(struct call *c, const char *type, char *text)
     c->status = text ? 200 : 500;
 }
 
+void reply_set_empty(struct call *c)
+{
+    sp_free(c->reply);
+    c->reply = sp_strdup("");
+    c->status = c->reply ? 204 : 500;
+}
+
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message)
 {

@@ -239,6 +239,7 @@ void stop_when_drained(struct server *s);
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
 void reply_set_json(struct call *c, int status, json_t *j);        /* takes j */
 void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
+void reply_set_empty(struct call *c); /* 204 */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* From an sp_error of a request: 400 for what the client can mend, 429 full, 503 and 504 too late, 500 the

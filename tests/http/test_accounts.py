@@ -411,7 +411,7 @@ def test_accounts_from_the_terminal_while_the_server_runs(model, tmp_path):
     assert wait_until(lambda: b.state() == "sign_in", 10)  # open to everybody until then: no more
     assert b.error("GET", "/api/chats") == (401, "sign_in_needed")
     assert b"hello" in stream.read()
-    assert "taken" in user(history, "add", "Alice", password=PASSWORD, code=1) or True
+    assert "already" in user(history, "add", "Alice", password=PASSWORD, code=1)
     assert b.sign_in().status == 200
     listed = json.loads(user(history, "list", "--json"))
     assert [(a["name"], a["sessions"]) for a in listed] == [("alice", 1)] and "alice" in user(history, "list")
