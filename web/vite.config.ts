@@ -16,8 +16,22 @@ function woff2Only() {
   }
 }
 
+/** Scripts and styles find each other from where they are, under any path; the index, which answers at every address of
+ *  the page, names them from the root, which the server knows. */
+function indexFromRoot() {
+  return {
+    name: 'index-from-root',
+    enforce: 'post' as const,
+    generateBundle(_: unknown, bundle: Record<string, { type: string; source?: string | Uint8Array }>) {
+      const index = bundle['index.html']
+      if (index?.type === 'asset') index.source = String(index.source).replaceAll('="./', '="/')
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [vue(), woff2Only()],
+  base: process.env.NODE_ENV === 'development' ? '/' : './',
+  plugins: [vue(), woff2Only(), indexFromRoot()],
   define: {
     __VUE_OPTIONS_API__: true, // Element Plus and vue-i18n mix styles of components
     __VUE_PROD_DEVTOOLS__: false,

@@ -39,7 +39,8 @@ enum option_verb {
     VERB_KEY = 1 << 12,
     VERB_HEALTHCHECK = 1 << 13,
     VERB_DB = 1 << 14,
-    VERB_ALL = (1 << 15) - 1
+    VERB_USER = 1 << 15,
+    VERB_ALL = (1 << 16) - 1
 };
 
 struct option_spec {

@@ -104,7 +104,8 @@ static const struct option_spec table[] = {
 
     /* The server */
     {"host", OPT_STRING, "127.0.0.1", NULL, NO_RANGE, VERB_SERVE | VERB_HEALTHCHECK, "H",
-     "address to listen on; others than loopback need --api-key, --keys or --no-auth"},
+     "address to listen on; others than loopback need a history, in which accounts and keys are kept, or --api-key, "
+     "--keys or --no-auth"},
     {"port", OPT_INT, "8080", NULL, 0, 65535, VERB_SERVE | VERB_HEALTHCHECK, "N",
      "port to listen on; 0 is any free one"},
     {"next-port", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
@@ -122,6 +123,8 @@ static const struct option_spec table[] = {
      "the key's tokens in a minute, of prompts and answers; unset: no limit"},
     {"concurrent", OPT_INT, NULL, NULL, 1, 1e12, VERB_KEY, "N",
      "the key's requests at the same time; unset: no limit"},
+    {"page", OPT_BOOL, "false", NULL, NO_RANGE, VERB_KEY, NULL,
+     "the key may use the page's API (/api/), too, where there are accounts"},
     {"admin-key", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "KEY",
      "key that opens /admin/ (and nothing else); without it there is no /admin/"},
     {"cors-origin", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ORIGIN",
@@ -149,10 +152,10 @@ static const struct option_spec table[] = {
     {"max-connections", OPT_INT, "4096", NULL, 1, 1000000, VERB_SERVE, "N",
      "connections at once; one more takes the place of the one that has been idle for longest"},
     {"no-auth", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
-     "listen off loopback without a key"},
+     "listen off loopback without asking for a key, and without an account for the page"},
 
-    {"history", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_DB, "FILE|off",
-     "file that keeps the chats of the page; history.db in the store's folder if unset; off keeps none"},
+    {"history", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE | VERB_DB | VERB_USER, "FILE|off",
+     "file that keeps the chats of the page, accounts and keys; history.db in the store's folder if unset; off keeps none"},
     {"keep-deleted", OPT_INT, "30", NULL, 0, 36500, VERB_SERVE, "DAYS",
      "a chat that was deleted on the page can be restored for so long, then it is removed; 0 keeps it until somebody "
      "removes it"},
@@ -161,7 +164,8 @@ static const struct option_spec table[] = {
     {"root-path", OPT_STRING, NULL, NULL, NO_RANGE, VERB_SERVE, "/PATH",
      "where a proxy shows this server; paths that begin with it are taken too"},
     {"trusted-proxy", OPT_LIST, NULL, NULL, NO_RANGE, VERB_SERVE, "ADDRESS[/BITS]",
-     "proxy whose X-Forwarded-For says who the client is, in logs; may be given several times"},
+     "proxy whose X-Forwarded-For says who the client is, in logs and against guessing of passwords, and whose "
+     "X-Forwarded-Proto whether it speaks HTTPS; may be given several times"},
     {"drain-seconds", OPT_INT, "30", NULL, 0, 86400, VERB_SERVE, "N",
      "what running requests get after SIGTERM or Ctrl-C before they are cut; a second one cuts them at once"},
     {"log-prompts", OPT_BOOL, "false", NULL, NO_RANGE, VERB_SERVE, NULL,
@@ -190,10 +194,12 @@ static const struct option_spec table[] = {
      "no progress, errors only"},
     {"force", OPT_BOOL, "false", NULL, NO_RANGE, VERB_PULL | VERB_STORE, NULL,
      "get it again, even if it is here; write over a bundle that is there"},
-    {"yes", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RM, NULL, "don't ask"},
+    {"yes", OPT_BOOL, "false", NULL, NO_RANGE, VERB_RM | VERB_USER, NULL, "don't ask"},
 
     /* The history */
     {"chat", OPT_STRING, NULL, NULL, NO_RANGE, VERB_DB, "ID", "export only this chat"},
+    {"user", OPT_STRING, NULL, NULL, NO_RANGE, VERB_DB, "NAME",
+     "whose chats are exported, or get what is imported; the first account's if unset"},
     {"as", OPT_CHOICE, NULL, "jsonl|md", NO_RANGE, VERB_DB, NULL,
      "what an export is: lines of JSON, which can be imported, or Markdown; by the file's name if unset"},
 
@@ -222,7 +228,7 @@ static const struct option_spec table[] = {
     {"reps", OPT_INT, "3", NULL, 1, 1000, VERB_BENCH, "N", "times each test is run"},
     {"json", OPT_BOOL, "false", NULL, NO_RANGE,
      VERB_PULL | VERB_STORE | VERB_LIST | VERB_SHOW | VERB_EVAL | VERB_BENCH | VERB_BENCH_SERVE |
-         VERB_CONFIG | VERB_KEY | VERB_SERVE | VERB_DB,
+         VERB_CONFIG | VERB_KEY | VERB_SERVE | VERB_DB | VERB_USER,
      NULL, "print JSON instead of text"},
 
     /* Load for servers */

@@ -24,6 +24,7 @@ int cmd_bench(const options *o, sp_error *err);
 int cmd_bench_serve(const options *o, sp_error *err);
 int cmd_config(const options *o, sp_error *err);
 int cmd_db(const options *o, sp_error *err);
+int cmd_user(const options *o, sp_error *err);
 int cmd_key(const options *o, sp_error *err);
 int cmd_healthcheck(const options *o, sp_error *err);
 

@@ -5,9 +5,8 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "cli/cli_int.h"
-#include "store/store.h"
+#include "store/accounts.h"
 
-#define OWNER 0
 #define PIECE_MAX ((size_t)1 << 30) /* of a chat's text */
 
 int cli_history(const options *o, char **path, sp_error *err)
@@ -23,6 +22,24 @@ int cli_history(const options *o, char **path, sp_error *err)
     *path = asked ? sp_strdup(asked) : path_join(hub_store(h), "history.db");
     hub_close(h);
     return *path ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+}
+
+/* --user, or the first account; 0 while there is none. */
+static int whose(const options *o, store *s, int64_t *owner, sp_error *err)
+{
+    const char *name = options_str(o, "user");
+    char hash[STORE_PASSWORD_BYTES];
+    struct store_account account = {0};
+    struct store_access a;
+    int code = name ? store_account_password(s, name, &account, hash, err)
+                    : store_access_load(s, &a, err);
+    *owner = account.id;
+    if (code < 0 || name)
+        return code;
+    if (a.n_accounts > 0)
+        *owner = a.accounts[0].id;
+    store_access_free(&a);
+    return 0;
 }
 
 /* ---- check ---- */
@@ -111,7 +128,10 @@ static int db_export(const options *o, store *s, const char *file, sp_error *err
         e.to = fopen(file, "we");
     if (!e.to)
         return sp_fail(err, SP_EIO, "%s: %s", file, strerror(errno));
-    int code = store_each(s, OWNER, options_str(o, "chat"), write_chat, &e, err);
+    int64_t owner;
+    int code = whose(o, s, &owner, err);
+    if (code == 0)
+        code = store_each(s, owner, options_str(o, "chat"), write_chat, &e, err);
     bool failed = file && (fflush(e.to) != 0 || fsync(fileno(e.to)) != 0);
     failed |= file && fclose(e.to) != 0;
     if (code == 0 && failed)
@@ -149,7 +169,10 @@ static int db_import(const options *o, store *s, const char *file, sp_error *err
     int code = file_map_open(file, &m, err);
     if (code < 0)
         return code;
-    code = store_import(s, OWNER, (const char *)m.data, m.size, &in, err);
+    int64_t owner;
+    code = whose(o, s, &owner, err);
+    if (code == 0)
+        code = store_import(s, owner, (const char *)m.data, m.size, &in, err);
     file_map_close(&m);
     if (code == 0)
         tell_imported(o, &in);

@@ -42,7 +42,8 @@ static int key_new(const options *o, const char *path, const char *name, sp_erro
     struct keyfile f = {0};
     struct key_entry e = {.requests_per_minute = limit_of(o, "requests-per-minute"),
                           .tokens_per_minute = limit_of(o, "tokens-per-minute"),
-                          .concurrent = limit_of(o, "concurrent")};
+                          .concurrent = limit_of(o, "concurrent"),
+                          .page = options_bool(o, "page")};
     const char *const *models;
     char secret[KEY_SECRET_MAX];
     if (strlen(name) > KEY_NAME_MAX)
@@ -118,11 +119,11 @@ static int key_list(const options *o, const char *path, sp_error *err)
             for (size_t k = 0; k < e->n_models; k++)
                 json_array_append_new(models, json_string(e->models[k]));
             json_array_append_new(list,
-                                  json_pack("{s:s,s:s,s:o,s:I,s:I,s:I}", "name", e->name, "created",
+                                  json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:b}", "name", e->name, "created",
                                             e->created, "models", models, "requests_per_minute",
                                             (json_int_t)e->requests_per_minute, "tokens_per_minute",
                                             (json_int_t)e->tokens_per_minute, "concurrent",
-                                            (json_int_t)e->concurrent));
+                                            (json_int_t)e->concurrent, "page", e->page));
         }
         cli_print_json(list);
     } else {

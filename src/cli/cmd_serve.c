@@ -1,3 +1,7 @@
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +15,7 @@ struct serving {
     const options *o;
     struct serve_list list;
     pool *pool;
-    bool auth, tls;
+    bool tls;
     atomic_bool ready;
     char *history; /* NULL: off */
     hub *hub;
@@ -85,6 +89,42 @@ static int make_pool(struct serving *w, sp_error *err)
 
 /* ---- the server ---- */
 
+/* Where people reach a server that listens on all addresses: this machine's first one that is not loopback's. */
+static void address_of(const char *host, char out[NI_MAXHOST])
+{
+    struct ifaddrs *all = NULL;
+    (void)snprintf(out, NI_MAXHOST, "%s", host);
+    bool v4 = strcmp(host, "0.0.0.0") == 0, v6 = strcmp(host, "::") == 0;
+    if ((!v4 && !v6) || getifaddrs(&all) != 0)
+        return;
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+            !(i->ifa_flags & IFF_UP))
+            continue;
+        if (getnameinfo(i->ifa_addr, sizeof(struct sockaddr_in), out, NI_MAXHOST, NULL, 0,
+                        NI_NUMERICHOST) == 0)
+            break;
+    }
+    freeifaddrs(all);
+}
+
+/* While there is no account, and the page wants one. */
+static void tell_code(const struct serving *w, const char *host, int port)
+{
+    char code[SERVER_CODE_BYTES], address[NI_MAXHOST];
+    const char *root = options_str(w->o, "root-path");
+    if (!server_sign_up_code(w->running, code))
+        return;
+    address_of(host, address);
+    bool v6 = strchr(address, ':') != NULL;
+    printf("\nThe page has no account yet. Make the administrator's, within an hour:\n\n"
+           "  http%s://%s%s%s:%d%s/sign-up#%s\n\n",
+           w->tls ? "s" : "", v6 ? "[" : "", address, v6 ? "]" : "", port, root ? root : "", code);
+    printf("  one-time code: %s\n", code);
+    if (root)
+        printf("  (behind a proxy: the same path at the proxy's address)\n");
+}
+
 static void greet(void *arg, const char *host, int port)
 {
     struct serving *w = arg;
@@ -100,7 +140,7 @@ static void greet(void *arg, const char *host, int port)
         "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": "
         "\"你好！\"}]}'\n\n",
         s, v6 ? "[" : "", host, v6 ? "]" : "", port,
-        w->auth ? " -H \"Authorization: Bearer $KEY\"" : "", name);
+        server_wants_keys(w->running) ? " -H \"Authorization: Bearer $KEY\"" : "", name);
     printf("  %s chat --model %s\n", cli_program, name);
     if (strcmp(best->name, name) != 0)
         printf("\nThe best model of the catalogue for this machine's memory:\n  %s pull %s\n",
@@ -110,6 +150,7 @@ static void greet(void *arg, const char *host, int port)
         printf("\nChats are kept in %s\n", w->history);
     else if (strcmp(history, "unavailable") == 0)
         printf("\nNo chats are kept: %s\n", reason);
+    tell_code(w, host, port);
     printf("\nCtrl-C ends it.\n");
     fflush(stdout);
 }
@@ -217,7 +258,6 @@ static int serve(struct serving *w, sp_error *err)
                                        .body_seconds = (int)options_int(o, "body-timeout"),
                                        .keep_seconds = (int)options_int(o, "keep-alive"),
                                        .connections = (int)options_int(o, "max-connections")};
-    w->auth = so.n_api_keys > 0 || so.keys_file;
     int code = cli_history(o, &w->history, err);
     so.history = w->history;
     so.keep_deleted_days = (int)options_int(o, "keep-deleted");

@@ -55,6 +55,13 @@ static const struct verb verbs[] = {
      "  sampan key list --keys keys.json\n"
      "  sampan key revoke alice --keys keys.json        # then reload the server\n"
      "  sampan serve --model qwen2.5-coder-0.5b --host 0.0.0.0 --keys keys.json\n"},
+    {"user", VERB_USER, cmd_user, "add NAME | list | passwd NAME | remove NAME",
+     "who may sign in on the page",
+     "  sampan user add alice                        # asks for a password\n"
+     "  sampan user list\n"
+     "  sampan user passwd alice                     # another one, when it was forgotten\n"
+     "  sampan user remove alice\n"
+     "  echo \"$PASSWORD\" | sampan user add alice --history other.db\n"},
     {"db", VERB_DB, cmd_db, "check | backup FILE | export [FILE] | import FILE",
      "look after the chats that the page keeps",
      "  sampan db check                              # is the file sound; 1 if it is not\n"
@@ -62,6 +69,7 @@ static const struct verb verbs[] = {
      "  sampan db export chats.jsonl                 # all chats; .md for Markdown\n"
      "  sampan db export --chat c_ID --as md         # one, to standard output\n"
      "  sampan db import conversations.json          # Sampan's, OpenAI's or Open WebUI's export\n"
+     "  sampan db export --user alice chats.jsonl    # one account's; the first account's if unset\n"
      "  sampan db check --history other.db --json\n"},
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"

@@ -141,10 +141,10 @@ static int hand_out(json_t *job, json_t **out, sp_error *err)
 }
 
 /* Tells everybody of a job and hands it out. Takes it. */
-static int tell(jobs *js, json_t *job, json_t **out, sp_error *err)
+static int tell(jobs *js, int64_t owner, json_t *job, json_t **out, sp_error *err)
 {
     if (job)
-        js->told(js->arg, "job", json_deep_copy(job));
+        js->told(js->arg, owner, "job", json_deep_copy(job));
     return hand_out(job, out, err);
 }
 
@@ -191,7 +191,7 @@ int jobs_add(jobs *js, int64_t owner, const struct store_new_job *n, json_t **ou
     if (code == 0)
         code = enqueue(js, owner, json_deep_copy(row), err);
     if (code == 0)
-        code = tell(js, job_object(js, row), out, err);
+        code = tell(js, owner, job_object(js, row), out, err);
     else
         json_decref(row);
     pthread_mutex_unlock(&js->order);
@@ -277,7 +277,7 @@ static int move(jobs *js, int64_t owner, struct held *h, const char *state, json
     }
     json_decref(h->row);
     if (code == 0)
-        return tell(js, job_object(js, row), out, err);
+        return tell(js, owner, job_object(js, row), out, err);
     json_decref(row);
     return code;
 }
@@ -304,7 +304,7 @@ static int ask_pause(jobs *js, int64_t owner, const char *id, json_t **out, sp_e
     if (code < 0)
         return code;
     if (h.running || strcmp(h.state, "paused") == 0)
-        return tell(js, job_object(js, h.row), out, err);
+        return tell(js, owner, job_object(js, h.row), out, err);
     if (strcmp(h.state, "queued") == 0)
         return move(js, owner, &h, "paused", out, err);
     return refuse(&h, err, "only what is queued or running can be paused");
@@ -361,7 +361,7 @@ static int ask_cancel(jobs *js, int64_t owner, const char *id, json_t **out, sp_
     bool over = strcmp(h.state, "done") == 0 || strcmp(h.state, "failed") == 0 ||
                 strcmp(h.state, "cancelled") == 0;
     if (h.running || over)
-        return tell(js, job_object(js, h.row), out, err);
+        return tell(js, owner, job_object(js, h.row), out, err);
     return move(js, owner, &h, "cancelled", out, err);
 }
 
@@ -394,7 +394,7 @@ static int drop(jobs *js, int64_t owner, const char *id, sp_error *err)
     job_free(h.waiting);
     json_decref(h.row);
     if (code == 0)
-        js->told(js->arg, "job_deleted", json_pack("{s:s}", "id", id));
+        js->told(js->arg, owner, "job_deleted", json_pack("{s:s}", "id", id));
     return code;
 }
 
@@ -510,6 +510,15 @@ void jobs_close(jobs *js)
     pthread_cond_destroy(&js->more);
     sp_free(js->kinds);
     sp_free(js);
+}
+
+void jobs_adopt(jobs *js, int64_t from, int64_t to)
+{
+    pthread_mutex_lock(&js->lock);
+    for (struct job_run *j = js->live; j; j = j->next)
+        if (j->owner == from)
+            j->owner = to;
+    pthread_mutex_unlock(&js->lock);
 }
 
 /* ---- for the work ---- */

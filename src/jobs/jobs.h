@@ -61,7 +61,7 @@ struct jobs_opts {
     size_t n_kinds;
     /* What happened: "job" with the whole job, "job_deleted" with {"id"}. On any thread, with locks of the runner held:
      * it returns soon and calls nothing of the runner. Takes data. */
-    void (*told)(void *arg, const char *event, json_t *data);
+    void (*told)(void *arg, int64_t owner, const char *event, json_t *data);
     void *arg;
 };
 
@@ -87,6 +87,8 @@ int jobs_pause(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *
 int jobs_resume(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err);
 int jobs_cancel(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err);
 int jobs_remove(jobs *js, int64_t owner, const char *id, sp_error *err); /* SP_EBUSY: it runs */
+/* The store has given all rows of one owner to another: so are the jobs that are queued or run. */
+void jobs_adopt(jobs *js, int64_t from, int64_t to);
 
 /* ---- for the work ---- */
 

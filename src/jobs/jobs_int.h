@@ -13,8 +13,8 @@ struct job_run {
     struct jobs *of;
     const struct job_kind *kind;
     char id[STORE_ID_BYTES];
-    int64_t owner;
-    atomic_int stop; /* enum job_stop */
+    _Atomic int64_t owner; /* changes in jobs_adopt only */
+    atomic_int stop;       /* enum job_stop */
 
     /* under lock */
     bool running; /* a thread has it */
@@ -31,7 +31,7 @@ struct jobs {
     store *store;
     struct job_kind *kinds; /* [n_kinds] */
     size_t n_kinds;
-    void (*told)(void *arg, const char *event, json_t *data);
+    void (*told)(void *arg, int64_t owner, const char *event, json_t *data);
     void *arg;
 
     pthread_mutex_t order; /* before lock */

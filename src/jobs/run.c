@@ -28,7 +28,7 @@ static int change(struct job_run *j, const struct store_job_change *to, sp_error
     pthread_mutex_unlock(&js->lock);
     json_decref(before);
     if (job)
-        js->told(js->arg, "job", job);
+        js->told(js->arg, j->owner, "job", job);
     return 0;
 }
 
@@ -82,7 +82,7 @@ static void end(struct job_run *j, int code, const json_t *result, const sp_erro
     if (failed)
         log_warn("jobs", "%s failed: %s", j->id, err->message);
     if (row)
-        js->told(js->arg, "job", job_object(js, row));
+        js->told(js->arg, j->owner, "job", job_object(js, row));
     json_decref(error);
     pthread_mutex_unlock(&js->order);
     pthread_mutex_lock(
@@ -171,21 +171,27 @@ static double due(const jobs *js)
     return at;
 }
 
-/* Under lock. One job that is due, as its listeners get it; *save: its row is to be written, too. */
-static json_t *take_due(jobs *js, double now, char id[STORE_ID_BYTES], int64_t *done,
-                        int64_t *total, bool *save)
+struct due_job {
+    char id[STORE_ID_BYTES];
+    int64_t owner, done, total;
+    bool save; /* its row is to be written, too */
+};
+
+/* Under lock. One job that is due, as its listeners get it. */
+static json_t *take_due(jobs *js, double now, struct due_job *out)
 {
     for (struct job_run *j = js->live; j; j = j->next) {
         if (!j->dirty || !j->running || now < j->told_at + JOBS_TELL_SECONDS)
             continue;
         j->dirty = false;
         j->told_at = now;
-        *save = now >= j->saved_at + JOBS_SAVE_SECONDS;
-        if (*save)
+        out->save = now >= j->saved_at + JOBS_SAVE_SECONDS;
+        if (out->save)
             j->saved_at = now;
-        memcpy(id, j->id, sizeof j->id);
-        *done = j->done;
-        *total = j->total;
+        memcpy(out->id, j->id, sizeof j->id);
+        out->owner = j->owner;
+        out->done = j->done;
+        out->total = j->total;
         return job_live_object(j);
     }
     return NULL;
@@ -206,18 +212,16 @@ static void wait_until(jobs *js, double at)
  * the one that tells its end. */
 static void tell_due(jobs *js)
 {
-    char id[STORE_ID_BYTES];
-    int64_t done = 0, total = 0;
-    bool save = false;
+    struct due_job due;
     json_t *job;
-    while ((job = take_due(js, clock_seconds(), id, &done, &total, &save)) != NULL) {
+    while ((job = take_due(js, clock_seconds(), &due)) != NULL) {
         sp_error err = {0};
-        js->told(js->arg, "job", job);
-        if (!save)
+        js->told(js->arg, due.owner, "job", job);
+        if (!due.save)
             continue;
         pthread_mutex_unlock(&js->lock);
-        if (store_job_progress(js->store, id, done, total, &err) < 0)
-            log_warn("jobs", "how far %s is can't be written down: %s", id, err.message);
+        if (store_job_progress(js->store, due.id, due.done, due.total, &err) < 0)
+            log_warn("jobs", "how far %s is can't be written down: %s", due.id, err.message);
         pthread_mutex_lock(&js->lock);
     }
 }

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <strings.h>
 #include "base/log.h"
+#include "server/accounts_int.h"
 #include "server/keyfile.h"
 #include "server/models_int.h"
+#include "server/page_int.h"
 
 #define MINUTE 60.0
 
@@ -16,19 +18,32 @@
 struct use {
     int refs;
     int64_t running;
-    double requests, tokens; /* left, at `at` */
-    double at;               /* clock_seconds */
+    double requests, tokens;            /* left, at `at` */
+    double at;                          /* clock_seconds */
+    int64_t used, n_requests, n_tokens; /* last and in all; used: seconds since 1970, 0: never */
+    bool unsaved;
 };
 
 struct key {
     int refs;
     struct key_entry entry;
+    char id[STORE_ID_BYTES]; /* of one of the store; else "" */
+    int64_t owner;
+    int64_t created; /* of one of the store */
+    bool from_file;
     struct use *use;
 };
 
-struct access {
-    struct key **keys; /* [n] */
+struct key_list {
+    struct key **keys;
     size_t n;
+};
+
+struct access {
+    struct key_list fixed; /* of settings and file */
+    struct key_list kept;  /* of the store, as of `changes` */
+    uint64_t changes;
+    bool checking;  /* the store says that keys are asked for */
     char admin[65]; /* hash; "": there is none */
 };
 
@@ -52,27 +67,41 @@ static bool same_hash(const char *a, const char *b)
 }
 
 /* Goes through all of them, whichever fits. */
-static struct key *find_hash(const struct access *a, const char *hash)
+static struct key *find_in(const struct key_list *l, const char *hash)
 {
     struct key *found = NULL;
-    for (size_t i = 0; i < a->n; i++)
-        if (same_hash(a->keys[i]->entry.hash, hash))
-            found = a->keys[i];
+    for (size_t i = 0; i < l->n; i++)
+        if (same_hash(l->keys[i]->entry.hash, hash))
+            found = l->keys[i];
     return found;
 }
 
-/* Takes what *e owns. What the key with the same secret in `old` has used stays used; a limit that is new begins
- * whole. */
-static int add_key(struct access *a, const struct access *old, struct key_entry *e)
+static int list_room(struct key_list *l, size_t n)
 {
-    struct key *k = sp_calloc(1, sizeof *k), *before = old ? find_hash(old, e->hash) : NULL;
+    *l = (struct key_list){.keys = sp_calloc(n + 1, sizeof(struct key *))};
+    return l->keys ? 0 : SP_ENOMEM;
+}
+
+static void list_free(struct key_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        key_unref(l->keys[i]);
+    sp_free(l->keys);
+    *l = (struct key_list){0};
+}
+
+/* Takes what *e owns. What the key with the same secret in `old` has used stays used; a limit that is new begins
+ * whole. NULL: out of memory. */
+static struct key *add_key(struct key_list *l, const struct key_list *old, struct key_entry *e)
+{
+    struct key *k = sp_calloc(1, sizeof *k), *before = find_in(old, e->hash);
     if (!k)
-        return SP_ENOMEM;
+        return NULL;
     k->refs = 1;
     k->use = before ? before->use : sp_calloc(1, sizeof *k->use);
     if (!k->use) {
         sp_free(k);
-        return SP_ENOMEM;
+        return NULL;
     }
     k->use->refs++;
     k->entry = *e;
@@ -84,43 +113,49 @@ static int add_key(struct access *a, const struct access *old, struct key_entry 
         k->use->requests = (double)k->entry.requests_per_minute;
     if (!before || !before->entry.tokens_per_minute)
         k->use->tokens = (double)k->entry.tokens_per_minute;
-    a->keys[a->n++] = k;
-    return 0;
+    l->keys[l->n++] = k;
+    return k;
 }
 
 static void access_free(struct access *a)
 {
-    for (size_t i = 0; a && i < a->n; i++)
-        key_unref(a->keys[i]);
-    if (a)
-        sp_free(a->keys);
+    if (a) {
+        list_free(&a->fixed);
+        list_free(&a->kept);
+    }
     sp_free(a);
 }
 
-static int add_plain(struct access *a, const struct access *old, const struct server_opts *o)
+static int add_plain(struct access *a, const struct key_list *old, const struct server_opts *o)
 {
     int code = 0;
     for (size_t i = 0; i < o->n_api_keys && code == 0; i++) {
         struct key_entry e = {.name = "api-key"};
         key_hash(o->api_keys[i], e.hash);
-        code = e.hash[0] ? add_key(a, old, &e) : SP_ENOMEM;
+        code = e.hash[0] && add_key(&a->fixed, old, &e) ? 0 : SP_ENOMEM;
     }
     return code;
 }
 
 static int make(const struct server *s, struct access **out, sp_error *err)
 {
+    static const struct key_list none = {0};
     const struct server_opts *o = &s->opts;
+    const struct key_list *old = s->access ? &s->access->fixed : &none;
     struct keyfile f = {0};
     int code = o->keys_file ? keyfile_read(o->keys_file, &f, err) : 0;
     if (code < 0)
         return code;
     struct access *a = sp_calloc(1, sizeof *a);
-    if (a)
-        a->keys = sp_calloc(f.n + o->n_api_keys + 1, sizeof(struct key *));
-    code = a && a->keys ? add_plain(a, s->access, o) : SP_ENOMEM;
-    for (size_t i = 0; i < f.n && code == 0; i++)
-        code = add_key(a, s->access, &f.entries[i]);
+    code = a ? list_room(&a->fixed, f.n + o->n_api_keys) : SP_ENOMEM;
+    if (code == 0)
+        code = add_plain(a, old, o);
+    for (size_t i = 0; i < f.n && code == 0; i++) {
+        struct key *k = add_key(&a->fixed, old, &f.entries[i]);
+        code = k ? 0 : SP_ENOMEM;
+        if (k)
+            k->from_file = true;
+    }
     if (code == 0 && o->admin_key)
         key_hash(o->admin_key, a->admin);
     keyfile_free(&f);
@@ -138,20 +173,31 @@ int access_reload(struct server *s, sp_error *err)
     int code = make(s, &a, err);
     if (code < 0)
         return code;
+    if (s->access) {
+        a->kept = s->access->kept;
+        a->changes = s->access->changes;
+        a->checking = s->access->checking;
+        s->access->kept = (struct key_list){0};
+    }
     access_free(s->access);
     s->access = a;
     return 0;
 }
 
+bool access_has_fixed_keys(const struct server *s)
+{
+    return s->opts.n_api_keys > 0 || s->opts.keys_file;
+}
+
 int access_open(struct server *s, sp_error *err)
 {
     const struct server_opts *o = &s->opts;
-    bool keyed = o->n_api_keys > 0 || o->keys_file;
-    if (!access_is_loopback(o->host) && !keyed && !o->no_auth)
+    if (!access_is_loopback(o->host) && !access_has_fixed_keys(s) && !o->no_auth && !o->history)
         return sp_fail(
             err, SP_EUSAGE,
-            "--host %s: others could use this server: give --api-key KEY or --keys FILE, "
-            "or say --no-auth to leave it open",
+            "--host %s: others could use this server: give --api-key KEY or --keys FILE, keep a "
+            "--history, whose page asks who signs in and makes keys, or say --no-auth to leave it "
+            "open",
             o->host);
     for (size_t i = 0; i < o->n_api_keys; i++)
         if (o->admin_key && strcmp(o->admin_key, o->api_keys[i]) == 0)
@@ -163,6 +209,132 @@ void access_close(struct server *s)
 {
     access_free(s->access);
     s->access = NULL;
+}
+
+/* ---- keys of the store ---- */
+
+static bool copy_models(const json_t *list, struct key_entry *e)
+{
+    size_t n = json_array_size(list);
+    e->models = n ? sp_calloc(n, sizeof *e->models) : NULL;
+    for (; e->models && e->n_models < n; e->n_models++) {
+        const char *name = json_string_value(json_array_get(list, e->n_models));
+        e->models[e->n_models] = sp_strdup(name ? name : "");
+        if (!e->models[e->n_models])
+            return false;
+    }
+    return e->n_models == n;
+}
+
+static bool keep(struct key_list *l, const struct key_list *old, const struct store_key *row)
+{
+    struct key_entry e = {.requests_per_minute = row->requests_per_minute,
+                          .tokens_per_minute = row->tokens_per_minute,
+                          .concurrent = row->concurrent,
+                          .page = row->page};
+    (void)snprintf(e.name, sizeof e.name, "%s", row->name);
+    (void)snprintf(e.hash, sizeof e.hash, "%s", row->hash);
+    struct key *k = copy_models(row->models, &e) ? add_key(l, old, &e) : NULL;
+    for (size_t i = 0; !k && i < e.n_models; i++)
+        sp_free(e.models[i]);
+    if (!k) {
+        sp_free(e.models);
+        return false;
+    }
+    memcpy(k->id, row->id, sizeof k->id);
+    k->owner = row->owner;
+    k->created = row->created;
+    if (k->use->refs == 1) {
+        k->use->used = row->used;
+        k->use->n_requests = row->requests;
+        k->use->n_tokens = row->tokens;
+    }
+    return true;
+}
+
+void access_refresh(struct server *s)
+{
+    struct accounts *a = s->accounts;
+    struct access *access = s->access;
+    struct key_list fresh;
+    uint64_t changes = atomic_load(&a->changes);
+    if (changes == access->changes)
+        return;
+    pthread_mutex_lock(&a->lock);
+    bool checking = a->data.checking, whole = list_room(&fresh, a->data.n_keys) == 0;
+    for (size_t i = 0; i < a->data.n_keys && whole; i++)
+        whole = keep(&fresh, &access->kept, &a->data.keys[i]);
+    pthread_mutex_unlock(&a->lock);
+    if (!whole) /* fewer keys than there are open nothing that they shouldn't; and it is tried again */
+        log_error("server", "out of memory for the keys: some are not taken");
+    else
+        access->changes = changes;
+    list_free(&access->kept);
+    access->kept = fresh;
+    access->checking = checking;
+    events_recheck(s);
+}
+
+void access_save_used(struct server *s)
+{
+    const struct key_list *l = &s->access->kept;
+    size_t n = 0;
+    bool any = false;
+    for (size_t i = 0; i < l->n; i++)
+        any |= l->keys[i]->use->unsaved;
+    struct store_key *rows = any ? sp_calloc(l->n, sizeof *rows) : NULL;
+    for (size_t i = 0; rows && i < l->n; i++) {
+        struct use *u = l->keys[i]->use;
+        struct store_key *row = &rows[n++];
+        memcpy(row->id, l->keys[i]->id, sizeof row->id);
+        row->used = u->used;
+        row->requests = u->n_requests;
+        row->tokens = u->n_tokens;
+        u->unsaved = false;
+    }
+    if (rows)
+        accounts_keys_used(s, rows, n);
+}
+
+static void note_use(struct use *u)
+{
+    u->used = clock_unix();
+    u->unsaved = true;
+}
+
+static json_t *number_or_null(int64_t n)
+{
+    return n ? json_integer(n) : json_null();
+}
+
+static json_t *key_json(const struct key *k)
+{
+    const struct key_entry *e = &k->entry;
+    json_t *models = e->n_models ? json_array() : json_null();
+    for (size_t i = 0; i < e->n_models; i++)
+        json_array_append_new(models, json_string(e->models[i]));
+    return json_pack(
+        "{s:s?,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:I,s:I,s:I}", "id", k->id[0] ? k->id : NULL,
+        "name", e->name, "source",
+        k->id[0]       ? "page"
+        : k->from_file ? "file"
+                       : "setting",
+        "created", number_or_null(k->created), "models", models, "requests_per_minute",
+        number_or_null(e->requests_per_minute), "tokens_per_minute",
+        number_or_null(e->tokens_per_minute), "concurrent", number_or_null(e->concurrent), "page",
+        e->page, "used", number_or_null(k->use->used), "requests", (json_int_t)k->use->n_requests,
+        "tokens", (json_int_t)k->use->n_tokens, "running", (json_int_t)k->use->running);
+}
+
+json_t *access_keys_json(const struct server *s, int64_t owner)
+{
+    const struct key_list *lists[] = {&s->access->kept, &s->access->fixed};
+    json_t *out = json_array();
+    for (size_t n = 0; n < SP_COUNT(lists); n++)
+        for (size_t i = 0; i < lists[n]->n; i++)
+            if (!lists[n]->keys[i]->id[0] || lists[n]->keys[i]->owner == owner)
+                json_array_append_new(out, key_json(lists[n]->keys[i]));
+    return out;
 }
 
 /* ---- keys of requests ---- */
@@ -186,27 +358,76 @@ static bool is_admin_path(const struct route *r)
     return strncmp(r->path, "/admin/", 7) == 0;
 }
 
-bool access_key(struct call *c)
+bool access_checks_keys(const struct server *s)
 {
-    const struct access *a = c->s->access;
-    bool admin = is_admin_path(c->route);
-    const char *secret = secret_of(c);
+    return access_has_fixed_keys(s) || s->access->checking ||
+           (!access_is_loopback(s->opts.host) && !s->opts.no_auth);
+}
+
+bool server_wants_keys(server *s)
+{
+    access_refresh(s);
+    return access_checks_keys(s);
+}
+
+static struct key *find_key(const struct access *a, const char *hash)
+{
+    struct key *k = find_in(&a->fixed, hash), *kept = find_in(&a->kept, hash);
+    return k ? k : kept;
+}
+
+bool access_find_key(struct call *c)
+{
     char hash[65] = "";
-    bool open = c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
-    if (open || (!admin && a->n == 0 && !c->s->opts.keys_file))
-        return true;
+    const char *secret = secret_of(c);
     if (secret)
         key_hash(secret, hash);
-    if (hash[0] && admin && same_hash(hash, a->admin))
-        return true;
-    c->key = hash[0] && !admin ? find_hash(a, hash) : NULL;
-    if (c->key) {
-        c->key->refs++;
-        return true;
-    }
+    c->key = hash[0] ? find_key(c->s->access, hash) : NULL;
+    if (!c->key)
+        return false;
+    c->key->refs++;
+    note_use(c->key->use);
+    return true;
+}
+
+bool access_key_is_there(const struct call *c)
+{
+    return find_key(c->s->access, c->key->entry.hash) != NULL;
+}
+
+bool access_key_opens_page(const struct call *c, int64_t *owner)
+{
+    *owner = c->key->id[0] ? c->key->owner : accounts_first(c->s);
+    return c->key->entry.page || !accounts_any(c->s);
+}
+
+bool access_no_key(struct call *c)
+{
     reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
                     "a valid key is needed: send the header Authorization: Bearer KEY");
     return false;
+}
+
+static bool access_admin_key(struct call *c)
+{
+    char hash[65] = "";
+    const char *secret = secret_of(c);
+    if (secret)
+        key_hash(secret, hash);
+    return (hash[0] && same_hash(hash, c->s->access->admin)) || access_no_key(c);
+}
+
+bool access_key(struct call *c)
+{
+    bool open = c->route->open || (c->route->reply == api_metrics && c->s->opts.metrics_open);
+    access_refresh(c->s);
+    if (is_page_api(c->route))
+        return access_page(c);
+    if (open)
+        return true;
+    if (is_admin_path(c->route))
+        return access_admin_key(c);
+    return !access_checks_keys(c->s) || access_find_key(c) || access_no_key(c);
 }
 
 static double refilled(double left, int64_t limit, double seconds)
@@ -270,6 +491,8 @@ static bool take(struct call *c)
                     wait_for(u->tokens, e->tokens_per_minute, 1));
     if (e->requests_per_minute)
         u->requests -= 1;
+    u->n_requests++;
+    note_use(u);
     u->running++;
     c->key_taken = true;
     return true;
@@ -288,7 +511,11 @@ bool access_take(struct call *c)
 
 void access_charge(struct call *c, int64_t tokens)
 {
-    if (c->key && c->key->entry.tokens_per_minute && tokens > 0) {
+    if (!c->key || tokens <= 0)
+        return;
+    c->key->use->n_tokens += tokens;
+    note_use(c->key->use);
+    if (c->key->entry.tokens_per_minute) {
         refill(c->key);
         c->key->use->tokens -= (double)tokens;
     }
@@ -296,7 +523,7 @@ void access_charge(struct call *c, int64_t tokens)
 
 uint64_t access_tenant(const struct call *c)
 {
-    uint64_t tenant = 0;
+    uint64_t tenant = (uint64_t)c->owner;
     if (c->key)
         sscanf(c->key->entry.hash, "%16" SCNx64, &tenant);
     return tenant;
@@ -325,20 +552,24 @@ const char *access_key_name(const struct call *c)
     return c->key ? c->key->entry.name : NULL;
 }
 
+static json_t *left_json(struct key *k)
+{
+    refill(k);
+    json_t *j =
+        json_pack("{s:s,s:I}", "name", k->entry.name, "running", (json_int_t)k->use->running);
+    if (k->entry.requests_per_minute)
+        json_object_set_new(j, "requests_left", json_integer((json_int_t)floor(k->use->requests)));
+    if (k->entry.tokens_per_minute)
+        json_object_set_new(j, "tokens_left", json_integer((json_int_t)floor(k->use->tokens)));
+    return j;
+}
+
 json_t *access_json(const struct server *s)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < s->access->n; i++) {
-        const struct key *k = s->access->keys[i];
-        refill(k);
-        json_t *j =
-            json_pack("{s:s,s:I}", "name", k->entry.name, "running", (json_int_t)k->use->running);
-        if (k->entry.requests_per_minute)
-            json_object_set_new(j, "requests_left",
-                                json_integer((json_int_t)floor(k->use->requests)));
-        if (k->entry.tokens_per_minute)
-            json_object_set_new(j, "tokens_left", json_integer((json_int_t)floor(k->use->tokens)));
-        json_array_append_new(list, j);
-    }
-    return list;
+    const struct key_list *lists[] = {&s->access->fixed, &s->access->kept};
+    json_t *out = json_array();
+    for (size_t n = 0; n < SP_COUNT(lists); n++)
+        for (size_t i = 0; i < lists[n]->n; i++)
+            json_array_append_new(out, left_json(lists[n]->keys[i]));
+    return out;
 }

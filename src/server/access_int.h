@@ -15,6 +15,15 @@ void access_close(struct server *s);
 /* The keys of opts.keys_file and opts.api_keys anew. What keys with the same secret have used stays; requests that
  * run go on. On failure all stays as it was. */
 int access_reload(struct server *s, sp_error *err);
+/* The store's keys and accounts as they are now, if they have changed (accounts.changes): it costs nothing else. */
+void access_refresh(struct server *s);
+void access_save_used(struct server *s); /* when the store's keys were used, to accounts.c */
+/* Keys of settings and file are asked for, whatever the store says. */
+bool access_has_fixed_keys(const struct server *s);
+bool access_checks_keys(const struct server *s); /* who asks for models needs one */
+/* Not only this machine can reach the page: it listens off loopback, or settings speak of a proxy before it; or keys
+ * say that not everybody may. Then who uses the page signs in. */
+bool access_closed(const struct server *s);
 
 /* access_origin.c: a host that means this machine, by name or address; a call's field, NULL: it has none; and one of
  * its answer. */
@@ -28,6 +37,15 @@ bool access_origin(struct call *c); /* Host and Origin; sets CORS fields */
 bool access_key(struct call *c); /* the call holds its key from here */
 bool access_take(
     struct call *c); /* one request of the key's rates, and a place among its concurrent ones */
+
+/* Parts of access_key. The call gets the key that it sends; false: none that is known. */
+bool access_find_key(struct call *c);
+bool access_key_is_there(const struct call *c); /* it has not been revoked since */
+/* It may use /api/, and then whose chats it sees. */
+bool access_key_opens_page(const struct call *c, int64_t *owner);
+bool access_no_key(struct call *c); /* 401; false */
+/* {"id", "name", ...} of the owner's keys and those of settings and file. */
+json_t *access_keys_json(const struct server *s, int64_t owner);
 
 bool access_admin(const struct server *s); /* there is an admin's key */
 bool access_model(const struct call *c, const struct served_model *m);

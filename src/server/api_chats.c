@@ -32,7 +32,7 @@ void api_chats_list(struct call *c)
     store *s = history_of(c);
     if (!s || !read_query(c, &q))
         return;
-    if (store_chats(s, OWNER, &q, &page, &err) < 0)
+    if (store_chats(s, c->owner, &q, &page, &err) < 0)
         page_fail(c, &err);
     else
         reply_set_json(c, 200, page);
@@ -41,7 +41,7 @@ void api_chats_list(struct call *c)
 /* Answers with a chat and tells everybody. Takes it. */
 static void answer_chat(struct call *c, int status, json_t *chat)
 {
-    events_publish(c->s, "chat", json_incref(chat));
+    events_publish(c->s, c->owner, "chat", json_incref(chat));
     reply_set_json(c, status, chat);
 }
 
@@ -54,7 +54,7 @@ void api_chats_add(struct call *c)
     if (!body)
         return;
     if (page_params(c, json_object_get(body, "params")) == 0) {
-        if (store_chat_add(s, OWNER, body, &chat, &err) < 0)
+        if (store_chat_add(s, c->owner, body, &chat, &err) < 0)
             page_fail(c, &err);
         else
             answer_chat(c, 201, chat);
@@ -70,7 +70,7 @@ void api_chats_get(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 'c', id))
         return;
-    if (store_chat(s, OWNER, id, true, &chat, &err) < 0) {
+    if (store_chat(s, c->owner, id, true, &chat, &err) < 0) {
         page_fail(c, &err);
         return;
     }
@@ -88,7 +88,7 @@ void api_chats_change(struct call *c)
     if (!body)
         return;
     if (page_params(c, json_object_get(body, "params")) == 0) {
-        if (store_chat_change(s, OWNER, id, body, &chat, &err) < 0)
+        if (store_chat_change(s, c->owner, id, body, &chat, &err) < 0)
             page_fail(c, &err);
         else
             answer_chat(c, 200, chat);
@@ -99,12 +99,12 @@ void api_chats_change(struct call *c)
 static void remove_chat(struct call *c, store *s, const char *id)
 {
     sp_error err = {0};
-    if (store_chat_remove(s, OWNER, id, &err) < 0) {
+    if (store_chat_remove(s, c->owner, id, &err) < 0) {
         page_fail(c, &err);
         return;
     }
     kept_stop_chat(c->s, id);
-    events_publish(c->s, "chat_deleted", json_pack("{s:s}", "id", id));
+    events_publish(c->s, c->owner, "chat_deleted", json_pack("{s:s}", "id", id));
     reply_set_json(c, 200, json_pack("{s:s,s:b}", "id", id, "deleted", 1));
 }
 
@@ -112,7 +112,7 @@ static void mark_chat(struct call *c, store *s, const char *id, bool deleted)
 {
     json_t *chat = NULL;
     sp_error err = {0};
-    if (store_chat_mark(s, OWNER, id, deleted, &chat, &err) < 0)
+    if (store_chat_mark(s, c->owner, id, deleted, &chat, &err) < 0)
         page_fail(c, &err);
     else
         answer_chat(c, 200, chat);

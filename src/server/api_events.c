@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "server/accounts_int.h"
 #include "server/page_int.h"
 
 #define RING_MOST 16384
@@ -18,6 +19,7 @@
 struct item {
     char *text;
     size_t n;
+    int64_t owner; /* whose listeners get it; or EVERYBODY */
 };
 
 struct listener {
@@ -72,7 +74,7 @@ void events_close(struct server *s)
 /* ---- publishing ---- */
 
 /* Under lock. */
-static void append(struct events *e, const char *name, const char *data)
+static void append(struct events *e, int64_t owner, const char *name, const char *data)
 {
     buf b;
     buf_init(&b, RING_BYTES / 2);
@@ -88,17 +90,17 @@ static void append(struct events *e, const char *name, const char *data)
     }
     while (e->first < e->next && (e->next - e->first == RING_MOST || e->bytes + n > RING_BYTES))
         drop_first(e);
-    e->ring[e->next++ % RING_MOST] = (struct item){text, n};
+    e->ring[e->next++ % RING_MOST] = (struct item){text, n, owner};
     e->bytes += n;
 }
 
-void events_publish(struct server *s, const char *name, json_t *data)
+void events_publish(struct server *s, int64_t owner, const char *name, json_t *data)
 {
     struct events *e = s->events;
     char *text = data ? json_dumps(data, JSON_COMPACT) : NULL;
     json_decref(data);
     pthread_mutex_lock(&e->lock);
-    append(e, text ? name : "reset", text ? text : "{}");
+    append(e, text ? owner : EVERYBODY, text ? name : "reset", text ? text : "{}");
     bool wake = !e->flushing;
     e->flushing = true;
     pthread_mutex_unlock(&e->lock);
@@ -107,12 +109,12 @@ void events_publish(struct server *s, const char *name, json_t *data)
         server_wake(s);
 }
 
-void events_publish_chat(struct server *s, const char *id)
+void events_publish_chat(struct server *s, int64_t owner, const char *id)
 {
     json_t *chat = NULL;
     sp_error err = {0};
-    if (store_chat(s->history->store, OWNER, id, false, &chat, &err) == 0)
-        events_publish(s, "chat", chat);
+    if (store_chat(s->history->store, owner, id, false, &chat, &err) == 0)
+        events_publish(s, owner, "chat", chat);
     else if (err.code != SP_ENOTFOUND)
         log_warn("server", "a change of a chat is not told: %s", err.message);
 }
@@ -132,11 +134,20 @@ static size_t unsent(const struct call *c)
     return bev ? evbuffer_get_length(bufferevent_get_output(bev)) : 0;
 }
 
+/* Under lock. */
+static bool is_for(const struct events *e, const struct listener *l, uint64_t id)
+{
+    int64_t owner = e->ring[id % RING_MOST].owner;
+    return owner == l->call->owner || owner == EVERYBODY;
+}
+
 /* What has come after l->at, up to some size. NULL: nothing. */
 static struct evbuffer *news(struct events *e, struct listener *l)
 {
     struct evbuffer *out = NULL;
     pthread_mutex_lock(&e->lock);
+    while (l->at + 1 >= e->first && l->at + 1 < e->next && !is_for(e, l, l->at + 1))
+        l->at++;
     if (l->at + 1 < e->next)
         out = evbuffer_new();
     if (out && (l->at + 1 < e->first || l->at >= e->next)) {
@@ -145,7 +156,8 @@ static struct evbuffer *news(struct events *e, struct listener *l)
     }
     while (out && l->at + 1 < e->next && evbuffer_get_length(out) < LISTENER_UNSENT) {
         const struct item *i = &e->ring[++l->at % RING_MOST];
-        evbuffer_add(out, i->text, i->n);
+        if (is_for(e, l, l->at))
+            evbuffer_add(out, i->text, i->n);
     }
     pthread_mutex_unlock(&e->lock);
     return out;
@@ -245,6 +257,18 @@ void events_leave(struct call *c)
     *at = l->next;
     e->n_listeners--;
     sp_free(l);
+}
+
+void events_recheck(struct server *s)
+{
+    struct listener *next;
+    for (struct listener *l = s->events->listeners; l; l = next) {
+        next = l->next;
+        if (!bev_of(l->call) || access_page_still(l->call))
+            continue;
+        reply_stream_close(l->call);
+        call_wake(l->call);
+    }
 }
 
 /* Last-Event-ID, as browsers send it when they come again, or ?last=. */

@@ -126,7 +126,7 @@ void api_files_add(struct call *c)
                                      .type = type.type,
                                      .bytes = (int64_t)c->n_body,
                                      .text = {text.data, text.len}};
-        if (store_file_add(s, OWNER, &f, &file, &err) < 0)
+        if (store_file_add(s, c->owner, &f, &file, &err) < 0)
             page_fail(c, &err);
         else if (put_tokens(c, file, f.text))
             reply_set_json(c, 201, json_incref(file));
@@ -146,9 +146,9 @@ void api_files_get(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 'f', id))
         return;
-    int code = store_file_get(s, OWNER, id, &file, &err);
+    int code = store_file_get(s, c->owner, id, &file, &err);
     if (code == 0)
-        code = store_file_text(s, OWNER, id, &text, &n, &err);
+        code = store_file_text(s, c->owner, id, &text, &n, &err);
     if (code < 0)
         page_fail(c, &err);
     else if (put_tokens(c, file, (str){text, n}))
@@ -165,7 +165,7 @@ void api_files_text(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 'f', id))
         return;
-    if (store_file_text(s, OWNER, id, &text, &n, &err) < 0)
+    if (store_file_text(s, c->owner, id, &text, &n, &err) < 0)
         page_fail(c, &err);
     else
         reply_set_text(c, "text/plain; charset=utf-8", text);
@@ -178,7 +178,7 @@ void api_files_delete(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 'f', id))
         return;
-    if (store_file_remove(s, OWNER, id, &err) < 0)
+    if (store_file_remove(s, c->owner, id, &err) < 0)
         page_fail(c, &err);
     else
         reply_set_json(c, 200, json_pack("{s:s,s:b}", "id", id, "deleted", 1));
@@ -186,7 +186,7 @@ void api_files_delete(struct call *c)
 
 /* ---- in prompts ---- */
 
-int files_put(store *s, const json_t *message, buf *out, sp_error *err)
+int files_put(store *s, int64_t owner, const json_t *message, buf *out, sp_error *err)
 {
     size_t i;
     const json_t *f;
@@ -196,7 +196,7 @@ int files_put(store *s, const json_t *message, buf *out, sp_error *err)
         char *text = NULL;
         size_t n = 0;
         if (code == 0)
-            code = store_file_text(s, OWNER, json_string_value(json_object_get(f, "id")), &text, &n,
+            code = store_file_text(s, owner, json_string_value(json_object_get(f, "id")), &text, &n,
                                    err);
         if (code == 0)
             document_frame(json_string_value(json_object_get(f, "name")), (str){text, n}, out);
@@ -212,12 +212,12 @@ struct counted {
     int64_t tokens;
 };
 
-static int64_t count(store *s, const engine *e, const json_t *f)
+static int64_t count(store *s, int64_t owner, const engine *e, const json_t *f)
 {
     char *text = NULL;
     size_t n = 0;
     int64_t tokens = -1;
-    if (store_file_text(s, OWNER, json_string_value(json_object_get(f, "id")), &text, &n, NULL) ==
+    if (store_file_text(s, owner, json_string_value(json_object_get(f, "id")), &text, &n, NULL) ==
         0)
         tokens = tokens_of(e, json_string_value(json_object_get(f, "name")), (str){text, n}, NULL);
     sp_free(text);
@@ -244,7 +244,7 @@ void files_tell_tokens(const struct call *c, const engine *e, buf *out)
     {
         rank(largest, &n,
              (struct counted){json_string_value(json_object_get(f, "name")),
-                              count(c->s->history->store, e, f)});
+                              count(c->s->history->store, c->owner, e, f)});
     }
     for (i = 0; i < n; i++)
         if (largest[i].tokens >= 0)

@@ -50,7 +50,7 @@ static bool answered_before(struct call *c, store *s, const struct asked *a)
         (void)bad(c, "id", "must be m_ and 26 characters of a-z and 2-7, or left out");
         return true;
     }
-    if (store_message(s, OWNER, json_string_value(id), &message, NULL) < 0)
+    if (store_message(s, c->owner, json_string_value(id), &message, NULL) < 0)
         return false;
     if (json_equal(json_object_get(message, "parent"), json_object_get(a->body, "parent")) &&
         strcmp(text_of(message, "chat"), a->chat_id) == 0 &&
@@ -71,9 +71,9 @@ static bool read_asked(struct call *c, store *s, struct asked *a)
     if (request_bool(c, a->body, "continue", false, &a->go_on) < 0 ||
         page_params(c, json_object_get(a->body, "params")) < 0)
         return false;
-    if (store_chat(s, OWNER, a->chat_id, false, &a->chat, &err) < 0)
+    if (store_chat(s, c->owner, a->chat_id, false, &a->chat, &err) < 0)
         return fail(c, &err);
-    if (store_branch(s, OWNER, parent, &a->branch, &err) < 0)
+    if (store_branch(s, c->owner, parent, &a->branch, &err) < 0)
         return err.code == SP_ENOTFOUND ? bad(c, "parent", "there is no such message")
                                         : fail(c, &err);
     a->parent = json_array_get(a->branch, json_array_size(a->branch) - 1);
@@ -93,7 +93,8 @@ static bool read_asked(struct call *c, store *s, struct asked *a)
 /* ---- the request as /v1/chat/completions has it ---- */
 
 /* A question as the model gets it: its files, then what was asked. NULL: *err says why. */
-static json_t *content_of(store *s, const json_t *m, json_t *files, sp_error *err)
+static json_t *content_of(const struct call *c, store *s, const json_t *m, json_t *files,
+                          sp_error *err)
 {
     const json_t *its = json_object_get(m, "attachments");
     str own = {text_of(m, "content"), json_string_length(json_object_get(m, "content"))};
@@ -103,7 +104,7 @@ static json_t *content_of(store *s, const json_t *m, json_t *files, sp_error *er
         return json_incref(json_object_get(m, "content"));
     buf_init(&b, PROMPT_MOST);
     json_array_extend(files, (json_t *)(uintptr_t)its);
-    int code = files_put(s, m, &b, err);
+    int code = files_put(s, c->owner, m, &b, err);
     buf_add(&b, own.p, own.n);
     if (code == 0 && b.failed)
         (void)sp_fail(err, b.code == SP_EFULL ? SP_EINVAL : b.code,
@@ -117,7 +118,8 @@ static json_t *content_of(store *s, const json_t *m, json_t *files, sp_error *er
 }
 
 /* files: their attachments are added. NULL: *err says why. */
-static json_t *messages_for(store *s, const struct asked *a, json_t *files, sp_error *err)
+static json_t *messages_for(const struct call *c, store *s, const struct asked *a, json_t *files,
+                            sp_error *err)
 {
     json_t *list = json_array();
     const char *system = text_of(a->chat, "system");
@@ -129,7 +131,7 @@ static json_t *messages_for(store *s, const struct asked *a, json_t *files, sp_e
     {
         if (a->go_on && m == a->parent)
             continue;
-        json_t *content = content_of(s, m, files, err);
+        json_t *content = content_of(c, s, m, files, err);
         if (!content) {
             json_decref(list);
             return NULL;
@@ -190,12 +192,12 @@ static int make_row(struct call *c, store *s, const struct asked *a, json_t **ro
 {
     bool added = true;
     if (a->go_on)
-        return store_message_reopen(s, OWNER, text_of(a->parent, "id"), row, err);
+        return store_message_reopen(s, c->owner, text_of(a->parent, "id"), row, err);
     json_t *fields =
         json_pack("{s:s,s:s,s:s,s:s,s:O,s:O*}", "role", "assistant", "content", "", "state",
                   "queued", "model", c->model_name, "parent", json_object_get(a->body, "parent"),
                   "id", json_object_get(a->body, "id"));
-    int code = store_message_add(s, OWNER, a->chat_id, fields, row, &added, err);
+    int code = store_message_add(s, c->owner, a->chat_id, fields, row, &added, err);
     json_decref(fields);
     return code < 0 ? code : added ? 0 : 1;
 }
@@ -213,8 +215,8 @@ static bool show(struct call *c, store *s, const struct asked *a)
     if (code != 0)
         return false;
     kept_begin(c->kept, row);
-    events_publish(c->s, "message", json_copy(row));
-    events_publish_chat(c->s, a->chat_id);
+    events_publish(c->s, c->owner, "message", json_copy(row));
+    events_publish_chat(c->s, c->owner, a->chat_id);
     reply_set_json(c, 202, json_copy(row));
     return true;
 }
@@ -222,7 +224,7 @@ static bool show(struct call *c, store *s, const struct asked *a)
 static struct kept *new_answer(struct call *c, store *s, const struct asked *a)
 {
     sp_error err = {0};
-    json_t *files = json_array(), *messages = messages_for(s, a, files, &err);
+    json_t *files = json_array(), *messages = messages_for(c, s, a, files, &err);
     json_t *content = json_object_get(a->parent, "content"),
            *reasoning = json_object_get(a->parent, "reasoning");
     str text = {0}, thought = {0};

@@ -20,9 +20,9 @@ static const struct page_kind *find_kind(const char *name)
 
 /* ---- opening and closing ---- */
 
-static void on_told(void *arg, const char *event, json_t *data)
+static void on_told(void *arg, int64_t owner, const char *event, json_t *data)
 {
-    events_publish(arg, event, data);
+    events_publish(arg, owner, event, data);
 }
 
 void page_jobs_open(struct server *s)
@@ -106,7 +106,7 @@ void api_jobs_list(struct call *c)
         reply_set_error(c, 400, INVALID, "state", NULL, "state: there is no state %.64s", q.state);
         return;
     }
-    int code = jobs_list(js, OWNER, &q, &page, &err);
+    int code = jobs_list(js, c->owner, &q, &page, &err);
     answer(c, 200, code, page, &err);
 }
 
@@ -149,7 +149,7 @@ static void add(struct call *c, struct jobs *js, json_t *body, struct job_work *
                               .input = {w->input, w->n_input},
                               .parts = w->parts,
                               .total = w->total};
-    int code = jobs_add(js, OWNER, &n, &job, &err);
+    int code = jobs_add(js, c->owner, &n, &job, &err);
     answer(c, 202, code, job, &err);
 }
 
@@ -177,7 +177,7 @@ void api_jobs_get(struct call *c)
     struct jobs *js = jobs_of(c);
     if (!js || !page_id(c, 'j', id))
         return;
-    int code = jobs_get(js, OWNER, id, &job, &err);
+    int code = jobs_get(js, c->owner, id, &job, &err);
     answer(c, 200, code, job, &err);
 }
 
@@ -188,7 +188,7 @@ void api_jobs_remove(struct call *c)
     struct jobs *js = jobs_of(c);
     if (!js || !page_id(c, 'j', id))
         return;
-    int code = jobs_remove(js, OWNER, id, &err);
+    int code = jobs_remove(js, c->owner, id, &err);
     answer(c, 200, code, json_pack("{s:s,s:b}", "id", id, "deleted", 1), &err);
 }
 
@@ -200,7 +200,7 @@ static void ask(struct call *c, int (*what)(jobs *, int64_t, const char *, json_
     struct jobs *js = jobs_of(c);
     if (!js || !page_id(c, 'j', id))
         return;
-    int code = what(js, OWNER, id, &job, &err);
+    int code = what(js, c->owner, id, &job, &err);
     answer(c, 200, code, job, &err);
 }
 
@@ -227,7 +227,7 @@ void api_jobs_result(struct call *c)
     struct jobs *js = jobs_of(c);
     if (!js || !page_id(c, 'j', id))
         return;
-    if (jobs_get(js, OWNER, id, &job, &err) < 0) {
+    if (jobs_get(js, c->owner, id, &job, &err) < 0) {
         fail(c, &err);
         return;
     }
@@ -254,7 +254,7 @@ void api_jobs_parts(struct call *c)
         !page_query_int(c, "limit", 1, STORE_PAGE_MOST, &limit))
         return;
     struct store_part_query q = {.from = from, .limit = (int)limit};
-    int code = jobs_get(js, OWNER, id, &job, &err); /* it is this owner's */
+    int code = jobs_get(js, c->owner, id, &job, &err); /* it is this owner's */
     json_decref(job);
     if (code == 0)
         code = store_parts(c->s->history->store, id, &q, &list, &err);

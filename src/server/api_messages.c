@@ -17,12 +17,12 @@ void api_messages_add(struct call *c)
     json_object_set_new(body, "role", json_string("user"));
     json_object_del(body, "state");
     json_object_del(body, "model");
-    if (store_message_add(s, OWNER, chat, body, &message, &added, &err) < 0) {
+    if (store_message_add(s, c->owner, chat, body, &message, &added, &err) < 0) {
         page_fail(c, &err);
     } else {
         if (added) {
-            events_publish(c->s, "message", json_incref(message));
-            events_publish_chat(c->s, chat);
+            events_publish(c->s, c->owner, "message", json_incref(message));
+            events_publish_chat(c->s, c->owner, chat);
         }
         reply_set_json(c, added ? 201 : 200, message);
     }
@@ -42,12 +42,12 @@ static void edit(struct call *c, store *s, const char *id, const json_t *content
                         "this message is being written: stop it first");
         return;
     }
-    if (store_message_edit(s, OWNER, id, json_string_value(content), &message, &err) < 0) {
+    if (store_message_edit(s, c->owner, id, json_string_value(content), &message, &err) < 0) {
         page_fail(c, &err);
         return;
     }
-    events_publish(c->s, "message", json_incref(message));
-    events_publish_chat(c->s, json_string_value(json_object_get(message, "chat")));
+    events_publish(c->s, c->owner, "message", json_incref(message));
+    events_publish_chat(c->s, c->owner, json_string_value(json_object_get(message, "chat")));
     reply_set_json(c, 200, message);
 }
 
@@ -70,7 +70,7 @@ void api_messages_stop(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 'm', id))
         return;
-    if (store_message(s, OWNER, id, &message, &err) < 0) {
+    if (store_message(s, c->owner, id, &message, &err) < 0) {
         page_fail(c, &err);
         return;
     }

@@ -1,7 +1,9 @@
 /* The page: its files, built in or from --ui-dir, and what it asks first (/api/info). Paths that the page makes
  * itself (/chat/ID, ...) get its index. */
+#include <stdio.h>
 #include <string.h>
 #include "base/file.h"
+#include "base/sha256.h"
 #include "server/access_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
@@ -20,6 +22,68 @@ static const struct server_file *find(const char *path)
 static bool is_asset(const char *path)
 {
     return strncmp(path, "/assets/", 8) == 0;
+}
+
+/* The page's first file names the others from the root of the site: with --root-path that is another one. (The rest of
+ * the page finds its root by where its script was loaded from.) Allocated; NULL: out of memory. */
+static char *with_root(const char *html, size_t n, const char *root, size_t *n_out)
+{
+    static const char mark[] = "=\"/";
+    buf b;
+    buf_init(&b, UI_FILE_MAX);
+    buf_puts(&b, "");
+    for (size_t i = 0; i < n; i++) {
+        buf_putc(&b, html[i]);
+        if (i >= 2 && memcmp(html + i - 2, mark, 3) == 0) {
+            b.len--;
+            buf_printf(&b, "%s/", root);
+        }
+    }
+    *n_out = b.len;
+    char *text = buf_steal(&b);
+    buf_free(&b);
+    return text;
+}
+
+static bool has_root(const struct server *s)
+{
+    return s->opts.root_path && *s->opts.root_path;
+}
+
+int page_open(struct server *s, sp_error *err)
+{
+    const struct server_file *plain = find(INDEX);
+    char sum[65] = "";
+    if (!plain || !has_root(s))
+        return 0;
+    struct server_file *f = s->index = sp_calloc(1, sizeof *f);
+    char *etag = sp_calloc(1, 32);
+    if (!f || !etag) {
+        sp_free(etag);
+        return sp_fail(err, SP_ENOMEM, "out of memory");
+    }
+    *f = *plain;
+    f->etag = etag;
+    f->data =
+        (unsigned char *)with_root((const char *)plain->data, plain->n, s->opts.root_path, &f->n);
+    sha256 *h = f->data ? sha256_new() : NULL;
+    if (h) {
+        sha256_add(h, f->data, f->n);
+        sha256_hex(h, sum);
+    }
+    sha256_free(h);
+    (void)snprintf(etag, 32, "\"%.16s\"", sum);
+    return sum[0] ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+}
+
+void page_close(struct server *s)
+{
+    if (!s->index)
+        return;
+    sp_free((void *)(uintptr_t)s->index->data);
+    sp_free((void *)(uintptr_t)s->index->etag);
+    sp_free(s->index);
+    s->index = NULL;
 }
 
 /* ---- from a folder, while the page is worked on ---- */
@@ -69,6 +133,12 @@ static bool send_from_folder(struct call *c, const char *path)
     size_t n = 0;
     bool there = full && !file_is_dir(full) && file_read(full, UI_FILE_MAX, &data, &n, NULL) == 0;
     sp_free(full);
+    if (there && strcmp(path, INDEX) == 0 && has_root(c->s)) {
+        char *rooted = with_root(data, n, c->s->opts.root_path, &n);
+        sp_free(data);
+        data = rooted;
+        there = data != NULL;
+    }
     if (there)
         reply_page_bytes(c, type_of(path), data, n); /* takes data */
     return there;
@@ -91,7 +161,7 @@ static bool takes_gzip(const struct call *c)
 
 void api_page(struct call *c)
 {
-    const struct server_file *index = find(INDEX);
+    const struct server_file *index = c->s->index ? c->s->index : find(INDEX);
     if (send_from_folder(c, INDEX))
         return;
     if (!index) {
@@ -102,10 +172,13 @@ void api_page(struct call *c)
                       "<p>在这里可以用 OpenAI 的接口与模型对话。<a href=\"docs\">试一试</a></p>"
                       "<p>这个版本没有内置聊天页面：运行 <code>tools/web.py</code>（没有够新的 "
                       "Node.js 时它会自带一个），重新编译并重启即可。</p>");
-    } else if (takes_gzip(c)) {
+        return;
+    }
+    access_set_field(c, "Vary",
+                     "Accept-Encoding"); /* for what the index names, if not for itself */
+    if (takes_gzip(c)) {
         reply_page_file(c, index, false);
     } else {
-        access_set_field(c, "Vary", "Accept-Encoding");
         plain_page(c, "<p><a href=\"docs\">Try it out</a></p>"
                       "<p>The page to chat on is kept compressed: open this address in a browser, "
                       "or ask with <code>Accept-Encoding: gzip</code>.</p>"
@@ -165,20 +238,18 @@ static json_t *defaults_of(const struct call *c)
 void api_page_info(struct call *c)
 {
     const struct history *h = c->s->history;
-    const struct server_opts *o = &c->s->opts;
     json_t *folders = NULL;
     sp_error err = {0};
-    if (h->store && store_folders(h->store, OWNER, &folders, &err) < 0) {
+    if (h->store && store_folders(h->store, c->owner, &folders, &err) < 0) {
         page_fail(c, &err);
         return;
     }
-    bool keyed = o->n_api_keys > 0 || o->keys_file;
-    reply_set_json(c, 200,
-                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:I,s:{s:s,s:s?}}", "version",
-                             SAMPAN_VERSION, "models",
-                             c->loading ? json_array() : models_entries(c), "defaults",
-                             defaults_of(c), "language", "auth", keyed ? "key" : "none", "loading",
-                             c->loading, "folders", folders ? folders : json_array(),
-                             "upload_bytes", (json_int_t)o->limits.upload_bytes, "history", "state",
-                             h->state, "reason", h->reason[0] ? h->reason : NULL));
+    reply_set_json(
+        c, 200,
+        json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:I,s:{s:s,s:s?}}", "version", SAMPAN_VERSION,
+                  "models", c->loading ? json_array() : models_entries(c), "defaults",
+                  defaults_of(c), "language", "auth", access_has_fixed_keys(c->s) ? "key" : "none",
+                  "loading", c->loading, "folders", folders ? folders : json_array(),
+                  "upload_bytes", (json_int_t)c->s->opts.limits.upload_bytes, "history", "state",
+                  h->state, "reason", h->reason[0] ? h->reason : NULL));
 }

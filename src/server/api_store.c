@@ -349,7 +349,8 @@ void api_store_delete(struct call *c)
              hub_remove(h, spec, &freed, &err) < 0 && dropped)
         (void)models_add(c->s, spec, NULL);
     if (spec && err.code == 0) {
-        events_publish(c->s, "model", json_pack("{s:s,s:s}", "id", name, "state", "deleted"));
+        events_publish(c->s, EVERYBODY, "model",
+                       json_pack("{s:s,s:s}", "id", name, "state", "deleted"));
         reply_set_json(c, 200,
                        json_pack("{s:s,s:I}", "name", spec, "freed_bytes", (json_int_t)freed));
     } else if (spec) {

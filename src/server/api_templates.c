@@ -9,7 +9,7 @@ void api_templates_list(struct call *c)
     store *s = history_of(c);
     if (!s)
         return;
-    if (store_templates(s, OWNER, &list, &err) < 0)
+    if (store_templates(s, c->owner, &list, &err) < 0)
         page_fail(c, &err);
     else
         reply_set_json(c, 200, json_pack("{s:o}", "data", list));
@@ -24,10 +24,10 @@ static void put(struct call *c, const char *id)
     if (!body)
         return;
     if (template_check(c, body)) {
-        if (store_template_put(s, OWNER, id, body, &t, &err) < 0) {
+        if (store_template_put(s, c->owner, id, body, &t, &err) < 0) {
             page_fail(c, &err);
         } else {
-            events_publish(c->s, "template", json_deep_copy(t));
+            events_publish(c->s, c->owner, "template", json_deep_copy(t));
             reply_set_json(c, id ? 200 : 201, t);
         }
     }
@@ -53,10 +53,10 @@ void api_templates_remove(struct call *c)
     store *s = history_of(c);
     if (!s || !page_id(c, 't', id))
         return;
-    if (store_template_remove(s, OWNER, id, &err) < 0) {
+    if (store_template_remove(s, c->owner, id, &err) < 0) {
         page_fail(c, &err);
         return;
     }
-    events_publish(c->s, "template_deleted", json_pack("{s:s}", "id", id));
+    events_publish(c->s, c->owner, "template_deleted", json_pack("{s:s}", "id", id));
     reply_set_json(c, 200, json_pack("{s:s,s:b}", "id", id, "deleted", 1));
 }

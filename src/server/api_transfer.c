@@ -53,7 +53,7 @@ void api_export(struct call *c)
     struct export e = {.write = markdown ? store_write_markdown : store_write_jsonl};
     buf_init(&e.out, EXPORT_MAX);
     buf_puts(&e.out, "");
-    int code = store_each(s, OWNER, chat, put_chat, &e, &err);
+    int code = store_each(s, c->owner, chat, put_chat, &e, &err);
     if (code < 0) {
         page_fail(c, &err);
     } else {
@@ -73,13 +73,13 @@ void api_import(struct call *c)
     store *s = history_of(c);
     if (!s)
         return;
-    if (store_import(s, OWNER, c->body, c->n_body, &in, &err) < 0) {
+    if (store_import(s, c->owner, c->body, c->n_body, &in, &err) < 0) {
         page_fail(c, &err);
         json_decref(in.skipped);
         return;
     }
     if (in.chats > 0)
-        events_publish(c->s, "reset", json_object());
+        events_publish(c->s, c->owner, "reset", json_object());
     reply_set_json(c, 200,
                    json_pack("{s:I,s:I,s:o}", "chats", (json_int_t)in.chats, "messages",
                              (json_int_t)in.messages, "skipped",

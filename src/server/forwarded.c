@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include "server/server_int.h"
 
 struct address {
@@ -66,6 +67,15 @@ int forwarded_check(const struct server_opts *o, sp_error *err)
                 "as in 10.0.0.0/8",
                 o->trusted_proxies[i]);
     return 0;
+}
+
+bool forwarded_https(const struct server_opts *o, const char *peer, const char *proto)
+{
+    struct address a;
+    const char *comma = proto ? strrchr(proto, ',') : NULL; /* the last is the proxy's own */
+    const char *last = comma ? comma + 1 : proto;
+    return last && parse_address(peer, strlen(peer), &a) && is_trusted(o, &a) &&
+           strncasecmp(last + strspn(last, " \t"), "https", 5) == 0;
 }
 
 void forwarded_client(const struct server_opts *o, const char *peer, const char *list, char out[64])

@@ -15,6 +15,7 @@ struct batch {
     struct store_text texts[SAVED_AT_ONCE];
     char *copies[SAVED_AT_ONCE];
     char chats[SAVED_AT_ONCE][STORE_ID_BYTES];
+    int64_t owners[SAVED_AT_ONCE];
     struct kept *of[SAVED_AT_ONCE]; /* valid under lock only, while linked */
     size_t n;
 };
@@ -41,6 +42,7 @@ static bool take(struct batch *b, struct kept *k)
                              .timings = k->ended ? k->timings : NULL};
     memcpy(t->message, k->message, sizeof t->message);
     memcpy(b->chats[b->n], k->chat, sizeof k->chat);
+    b->owners[b->n] = k->call->owner;
     b->copies[b->n] = copy;
     b->of[b->n++] = k;
     k->dirty = false;
@@ -123,16 +125,18 @@ static void purge(struct server *s, double *next)
     double now = clock_seconds();
     bool more = s->opts.keep_deleted_days > 0 && now >= *next;
     while (more) {
-        json_t *ids = NULL, *id;
+        json_t *gone = NULL, *chat;
         sp_error err = {0};
         size_t i;
         *next = now + DAY_SECONDS;
-        if (store_purge(s->history->store, s->opts.keep_deleted_days * DAY_SECONDS, &ids, &err) < 0)
+        if (store_purge(s->history->store, s->opts.keep_deleted_days * DAY_SECONDS, &gone, &err) <
+            0)
             log_warn("server", "deleted chats are not removed yet: %s", err.message);
-        json_array_foreach(ids, i, id)
-            events_publish(s, "chat_deleted", json_pack("{s:O}", "id", id));
-        more = json_array_size(ids) == STORE_PURGED_AT_ONCE;
-        json_decref(ids);
+        json_array_foreach(gone, i, chat)
+            events_publish(s, json_integer_value(json_object_get(chat, "owner")), "chat_deleted",
+                           json_pack("{s:O}", "id", json_object_get(chat, "id")));
+        more = json_array_size(gone) == STORE_PURGED_AT_ONCE;
+        json_decref(gone);
     }
 }
 
@@ -154,7 +158,7 @@ static void *saver_main(void *arg)
         tell_failure(&err, &failing);
         for (size_t i = 0; i < b->n && err.code == 0; i++)
             if (b->texts[i].ended && !b->texts[i].lost)
-                events_publish_chat(s, b->chats[i]);
+                events_publish_chat(s, b->owners[i], b->chats[i]);
         purge(s, &next_purge);
         pthread_mutex_lock(&h->lock);
         settle(h, b, &err);

@@ -111,7 +111,7 @@ static void publish_message(struct server *s, struct kept *k)
                       k->save_error.code == SP_ENOSPACE ? "history_full" : "history_failed",
                       "message", k->save_error.message));
     pthread_mutex_unlock(&s->history->lock);
-    events_publish(s, "message", m);
+    events_publish(s, k->call->owner, "message", m);
 }
 
 static void begin_streaming(struct server *s, struct kept *k)
@@ -150,7 +150,7 @@ static void add_text(void *arg, bool reasoning, const char *text, size_t n)
     k->first_told = true;
     if (reasoning)
         json_object_set_new(delta, "reasoning", json_true());
-    events_publish(s, "delta", delta);
+    events_publish(s, k->call->owner, "delta", delta);
 }
 
 /* ---- the end ---- */
@@ -230,7 +230,7 @@ void kept_event(struct call *c, const struct call_event *e)
     if (ev->kind != EVENT_DONE || ev->n_text > 0)
         begin_streaming(c->s, k);
     if (ev->kind == EVENT_PROGRESS)
-        events_publish(c->s, "progress",
+        events_publish(c->s, c->owner, "progress",
                        json_pack("{s:s,s:s,s:I,s:I}", "message", k->message, "chat", k->chat,
                                  "processed", (json_int_t)ev->index, "total",
                                  (json_int_t)ev->prompt_tokens));
@@ -332,7 +332,7 @@ static void tell_place(struct server *s, struct kept *k)
         return;
     k->place = place;
     events_publish(
-        s, "progress",
+        s, k->call->owner, "progress",
         json_pack("{s:s,s:s,s:i}", "message", k->message, "chat", k->chat, "position", place));
 }
 

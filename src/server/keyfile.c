@@ -3,10 +3,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include "base/file.h"
 #include "base/sha256.h"
+#include "server/password.h"
 
 #define FILE_MAX ((size_t)16 << 20) /* bytes: a hundred thousand keys */
 #define SECRET_BYTES 32
@@ -26,7 +26,7 @@ void key_hash(const char *secret, char out[65])
 
 /* ---- reading ---- */
 
-static bool name_ok(const char *name)
+bool key_name_sound(const char *name)
 {
     size_t n = name ? strlen(name) : 0;
     for (size_t i = 0; i < n; i++) {
@@ -81,8 +81,8 @@ static int read_models(const json_t *list, struct key_entry *e)
 static const char *read_entry(const json_t *j, struct key_entry *e)
 {
     static const char *const known[] = {
-        "name",      "sha256", "created", "models", "requests_per_minute", "tokens_per_minute",
-        "concurrent"};
+        "name",       "sha256", "created", "models", "requests_per_minute", "tokens_per_minute",
+        "concurrent", "page"};
     const char *field;
     const json_t *value;
     json_object_foreach((json_t *)(uintptr_t)j, field, value)
@@ -96,7 +96,7 @@ static const char *read_entry(const json_t *j, struct key_entry *e)
     const char *name = json_string_value(json_object_get(j, "name"));
     const char *hash = json_string_value(json_object_get(j, "sha256"));
     const char *created = json_string_value(json_object_get(j, "created"));
-    if (!name_ok(name))
+    if (!key_name_sound(name))
         return "name";
     (void)snprintf(e->name, sizeof e->name, "%s", name);
     if (!hash_ok(hash))
@@ -109,6 +109,10 @@ static const char *read_entry(const json_t *j, struct key_entry *e)
         return "tokens_per_minute";
     if (read_limit(j, "concurrent", &e->concurrent) < 0)
         return "concurrent";
+    const json_t *page = json_object_get(j, "page");
+    if (page && !json_is_boolean(page))
+        return "page";
+    e->page = json_is_true(page);
     int code = read_models(json_object_get(j, "models"), e);
     return code == SP_ENOMEM ? "memory" : code < 0 ? "models" : NULL;
 }
@@ -185,6 +189,8 @@ static json_t *entry_json(const struct key_entry *e)
         json_object_set_new(j, "tokens_per_minute", json_integer(e->tokens_per_minute));
     if (e->concurrent)
         json_object_set_new(j, "concurrent", json_integer(e->concurrent));
+    if (e->page)
+        json_object_set_new(j, "page", json_true());
     return j;
 }
 
@@ -218,21 +224,10 @@ void keyfile_free(struct keyfile *f)
     *f = (struct keyfile){0};
 }
 
-/* RFC 4648's base64url without padding. */
-static int new_secret(char out[KEY_SECRET_MAX], sp_error *err)
+void key_secret_new(char out[KEY_SECRET_MAX])
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    unsigned char raw[SECRET_BYTES + 1] = {0};
-    size_t at = strlen(prefix);
-    if (getrandom(raw, SECRET_BYTES, 0) != SECRET_BYTES)
-        return sp_fail(err, SP_EIO, "the system gives no random numbers");
-    memcpy(out, prefix, at);
-    for (size_t bit = 0; bit < SECRET_BYTES * 8; bit += 6) {
-        unsigned pair = (unsigned)raw[bit / 8] << 8 | raw[bit / 8 + 1];
-        out[at++] = digits[pair >> (10 - bit % 8) & 63];
-    }
-    out[at] = '\0';
-    return 0;
+    memcpy(out, prefix, sizeof prefix);
+    secret_new(SECRET_BYTES, out + strlen(prefix));
 }
 
 int keyfile_add(struct keyfile *f, const struct key_entry *e, char secret[KEY_SECRET_MAX],
@@ -240,7 +235,7 @@ int keyfile_add(struct keyfile *f, const struct key_entry *e, char secret[KEY_SE
 {
     time_t now = time(NULL);
     struct tm tm;
-    if (!name_ok(e->name))
+    if (!key_name_sound(e->name))
         return sp_fail(err, SP_EINVAL,
                        "'%s' is no name for a key: take up to %d letters, digits, '.', '_' and '-'",
                        e->name, KEY_NAME_MAX);
@@ -260,9 +255,7 @@ int keyfile_add(struct keyfile *f, const struct key_entry *e, char secret[KEY_SE
     for (; to->n_models < e->n_models; to->n_models++)
         if (!(to->models[to->n_models] = sp_strdup(e->models[to->n_models])))
             return sp_fail(err, SP_ENOMEM, "out of memory");
-    int code = new_secret(secret, err);
-    if (code < 0)
-        return code;
+    key_secret_new(secret);
     key_hash(secret, to->hash);
     (void)gmtime_r(&now, &tm);
     (void)strftime(to->created, sizeof to->created, "%Y-%m-%dT%H:%M:%SZ", &tm);

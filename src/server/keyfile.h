@@ -1,5 +1,5 @@
 /* The file of API keys: a JSON object {"keys": [{"name", "sha256", "created", "models", "requests_per_minute",
- * "tokens_per_minute", "concurrent"}, ...]}. It holds no secret, only the SHA-256 of each: a secret is 256 bits
+ * "tokens_per_minute", "concurrent", "page"}, ...]}. It holds no secret, only the SHA-256 of each: a secret is 256 bits
  * of the system's generator, so there is nothing to guess and no need for a slow hash (which would cost each
  * request tens of milliseconds). Secrets that people make up do not belong into it. Any thread. */
 #ifndef SP_SERVER_KEYFILE_H
@@ -18,6 +18,7 @@ struct key_entry {
     char **models; /* [n_models] names it may ask for; n_models 0: all */
     size_t n_models;
     int64_t requests_per_minute, tokens_per_minute, concurrent; /* 0: no limit */
+    bool page; /* may use the page's API (/api/), too, when there are accounts */
 };
 struct keyfile {
     struct key_entry *entries;
@@ -33,6 +34,8 @@ void keyfile_free(struct keyfile *f);
 int keyfile_add(struct keyfile *f, const struct key_entry *e, char secret[KEY_SECRET_MAX],
                 sp_error *err);
 bool keyfile_remove(struct keyfile *f, const char *name); /* false: it has none of that name */
+bool key_name_sound(const char *name);
+void key_secret_new(char out[KEY_SECRET_MAX]);
 /* SHA-256 of a secret; "" when out of memory. */
 void key_hash(const char *secret, char out[65]);
 

@@ -6,10 +6,13 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/notify.h"
+#include "server/access_int.h"
 #include "server/jobs_int.h"
 #include "server/models_int.h"
 #include "server/page_int.h"
 #include "server/stats_int.h"
+
+#define KEYS_SAVED_EVERY 10 /* seconds: when they were used, and how much */
 
 /* ---- the end ---- */
 
@@ -91,6 +94,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     for (struct call *c = s->calls; c; c = c->next)
         generation_keep_alive(c, now);
+    if ((int64_t)now % KEYS_SAVED_EVERY == 0)
+        access_save_used(s);
     models_tick(s, now);
     models_tell(s);
     kept_tick(s);

@@ -578,7 +578,7 @@ void models_tell(struct server *s)
             json_array_append_new(list, j);
     }
     pthread_mutex_unlock(&ms->lock);
-    json_array_foreach(list, i, one) events_publish(s, "model", json_incref(one));
+    json_array_foreach(list, i, one) events_publish(s, EVERYBODY, "model", json_incref(one));
     json_decref(list);
 }
 

@@ -16,8 +16,8 @@
 #include "server/server_int.h"
 #include "store/store.h"
 
-#define OWNER 0 /* of all that is kept, until people sign in */
 #define SAVE_SECONDS 0.25
+#define EVERYBODY INT64_MIN /* owner of events that all may hear */
 
 /* ---- reasoning.c: what a model thinks, apart from what it says ---- */
 
@@ -123,10 +123,11 @@ int page_params(struct call *c, const json_t *params);
 struct events;
 int events_open(struct server *s, sp_error *err);
 void events_close(struct server *s);
-/* Any thread; takes data. */
-void events_publish(struct server *s, const char *name, json_t *data);
-void events_publish_chat(struct server *s,
+/* Any thread; takes data. Who listens hears what is the owner's. */
+void events_publish(struct server *s, int64_t owner, const char *name, json_t *data);
+void events_publish_chat(struct server *s, int64_t owner,
                          const char *id);        /* worker or saver: reads it from the store */
+void events_recheck(struct server *s);           /* loop: who may no longer listen is cut */
 void events_flush(struct server *s);             /* loop */
 void events_tick(struct server *s, double now);  /* loop, each second */
 size_t events_listeners(const struct server *s); /* loop */
@@ -137,12 +138,14 @@ void events_end(struct server *s); /* loop: all streams */
 void events_leave(struct call *c); /* loop: before it is freed */
 
 /* ---- api_page.c ---- */
+int page_open(struct server *s, sp_error *err); /* makes s->index where there is a --root-path */
+void page_close(struct server *s);
 const struct route *page_file_route(const struct server *s,
                                     const char *path); /* NULL: no file of the page */
 
 /* ---- api_files.c ---- */
 /* Appends the files of a message as they stand before its own text in a prompt. */
-int files_put(store *s, const json_t *message, buf *out, sp_error *err);
+int files_put(store *s, int64_t owner, const json_t *message, buf *out, sp_error *err);
 /* Of a kept answer's prompt that is too long: which files take how much of it. */
 void files_tell_tokens(const struct call *c, const engine *e, buf *out);
 

@@ -38,7 +38,8 @@ static bool may_write(const struct call *c)
     const char *at = origin ? strstr(origin, "://") : NULL;
     if (origin)
         return host && at && strcasecmp(at + 3, host) == 0;
-    return field(c, "Authorization") || field(c, "X-Api-Key");
+    /* A cookie comes by itself, so with one nothing less than the browser's word counts. */
+    return !c->session[0] && (field(c, "Authorization") || field(c, "X-Api-Key"));
 }
 
 static bool has_json(const struct call *c)
@@ -101,6 +102,7 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
                     : kind == 'f' ? "file"
                     : kind == 'j' ? "job"
                     : kind == 't' ? "template"
+                    : kind == 'k' ? "key"
                                   : "message",
                     *at ? at + 1 : "");
     return false;
@@ -121,11 +123,11 @@ char *page_part(struct call *c)
  * open to others is anybody. */
 bool page_may_manage(struct call *c)
 {
-    if (!c->key && access_is_loopback(c->s->opts.host))
+    if (c->session[0] || (!c->key && access_is_loopback(c->s->opts.host)))
         return true;
     reply_set_error(c, 403, INVALID, NULL, "not_allowed",
                     c->key ? "an API key may not look into the server or change it: that is for "
-                             "its page on loopback, or for /admin/ with --admin-key"
+                             "who is signed in, or for /admin/ with --admin-key"
                            : "a server that is open to others (--no-auth) can't be looked into "
                              "or changed from its page: use /admin/ with --admin-key");
     return false;

@@ -29,6 +29,13 @@ void reply_set_text(struct call *c, const char *type, char *text)
     c->status = text ? 200 : 500;
 }
 
+void reply_set_empty(struct call *c)
+{
+    sp_free(c->reply);
+    c->reply = sp_strdup("");
+    c->status = c->reply ? 204 : 500;
+}
+
 json_t *reply_error_object(const char *type, const char *param, const char *code,
                            const char *message)
 {
@@ -228,6 +235,8 @@ void reply_send(struct call *c)
         set_head(c, "X-Content-Type-Options", "nosniff");
         set_head(c, "Cache-Control", "no-store");
     }
+    if (c->cookie[0])
+        set_head(c, "Set-Cookie", c->cookie);
     if (c->reply_name && c->status == 200)
         set_head(c, "Content-Disposition", c->reply_name);
     if (c->status == 429 || c->status == 503)

@@ -67,6 +67,8 @@ void call_identify(struct call *c)
     evhttp_connection_get_peer(evhttp_request_get_connection(c->req), &peer, &port);
     forwarded_client(&c->s->opts, peer ? peer : "", evhttp_find_header(in, "X-Forwarded-For"),
                      c->client);
+    c->secure = c->s->tls || forwarded_https(&c->s->opts, peer ? peer : "",
+                                             evhttp_find_header(in, "X-Forwarded-Proto"));
     if (parent && trace_parse(parent, &c->trace)) {
         char back[64];
         (void)snprintf(back, sizeof back, "00-%s-%s-%s", c->trace.trace, c->trace.span,
@@ -146,6 +148,12 @@ static bool is_probe(const struct call *c)
                         c->route->reply == api_metrics);
 }
 
+static bool holds_password(const struct route *r)
+{
+    return r->work == api_session_begin || r->work == api_account_add ||
+           r->work == api_account_change;
+}
+
 void request_log(const struct call *c, int status)
 {
     struct fields f = {.n = 0};
@@ -166,7 +174,7 @@ void request_log(const struct call *c, int status)
     if (!c->told && c->gen) /* else a worker may be at it again */
         add_generation(&f, c, c->gen);
     add_seconds(&f, "total_seconds", total);
-    if (c->s->opts.log_prompts && c->route && c->route->work) {
+    if (c->s->opts.log_prompts && c->route && c->route->work && !holds_password(c->route)) {
         size_t n = c->n_body < BODY_LOGGED ? c->n_body : utf8_complete(c->body, BODY_LOGGED);
         memcpy(body, c->body, n);
         body[n] = '\0';

@@ -14,6 +14,10 @@ static const struct route routes[] = {
     {"/compare/", EVHTTP_REQ_GET, true, NULL, api_page}, /* and what follows */
     {"/server", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/settings", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/keys", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/developers", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/sign-in", EVHTTP_REQ_GET, true, NULL, api_page},
+    {"/sign-up", EVHTTP_REQ_GET, true, NULL, api_page},
     {"/openapi.json", EVHTTP_REQ_GET, true, NULL, api_openapi},
     {"/docs", EVHTTP_REQ_GET, true, NULL, api_docs},
     {"/docs/", EVHTTP_REQ_GET, true, NULL, api_docs_file}, /* and what follows */
@@ -78,6 +82,15 @@ static const struct route routes[] = {
     {"/api/server", EVHTTP_REQ_GET, false, NULL, api_server},
     {"/api/settings", EVHTTP_REQ_GET, false, NULL, api_settings},
     {"/api/requests/*/cancel", EVHTTP_REQ_POST, false, NULL, api_requests_cancel},
+    {"/api/session", EVHTTP_REQ_GET, true, NULL, api_session},
+    {"/api/session", EVHTTP_REQ_POST, true, api_session_begin, NULL},
+    {"/api/session", EVHTTP_REQ_DELETE, true, api_session_end, NULL},
+    {"/api/account", EVHTTP_REQ_POST, true, api_account_add, NULL},
+    {"/api/account", EVHTTP_REQ_PATCH, false, api_account_change, NULL},
+    {"/api/keys", EVHTTP_REQ_GET, false, NULL, api_keys},
+    {"/api/keys", EVHTTP_REQ_POST, false, api_keys_add, NULL},
+    {"/api/keys", EVHTTP_REQ_PATCH, false, api_keys_change, NULL},
+    {"/api/keys/*", EVHTTP_REQ_DELETE, false, api_keys_remove, NULL},
     {"/api/export", EVHTTP_REQ_GET, false, api_export, NULL},
     {"/api/import", EVHTTP_REQ_POST, false, api_import, NULL},
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "server/access_int.h"
+#include "server/accounts_int.h"
 #include "server/ask_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
@@ -355,6 +356,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     take_posted(s);
     while ((c = ready_take(s)) != NULL)
         call_progress(c);
+    access_refresh(s);
     events_flush(s);
     lifecycle_on_wake(s);
 }
@@ -676,13 +678,24 @@ static int set_limits(struct server_limits *l, sp_error *err)
     return 0;
 }
 
+/* It goes into the page and into cookies as it is. */
+static bool root_path_sound(const char *path)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-/";
+    size_t n = path ? strlen(path) : 0;
+    return n == 0 || (path[0] == '/' && path[n - 1] != '/' && n < 100 && !strstr(path, "//") &&
+                      strspn(path, allowed) == n);
+}
+
 int server_new(const struct server_opts *opts, server **out, sp_error *err)
 {
     if (opts->n_models == 0 || !opts->open)
         return sp_fail(err, SP_EINVAL, "a server needs a model");
-    size_t n = opts->root_path ? strlen(opts->root_path) : 0;
-    if (n && (opts->root_path[0] != '/' || opts->root_path[n - 1] == '/'))
-        return sp_fail(err, SP_EUSAGE, "--root-path %s: it must begin with / and not end with it",
+    if (!root_path_sound(opts->root_path))
+        return sp_fail(err, SP_EUSAGE,
+                       "--root-path %s: it must begin with / and not end with it, and consist of "
+                       "letters, digits, '.', '_', '~', '-' and single '/'",
                        opts->root_path);
     if (forwarded_check(opts, err) < 0)
         return err ? err->code : SP_EUSAGE;
@@ -719,6 +732,10 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
         code = events_open(s, err);
     if (code == 0)
         code = history_open(s, err);
+    if (code == 0)
+        code = accounts_open(s, err);
+    if (code == 0)
+        code = page_open(s, err);
     if (code == 0)
         code = start_workers(s, err);
     if (code < 0) {
@@ -775,12 +792,14 @@ void server_free(server *s)
     end_asks(s);
     page_jobs_close(s); /* what it runs uses models */
     models_close(s);    /* while its threads can still wake the loop, and end kept answers */
+    accounts_close(s);
     history_close(s);
     if (s->http)
         evhttp_free(s->http);
     events_close(s);
     guard_close(s);
     access_close(s);
+    page_close(s);
     tls_close(s);
     struct event *events[] = {s->wake,     s->sigint,   s->sigterm, s->sighup,
                               s->deadline, s->watchdog, s->second};

@@ -40,7 +40,7 @@ struct server_opts {
     size_t n_allowed_hosts;
     const char *tls_cert, *tls_key; /* PEM files: chain and key; NULL: plain HTTP */
     struct server_limits limits;
-    bool no_auth;          /* needed to listen off loopback without keys */
+    bool no_auth;          /* off loopback: neither keys nor an account are needed */
     const char *root_path; /* "/llm": paths may begin with it, as behind a proxy; NULL: none */
     const char *const
         *trusted_proxies; /* ADDRESS or ADDRESS/BITS: their X-Forwarded-For is believed */
@@ -95,6 +95,10 @@ int server_set_models(server *s, const struct server_model *models, size_t n, sp
 uint64_t server_model_share(const struct engine_need *need, uint64_t left, size_t sharers);
 /* "on", "off" or "unavailable"; then *reason says why. The strings are the server's. */
 const char *server_history(const server *s, const char **reason);
+bool server_wants_keys(server *s); /* who asks for models needs one; on_ready may ask */
+/* The one-time code that makes the first account; false: there is none. It is good for an hour. */
+#define SERVER_CODE_BYTES 12
+bool server_sign_up_code(const server *s, char out[SERVER_CODE_BYTES]);
 void server_free(server *s);
 
 #endif

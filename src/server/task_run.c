@@ -20,7 +20,7 @@ static void on_text(void *arg, const char *text, size_t n)
     bool taken = buf_add(&s->text, text, n) == 0;
     pthread_mutex_unlock(&t->lock);
     if (taken && t->shows)
-        events_publish(t->s, "job_delta",
+        events_publish(t->s, job_owner(t->j), "job_delta",
                        json_pack("{s:s,s:I,s:I,s:s%}", "job", job_id(t->j), "number",
                                  (json_int_t)s->number, "offset", (json_int_t)at, "text", text, n));
 }
@@ -96,7 +96,7 @@ static void wait(struct task *t)
 
 static void tell_part(struct task *t, int64_t number, const char *state, json_t *result)
 {
-    events_publish(t->s, "job_part",
+    events_publish(t->s, job_owner(t->j), "job_part",
                    json_pack("{s:s,s:I,s:s,s:o}", "job", job_id(t->j), "number", (json_int_t)number,
                              "state", state, "result", result ? result : json_null()));
 }

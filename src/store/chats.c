@@ -205,7 +205,7 @@ int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err)
     return db_written(c, code, err);
 }
 
-int store_purge(store *s, double seconds, json_t **ids, sp_error *err)
+int store_purge(store *s, double seconds, json_t **gone, sp_error *err)
 {
     struct conn *c;
     int code = db_write(s, &c, err);
@@ -216,16 +216,18 @@ int store_purge(store *s, double seconds, json_t **ids, sp_error *err)
             ? NULL
             : db_query(c, err,
                        "DELETE FROM chats WHERE seq IN (SELECT seq FROM chats WHERE deleted < ?1"
-                       " ORDER BY deleted LIMIT ?2) RETURNING id",
+                       " ORDER BY deleted LIMIT ?2) RETURNING id, owner",
                        "ii", before, (int64_t)STORE_PURGED_AT_ONCE);
     if (code == 0)
         code = st ? 0 : db_failed(err);
     while (st && (code = db_step(c, st, err)) == 1)
-        json_array_append_new(list, json_string((const char *)sqlite3_column_text(st, 0)));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:I}", "id", (const char *)sqlite3_column_text(st, 0),
+                                        "owner", (json_int_t)sqlite3_column_int64(st, 1)));
     db_done(st);
     code = db_written(c, code, err);
     if (code == 0)
-        *ids = list;
+        *gone = list;
     else
         json_decref(list);
     return code;

@@ -41,6 +41,11 @@ static const char *const rules[][2] = {
     {"a message of another owner than its chat",
      "SELECT m.id FROM messages m JOIN chats c ON c.seq = m.chat WHERE c.owner <> m.owner LIMIT "
      "100"},
+    {"a chat of an account that is not there",
+     "SELECT id FROM chats WHERE owner <> 0 AND owner NOT IN (SELECT id FROM accounts) LIMIT 100"},
+    {"a key of an account that is not there",
+     "SELECT id FROM api_keys WHERE owner <> 0 AND owner NOT IN (SELECT id FROM accounts) LIMIT "
+     "100"},
     {"a message in an unknown state", "SELECT id FROM messages WHERE state NOT IN ('complete', "
                                       "'streaming', 'queued', 'stopped', 'failed',"
                                       " 'interrupted') LIMIT 100"},

@@ -140,6 +140,38 @@ static const char *const steps[STORE_VERSION] = {
     "  body TEXT NOT NULL," /* JSON */
     "  updated INTEGER NOT NULL);"
     "CREATE INDEX templates_by_owner ON templates(owner, seq);",
+
+    /* 6: who may use it. Times are seconds. */
+    "CREATE TABLE accounts ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT," /* owner of rows; 0 is nobody */
+    "  name TEXT NOT NULL UNIQUE COLLATE NOCASE,"
+    "  password TEXT NOT NULL," /* argon2id */
+    "  created INTEGER NOT NULL);"
+    "CREATE TABLE sessions ("
+    "  hash TEXT PRIMARY KEY," /* SHA-256 of the cookie */
+    "  account INTEGER NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,"
+    "  created INTEGER NOT NULL,"
+    "  used INTEGER NOT NULL,"
+    "  expires INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX sessions_by_account ON sessions(account, used);"
+    "CREATE TABLE api_keys ("
+    "  id TEXT PRIMARY KEY,"
+    "  owner INTEGER NOT NULL,"
+    "  name TEXT NOT NULL UNIQUE,"
+    "  hash TEXT NOT NULL UNIQUE,"            /* SHA-256 of the secret */
+    "  models TEXT,"                          /* JSON; null: all */
+    "  requests_per_minute INTEGER NOT NULL," /* 0: no limit, as the next two */
+    "  tokens_per_minute INTEGER NOT NULL,"
+    "  concurrent INTEGER NOT NULL,"
+    "  page INTEGER NOT NULL,"
+    "  created INTEGER NOT NULL,"
+    "  used INTEGER NOT NULL DEFAULT 0,"
+    "  requests INTEGER NOT NULL DEFAULT 0,"
+    "  tokens INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    "CREATE TABLE access_state ("
+    "  version INTEGER NOT NULL,"
+    "  checking INTEGER NOT NULL);" /* one row */
+    "INSERT INTO access_state VALUES (0, 0);",
 };
 
 static int pragma(struct conn *c, const char *sql, int64_t *out, sp_error *err)

@@ -57,11 +57,24 @@ static int make_folder(const char *path, sp_error *err)
     return code;
 }
 
-static int open_writer(store *s, sp_error *err)
+/* Another process has made the file and writes to it. */
+static int open_beside(store *s, sp_error *err)
+{
+    if (err)
+        *err = (sp_error){0};
+    close(s->lock_fd);
+    s->lock_fd = -1;
+    int code = db_open(&s->writer, s->path, true, err);
+    return code == 0 ? migrate_known(&s->writer, err) : code;
+}
+
+static int open_writer(store *s, bool beside, sp_error *err)
 {
     int code = make_folder(s->path, err);
     if (code == 0)
         code = lock(s, err);
+    if (code == SP_EBUSY && beside)
+        return open_beside(s, err);
     if (code == 0)
         code = make_file(s->path, err);
     if (code == 0)
@@ -93,7 +106,7 @@ int store_open(const struct store_opts *o, store **out, sp_error *err)
     s->path = sp_strdup(o->path);
     int code = s->path ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
     if (code == 0 && o->writes)
-        code = open_writer(s, err);
+        code = open_writer(s, o->beside, err);
     else if (code == 0 && !file_exists(o->path))
         code = sp_fail(err, SP_ENOTFOUND, "%s: there is no such history", o->path);
     if (code == 0)

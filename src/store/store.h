@@ -6,7 +6,7 @@
  * Ownership: objects that come out are the caller's (json_decref); what goes in stays the caller's.
  * Threads: any thread may call; two connections, one that writes and one that reads, each used by one thread at a time,
  * so a search doesn't wait for a write. Calls block on the disk: the server's loop never makes one.
- * A process that writes holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
+ * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
  * `export`) need no lock.
  * Every row has an owner; whoever asks for another one's row gets SP_ENOTFOUND.
  * Whatever returned 0 is on the disk: it outlives kill -9 and a power cut (synchronous=FULL, so each transaction is
@@ -32,22 +32,24 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 5                    /* of the file: PRAGMA user_version */
-#define STORE_ID_BYTES 29                  /* "c_", "m_", "f_", "j_" or "t_", 26 characters of base32, NUL */
-#define STORE_PAGE_MOST 200                /* chats of one page */
-#define STORE_QUERY_MOST 400               /* bytes of a search */
-#define STORE_TITLE_MOST 400               /* bytes */
-#define STORE_TEXT_MOST ((size_t)32 << 20) /* bytes of a message, and of a file */
-#define STORE_FILES_MOST 32                /* of one message */
-#define STORE_FILE_SECONDS 86400           /* that a file stays which no message has */
-#define STORE_TEMPLATES_MOST 1000          /* of an owner */
-#define STORE_JOBS_MOST 10000              /* jobs of an owner */
+#define STORE_VERSION 6     /* of the file: PRAGMA user_version */
+#define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
+#define STORE_PAGE_MOST 200 /* chats of one page */
+#define STORE_QUERY_MOST 400                   /* bytes of a search */
+#define STORE_TITLE_MOST 400                   /* bytes */
+#define STORE_TEXT_MOST ((size_t)32 << 20)     /* bytes of a message, and of a file */
+#define STORE_FILES_MOST 32                    /* of one message */
+#define STORE_FILE_SECONDS 86400               /* that a file stays which no message has */
+#define STORE_TEMPLATES_MOST 1000              /* of an owner */
+#define STORE_JOBS_MOST 10000                  /* jobs of an owner */
 #define STORE_RESULTS_MOST ((size_t)256 << 20) /* bytes of the results of a job's parts */
 
 struct store_opts {
     const char *path;
     bool
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
+    bool
+        beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
  * SP_ENOSPACE say what the disk says. With `writes`, answers and jobs that a crash left
@@ -58,7 +60,7 @@ const char *store_file(const store *s);
 
 /* ---- ids ---- */
 
-/* kind: 'c', 'm', 'f', 'j' or 't'; 128 random bits */
+/* kind: 'c', 'm', 'f', 'j', 't' or 'k'; 128 random bits */
 void store_id_new(char kind, char out[STORE_ID_BYTES]);
 /* The same for the same bytes: what is imported twice is known. 0 or SP_ENOMEM. */
 int store_id_from(char kind, const void *bytes, size_t n, char out[STORE_ID_BYTES]);
@@ -93,8 +95,8 @@ int store_chat_mark(store *s, int64_t owner, const char *id, bool deleted, json_
                     sp_error *err);
 int store_chat_remove(store *s, int64_t owner, const char *id, sp_error *err); /* for ever */
 /* Removes for ever what was marked as deleted more than `seconds` ago, whoever's: at most STORE_PURGED_AT_ONCE chats in
- * one transaction, the oldest first. ids: those that are gone now ["c_..."...], the caller's. */
-int store_purge(store *s, double seconds, json_t **ids, sp_error *err);
+ * one transaction, the oldest first. gone: [{"id", "owner"}...], the caller's. */
+int store_purge(store *s, double seconds, json_t **gone, sp_error *err);
 #define STORE_PURGED_AT_ONCE 64
 
 /* ---- messages ---- */

@@ -60,6 +60,9 @@ int db_written(struct conn *c, int code, sp_error *err);
 int migrate_to(struct conn *c, int version, sp_error *err);
 int migrate_known(struct conn *c, sp_error *err); /* it is ours, and up to date */
 
+/* ---- accounts.c ---- */
+int access_changed(struct conn *c, sp_error *err); /* in a transaction */
+
 /* ---- words.c: the tokenizer ---- */
 
 /* A token: where it stands among the others, its folded text, and the bytes of the text that it came from. In CJK

@@ -30,9 +30,10 @@ class Server:
         self.process = subprocess.Popen([SAMPAN, "serve", "--model", model or model_path(), "--alias", model or NAME,
                                          "--port", "0", *args],
                                         stdout=subprocess.PIPE, stderr=log, text=True, env=env)
-        self.url, self.model = None, model or NAME
+        self.url, self.model, self.said = None, model or NAME, ""
         for line in self.process.stdout:
-            found = re.match(r"Sampan answers at (http://\S+)", line)
+            self.said += line
+            found = re.match(r"Sampan answers at (https?://\S+)", line)
             if found:
                 self.url = found.group(1)
             if "Ctrl-C" in line:

@@ -28,7 +28,8 @@ def test_every_route_is_described_and_no_other(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     table = re.findall(r'\{"(/[^"]*)", EVHTTP_REQ_(\w+), (true|false)', (SERVER / "routes.c").read_text())
     rest = {"/v1/models/": "{model}", "/docs/": "{file}", "/assets/": "{file}", "/chat/": "{chat}", "/compare/": "{chat}", "/tasks/": "{job}"}
-    part = {"chats": "{chat}", "messages": "{message}", "files": "{file}", "jobs": "{job}", "templates": "{template}", "models": "{model}", "requests": "{request}"}
+    part = {"chats": "{chat}", "messages": "{message}", "files": "{file}", "jobs": "{job}", "templates": "{template}", "models": "{model}", "requests": "{request}",
+            "keys": "{key}"}
     name = lambda path: re.sub(r"(\w+)/\*", lambda m: f"{m[1]}/{part[m[1]]}", path) + rest.get(path, "")
     code = {(name(path), method.lower(), is_open == "true") for path, method, is_open in table}
     said = {(path, method, op.get("security") == []) for path, item in doc["paths"].items() for method, op in item.items()}
@@ -75,7 +76,7 @@ def test_examples_are_answered(fast):
 def test_methods(fast):
     doc = ask(fast.url + "/openapi.json")[1]
     ids = {"{model}": "some", "{file}": "init.js", "{chat}": "c_" + "a" * 26, "{message}": "m_" + "a" * 26, "{job}": "j_" + "a" * 26,
-           "{template}": "t_" + "a" * 26, "{request}": "some"}
+           "{template}": "t_" + "a" * 26, "{request}": "some", "{key}": "k_" + "a" * 26}
     for path, item in doc["paths"].items():
         for name, value in ids.items():
             path = path.replace(name, value)

@@ -1,8 +1,9 @@
 import { createRouter, createWebHistory } from 'vue-router'
+import { root } from './lib/root'
 import ChatView from './views/ChatView.vue'
 
 export const router = createRouter({
-  history: createWebHistory(),
+  history: createWebHistory(root),
   routes: [
     { path: '/', name: 'new', component: ChatView },
     { path: '/chat/:id', name: 'chat', component: ChatView },
@@ -12,6 +13,10 @@ export const router = createRouter({
     { path: '/compare/:id?', name: 'compare', component: () => import('./views/CompareView.vue') },
     { path: '/server', name: 'server', component: () => import('./views/ServerView.vue') },
     { path: '/settings', name: 'settings', component: () => import('./views/SettingsView.vue') },
+    { path: '/keys', name: 'keys', component: () => import('./views/KeysView.vue') },
+    { path: '/developers', name: 'developers', component: () => import('./views/DevelopersView.vue') },
+    { path: '/sign-in', redirect: '/' }, // App shows the form when somebody has to sign in
+    { path: '/sign-up', redirect: '/' },
     { path: '/:rest(.*)*', name: 'nowhere', component: () => import('./views/NowhereView.vue') },
   ],
 })

@@ -206,7 +206,7 @@ static void test_purge(void **state)
     json_decref(ids);
     assert_int_equal(store_purge(s, -1, &ids, &err), 0);
     assert_int_equal(json_array_size(ids), 1);
-    assert_string_equal(json_string_value(json_array_get(ids, 0)), gone);
+    assert_string_equal(get(json_array_get(ids, 0), "id"), gone);
     json_decref(ids);
     assert_int_equal(store_chat(s, 0, gone, false, &chat, &err), SP_ENOTFOUND);
     struct store_query all = {.limit = 5, .pinned = -1};

@@ -1,6 +1,8 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
+import { at } from '../lib/root'
 import type {
-  Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Job, Message, ModelDetails, ModelList, Page, Params, ServerState, Setting,
+  ApiKey, Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Job, KeyList, Message, ModelDetails, ModelList, NewKey, Page, Params, ServerState,
+  Session, Setting,
 } from './types'
 
 export class ApiError extends Error {
@@ -38,10 +40,16 @@ function errorFrom(status: number, text: string, retryField: string | null): Api
 
 const errorOf = async (response: Response) => errorFrom(response.status, await response.text().catch(() => ''), response.headers.get('retry-after'))
 
+let unauthorized = () => {}
+/** What to do when a call finds that nobody is signed in (any more). */
+export function onUnauthorized(f: () => void): void {
+  unauthorized = f
+}
+
 export async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(path, {
+    response = await fetch(at(path), {
       method,
       ...(body === undefined ? {} : { body, headers: { 'content-type': type } }),
       credentials: 'same-origin',
@@ -49,15 +57,17 @@ export async function send(method: string, path: string, body?: BodyInit, type =
   } catch (cause) {
     throw new ApiError(0, cause instanceof Error ? cause.message : String(cause))
   }
-  if (!response.ok) throw await errorOf(response)
-  return response
+  if (response.ok) return response
+  const error = await errorOf(response)
+  if (error.code === 'sign_in_needed' || error.code === 'sign_up_needed') unauthorized()
+  throw error
 }
 
 /** As `send`, of a file, and it tells how much of it is on its way (0 to 1), which fetch doesn't. */
 function sendFile(path: string, file: Blob, progress: (share: number) => void, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
-    request.open('POST', path)
+    request.open('POST', at(path))
     request.setRequestHeader('content-type', 'application/octet-stream')
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total)
     request.upload.onload = () => progress(1)
@@ -99,7 +109,7 @@ export function query(values: Record<string, string | number | null | undefined>
   return text ? `?${text}` : ''
 }
 
-export const at = (id: string) => encodeURIComponent(id)
+export const part = (id: string) => encodeURIComponent(id)
 
 export interface ListQuery {
   limit?: number
@@ -119,23 +129,32 @@ export interface GenerateOrder {
 }
 
 export const api = {
+  session: () => call<Session>('GET', '/api/session'),
+  signIn: (name: string, password: string) => call<Session>('POST', '/api/session', { name, password }),
+  signOut: (everywhere: boolean) => call<unknown>('DELETE', `/api/session${everywhere ? '?all=1' : ''}`),
+  signUp: (code: string, name: string, password: string) => call<Session>('POST', '/api/account', { code, name, password }),
+  changePassword: (password: string, other: string) => call<Session>('PATCH', '/api/account', { password, new_password: other }),
+  keys: () => call<KeyList>('GET', '/api/keys'),
+  makeKey: (key: NewKey) => call<ApiKey>('POST', '/api/keys', key),
+  revokeKey: (id: string) => call<unknown>('DELETE', `/api/keys/${part(id)}`),
+  checkKeys: (checked: boolean) => call<unknown>('PATCH', '/api/keys', { checked }),
   info: () => call<Info>('GET', '/api/info'),
   chats: (q: ListQuery) => call<Page<Hit>>('GET', `/api/chats${query({ ...q })}`),
-  chat: (id: string) => call<ChatWithMessages>('GET', `/api/chats/${at(id)}`),
+  chat: (id: string) => call<ChatWithMessages>('GET', `/api/chats/${part(id)}`),
   createChat: (fields: ChatFields) => call<Chat>('POST', '/api/chats', fields),
-  changeChat: (id: string, fields: ChatFields) => call<Chat>('PATCH', `/api/chats/${at(id)}`, fields),
-  deleteChat: (id: string, forever = false) => call<unknown>('DELETE', `/api/chats/${at(id)}${forever ? '?forever=1' : ''}`),
-  restoreChat: (id: string) => call<Chat>('POST', `/api/chats/${at(id)}/restore`, {}),
+  changeChat: (id: string, fields: ChatFields) => call<Chat>('PATCH', `/api/chats/${part(id)}`, fields),
+  deleteChat: (id: string, forever = false) => call<unknown>('DELETE', `/api/chats/${part(id)}${forever ? '?forever=1' : ''}`),
+  restoreChat: (id: string) => call<Chat>('POST', `/api/chats/${part(id)}/restore`, {}),
   addMessage: (chat: string, message: { id: string; parent: string | null; content: string; files?: string[] }) =>
-    call<Message>('POST', `/api/chats/${at(chat)}/messages`, message),
-  changeMessage: (id: string, content: string) => call<Message>('PATCH', `/api/messages/${at(id)}`, { content }),
-  generate: (chat: string, order: GenerateOrder) => call<Message>('POST', `/api/chats/${at(chat)}/generate`, order),
-  stop: (id: string) => call<Message>('POST', `/api/messages/${at(id)}/stop`, {}),
+    call<Message>('POST', `/api/chats/${part(chat)}/messages`, message),
+  changeMessage: (id: string, content: string) => call<Message>('PATCH', `/api/messages/${part(id)}`, { content }),
+  generate: (chat: string, order: GenerateOrder) => call<Message>('POST', `/api/chats/${part(chat)}/generate`, order),
+  stop: (id: string) => call<Message>('POST', `/api/messages/${part(id)}/stop`, {}),
   addFile: (file: File, model: string | null, progress: (share: number) => void, signal: AbortSignal) =>
     sendFile(`/api/files${query({ name: file.name, model })}`, file, progress, signal) as Promise<FileEntry>,
-  file: (id: string, model: string | null) => call<FileEntry>('GET', `/api/files/${at(id)}${query({ model })}`),
-  fileText: async (id: string) => (await send('GET', `/api/files/${at(id)}/text`)).text(),
-  deleteFile: (id: string) => call<unknown>('DELETE', `/api/files/${at(id)}`),
+  file: (id: string, model: string | null) => call<FileEntry>('GET', `/api/files/${part(id)}${query({ model })}`),
+  fileText: async (id: string) => (await send('GET', `/api/files/${part(id)}/text`)).text(),
+  deleteFile: (id: string) => call<unknown>('DELETE', `/api/files/${part(id)}`),
   exportChats: async (chat: string | null, format: 'jsonl' | 'md') =>
     (await send('GET', `/api/export${query(chat ? { chat, format } : { all: 1, format })}`)).blob(),
   async importChats(file: File): Promise<ImportResult> {
@@ -145,14 +164,14 @@ export const api = {
   },
   server: () => call<ServerState>('GET', '/api/server'),
   settings: async () => (await call<{ data: Setting[] }>('GET', '/api/settings')).data,
-  cancelRequest: (id: string) => call<unknown>('POST', `/api/requests/${at(id)}/cancel`, {}),
+  cancelRequest: (id: string) => call<unknown>('POST', `/api/requests/${part(id)}/cancel`, {}),
   models: () => call<ModelList>('GET', '/api/models'),
-  model: (name: string) => call<ModelDetails>('GET', `/api/models/${at(name)}`),
+  model: (name: string) => call<ModelDetails>('GET', `/api/models/${part(name)}`),
   /** Answers when it is done; loading goes on if nobody waits for it. */
-  modelDo: (name: string, what: 'load' | 'unload' | 'sleep' | 'wake') => call<unknown>('POST', `/api/models/${at(name)}/${what}`, {}),
+  modelDo: (name: string, what: 'load' | 'unload' | 'sleep' | 'wake') => call<unknown>('POST', `/api/models/${part(name)}/${what}`, {}),
   jobs: async (kind: string) => (await call<{ data: Job[] }>('GET', `/api/jobs${query({ kind, limit: 100 })}`)).data,
   addJob: (kind: string, params: Record<string, unknown>) => call<Job>('POST', '/api/jobs', { kind, params }),
-  jobDo: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${at(id)}/${what}`, {}),
-  deleteJob: (id: string) => call<unknown>('DELETE', `/api/jobs/${at(id)}`),
-  deleteModel: (name: string) => call<{ name: string; freed_bytes: number }>('DELETE', `/api/models/${at(name)}`),
+  jobDo: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${part(id)}/${what}`, {}),
+  deleteJob: (id: string) => call<unknown>('DELETE', `/api/jobs/${part(id)}`),
+  deleteModel: (name: string) => call<{ name: string; freed_bytes: number }>('DELETE', `/api/models/${part(name)}`),
 }

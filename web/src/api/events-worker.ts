@@ -1,7 +1,8 @@
 /** One event stream for all tabs of this browser, which may open only six connections to a server. */
+import { at } from '../lib/root'
 import { EventStream } from './source'
 
-export type FromTab = 'kick' | 'bye' | 'hello' | { stats: boolean }
+export type FromTab = 'kick' | 'bye' | 'hello' | 'stop' | 'start' | { stats: boolean }
 /** ms: a tab that wants the server's numbers says so again within this time, or it is gone. */
 export const STATS_LEASE = 60_000
 
@@ -10,7 +11,7 @@ const wanted = new Map<MessagePort, number>()
 const tell = (message: unknown) => {
   for (const port of ports) port.postMessage(message)
 }
-const stream = new EventStream('/api/events', {
+const stream = new EventStream(at('/api/events'), {
   event: (event) => {
     if (event.type === 'stats') forget()
     tell({ event })
@@ -30,6 +31,8 @@ function hear(port: MessagePort, message: FromTab): void {
     wanted.delete(port)
   } else if (message === 'hello') ports.add(port)
   else if (message === 'kick') stream.kick()
+  else if (message === 'stop') stream.close()
+  else if (message === 'start') stream.begin()
   else if (message.stats) wanted.set(port, Date.now())
   else wanted.delete(port)
   forget()

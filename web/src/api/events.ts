@@ -1,4 +1,5 @@
 /** The server's events in this tab: through the shared worker, or by a stream of the tab's own. */
+import { at } from '../lib/root'
 import { type Connection, EventStream, type Sink } from './source'
 import type { ServerEvent } from './types'
 
@@ -7,13 +8,16 @@ export interface Events {
   kick(): void
   /** `stats` events for this tab, or none; a lease: said again every STATS_AGAIN ms while they are wanted. */
   stats(on: boolean): void
+  /** Nobody is signed in: no more tries; and the end of that. All tabs of a browser are in or out together. */
+  stop(): void
+  start(): void
 }
 export const STATS_AGAIN = 20_000
 
 function direct(sink: Sink): Events {
-  const stream = new EventStream('/api/events', sink)
+  const stream = new EventStream(at('/api/events'), sink)
   stream.open()
-  return { kick: () => stream.kick(), stats: (on) => stream.wantStats(on) }
+  return { kick: () => stream.kick(), stats: (on) => stream.wantStats(on), stop: () => stream.close(), start: () => stream.begin() }
 }
 
 export function listen(sink: Sink): Events {
@@ -44,6 +48,14 @@ export function listen(sink: Sink): Events {
     stats(on) {
       if (fallback) fallback.stats(on)
       else worker.port.postMessage({ stats: on })
+    },
+    stop() {
+      if (fallback) fallback.stop()
+      else worker.port.postMessage('stop')
+    },
+    start() {
+      if (fallback) fallback.start()
+      else worker.port.postMessage('start')
     },
   }
 }

@@ -43,6 +43,11 @@ export class EventStream {
     for (const name of NAMES) source.addEventListener(name, (event) => this.take(name, event as MessageEvent<string>))
   }
 
+  /** Unless it is open, or will be. */
+  begin(): void {
+    if (!this.source && this.timer === undefined) this.open()
+  }
+
   /** The page was asleep, or someone asked: don't wait for the next try. */
   kick(): void {
     if (this.timer !== undefined) this.open()
@@ -57,6 +62,7 @@ export class EventStream {
 
   close(): void {
     clearTimeout(this.timer)
+    this.timer = undefined
     this.source?.close()
     this.source = null
   }

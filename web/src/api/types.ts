@@ -75,6 +75,11 @@ export interface Info {
   upload_bytes: number
 }
 
+export type Session = Schemas['Session']
+export type ApiKey = Schemas['ApiKey']
+export type KeyList = Schemas['KeyList']
+export type NewKey = Schemas['NewKey']
+
 export interface ImportResult {
   chats: number
   messages: number

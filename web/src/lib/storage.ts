@@ -16,6 +16,16 @@ export function load<T>(key: string, otherwise: T): T {
   }
 }
 
+/** All that was written here; how the page looks stays. */
+export function forget(): void {
+  memory.clear()
+  try {
+    for (const key of Object.keys(localStorage)) if (key.startsWith('sampan.') && key !== 'sampan.settings') localStorage.removeItem(key)
+  } catch {
+    // There is no storage.
+  }
+}
+
 export function save(key: string, value: unknown): void {
   const text = value === undefined ? undefined : JSON.stringify(value)
   try {
