@@ -30,9 +30,10 @@ static size_t n_events;
 static int running, running_most, gates_open;
 static bool gated;
 
-static void on_event(void *arg, const char *event, json_t *data)
+static void on_event(void *arg, int64_t owner, const char *event, json_t *data)
 {
     (void)arg;
+    assert_int_equal(owner, 0);
     pthread_mutex_lock(&lock);
     json_object_set_new(data, "event", json_string(event));
     if (n_events < EVENTS_MOST)
