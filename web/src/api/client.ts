@@ -1,7 +1,7 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
 import { at } from '../lib/root'
 import type {
-  ApiKey, Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, Job, KeyList, Message, ModelDetails, ModelList, NewKey, Page, Params, ServerState,
+  ApiKey, Chat, ChatWithMessages, FileEntry, Hit, ImportResult, Info, KeyList, Message, ModelDetails, ModelList, NewKey, Page, Params, ServerState,
   Session, Setting,
 } from './types'
 
@@ -169,9 +169,5 @@ export const api = {
   model: (name: string) => call<ModelDetails>('GET', `/api/models/${part(name)}`),
   /** Answers when it is done; loading goes on if nobody waits for it. */
   modelDo: (name: string, what: 'load' | 'unload' | 'sleep' | 'wake') => call<unknown>('POST', `/api/models/${part(name)}/${what}`, {}),
-  jobs: async (kind: string) => (await call<{ data: Job[] }>('GET', `/api/jobs${query({ kind, limit: 100 })}`)).data,
-  addJob: (kind: string, params: Record<string, unknown>) => call<Job>('POST', '/api/jobs', { kind, params }),
-  jobDo: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${part(id)}/${what}`, {}),
-  deleteJob: (id: string) => call<unknown>('DELETE', `/api/jobs/${part(id)}`),
   deleteModel: (name: string) => call<{ name: string; freed_bytes: number }>('DELETE', `/api/models/${part(name)}`),
 }

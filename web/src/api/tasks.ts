@@ -1,5 +1,5 @@
 /** Calls for long work: jobs, their parts, and tasks that people make. */
-import { at, call, query, send } from './client'
+import { call, part, query, send } from './client'
 import type { Job, JobPart, Page, Template, TemplateFields } from './types'
 
 export interface JobOrder {
@@ -9,15 +9,15 @@ export interface JobOrder {
 }
 
 export const tasksApi = {
-  jobs: (cursor: string | null = null, limit = 30) => call<Page<Job>>('GET', `/api/jobs${query({ limit, cursor })}`),
-  job: (id: string) => call<Job>('GET', `/api/jobs/${at(id)}`),
+  jobs: (cursor: string | null = null, limit = 30, kind: string | null = null) => call<Page<Job>>('GET', `/api/jobs${query({ limit, cursor, kind })}`),
+  job: (id: string) => call<Job>('GET', `/api/jobs/${part(id)}`),
   start: (order: JobOrder) => call<Job>('POST', '/api/jobs', order),
-  ask: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${at(id)}/${what}`, {}),
-  remove: (id: string) => call<unknown>('DELETE', `/api/jobs/${at(id)}`),
-  parts: (id: string, from: number, limit = 100) => call<{ data: JobPart[]; next: number | null }>('GET', `/api/jobs/${at(id)}/parts${query({ from, limit })}`),
-  result: async (id: string, format: string) => (await send('GET', `/api/jobs/${at(id)}/result${query({ format })}`)).blob(),
+  ask: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${part(id)}/${what}`, {}),
+  remove: (id: string) => call<unknown>('DELETE', `/api/jobs/${part(id)}`),
+  parts: (id: string, from: number, limit = 100) => call<{ data: JobPart[]; next: number | null }>('GET', `/api/jobs/${part(id)}/parts${query({ from, limit })}`),
+  result: async (id: string, format: string) => (await send('GET', `/api/jobs/${part(id)}/result${query({ format })}`)).blob(),
   templates: async () => (await call<{ data: Template[] }>('GET', '/api/templates')).data,
   addTemplate: (fields: TemplateFields) => call<Template>('POST', '/api/templates', fields),
-  changeTemplate: (id: string, fields: TemplateFields) => call<Template>('PATCH', `/api/templates/${at(id)}`, fields),
-  removeTemplate: (id: string) => call<unknown>('DELETE', `/api/templates/${at(id)}`),
+  changeTemplate: (id: string, fields: TemplateFields) => call<Template>('PATCH', `/api/templates/${part(id)}`, fields),
+  removeTemplate: (id: string) => call<unknown>('DELETE', `/api/templates/${part(id)}`),
 }

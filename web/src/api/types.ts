@@ -111,21 +111,6 @@ export type ModelList = Schemas['ModelList']
 export type ModelDetails = Schemas['ModelDetails']
 export type Fit = CatalogueModel['fit']
 
-export interface Job {
-  id: string
-  kind: string
-  title: string
-  state: 'queued' | 'running' | 'paused' | 'done' | 'failed' | 'cancelled' | 'interrupted'
-  progress: { done: number; total: number; unit: string }
-  /** Units a second. */
-  rate: number | null
-  eta_s: number | null
-  params: Record<string, unknown>
-  result: Record<string, unknown> | null
-  error: { code: string | null; message: string } | null
-  resumable: boolean
-}
-
 /** A model was loaded, unloaded, put to sleep or deleted, or its load has gone on. */
 export interface ModelNews {
   id: string
@@ -169,8 +154,6 @@ export type ServerEvent =
   | { type: 'progress'; data: Progress }
   | { type: 'chat'; data: Chat }
   | { type: 'chat_deleted'; data: { id: string } }
-  | { type: 'job'; data: Job }
-  | { type: 'job_deleted'; data: { id: string } }
   | { type: 'model'; data: ModelNews }
   | { type: 'stats'; data: Stats }
   | { type: 'hello'; data: { last: number | string } }

@@ -426,6 +426,7 @@ const en = {
     meaning: 'What it does',
     originDefault: 'default',
     origins: { flag: 'flag {where}', environment: 'environment {where}', file: 'file {where}' },
+  },
   account: {
     title: 'Account',
     signIn: 'Sign in',

@@ -427,6 +427,7 @@ const zh: Words = {
     meaning: '作用',
     originDefault: '默认',
     origins: { flag: '命令行 {where}', environment: '环境变量 {where}', file: '文件 {where}' },
+  },
   account: {
     title: '账号',
     signIn: '登录',

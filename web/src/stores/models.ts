@@ -2,6 +2,7 @@
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
 import { ApiError, api } from '../api/client'
+import { tasksApi } from '../api/tasks'
 import type { Job, ModelList, ServerEvent, StoredModel } from '../api/types'
 import { hear } from '../lib/bus'
 
@@ -38,7 +39,7 @@ export const useModels = defineStore('models', () => {
 
   async function readPulls(): Promise<void> {
     try {
-      pulls.value = await api.jobs('pull')
+      pulls.value = (await tasksApi.jobs(null, 100, 'pull')).data
       noPulls.value = null
     } catch (error) {
       noPulls.value = error
@@ -80,13 +81,13 @@ export const useModels = defineStore('models', () => {
   const pullOf = (spec: string) => live.value.find((job) => job.params['spec'] === spec)
 
   async function pull(spec: string, name?: string): Promise<void> {
-    put(await api.addJob('pull', { spec, ...(name ? { name } : {}) }))
+    put(await tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } }))
   }
   async function jobDo(job: Job, what: 'pause' | 'resume' | 'cancel'): Promise<void> {
-    put(await api.jobDo(job.id, what))
+    put(await tasksApi.ask(job.id, what))
   }
   async function forget(job: Job): Promise<void> {
-    await api.deleteJob(job.id)
+    await tasksApi.remove(job.id)
     pulls.value = pulls.value.filter((one) => one.id !== job.id)
   }
 
