@@ -35,7 +35,7 @@ if [ "$tier" = coverage ]; then
     # What only whole programs reach: pulls, the API as its client sees it, servers under load.
     export SAMPAN=$PWD/$build/sampan
     build/venv/bin/python -m pytest -q -p no:cacheprovider tests/cli/test_pull.py tests/cli/test_bench_serve.py
-    build/venv/bin/python -m pytest -q -p no:cacheprovider tests/http/test_history.py tests/http/test_history_models.py
+    build/venv/bin/python -m pytest -q -p no:cacheprovider tests/http/test_history.py tests/http/test_history_models.py tests/http/test_files.py
     gcovr -r . --object-directory $build --filter 'src/' --exclude 'src/cli/' --exclude-throw-branches \
         --fail-under-line 85 --print-summary
 fi

@@ -208,6 +208,10 @@ static void drop_controls(buf *text, size_t from)
     for (size_t i = from; i < text->len; i++)
         if ((unsigned char)text->data[i] >= 0x20 || text->data[i] == '\n' || text->data[i] == '\t')
             text->data[to++] = text->data[i];
+    while (to > from && strchr(" \t\n", text->data[to - 1])) /* of empty pages */
+        to--;
+    if (to > from && to < text->len)
+        text->data[to++] = '\n';
     text->len = to;
     if (text->data)
         text->data[to] = '\0';
