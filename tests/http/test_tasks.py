@@ -162,7 +162,7 @@ def test_templates_are_kept(page):
 @pytest.mark.parametrize("change", [
     {"name": ""}, {"prompt": ""}, {"prompt": "{{who}}"}, {"prompt": "{{to"}, {"fields": None}, {"fields": [{"name": "to"}]},
     {"fields": [{"name": "to", "type": "date"}]}, {"fields": [{"name": "{x}", "type": "text"}]}, {"length": "huge"}, {"mode": "twice"},
-    {"fields": MAIL["fields"] + [MAIL["fields"][0]]}, {"examples": [{"output": 1}]}, {"params": {"heat": 1}}, {"colour": "red"},
+    {"fields": MAIL["fields"] + [MAIL["fields"][0]]}, {"examples": [{"output": 1}]}, {"examples": [{"values": {"to": []}, "output": ""}]}, {"examples": [{"values": {}, "output": ""}]}, {"params": {"heat": 1}}, {"colour": "red"},
     {"fields": [{"name": "to", "type": "choice"}]},
 ])
 def test_templates_are_checked(page, change):
