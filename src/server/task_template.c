@@ -9,6 +9,7 @@
 #define CHOICES_MOST 64
 #define PROMPT_MOST ((size_t)64 << 10) /* bytes */
 #define NAME_MOST 64
+#define TEMPLATE_MOST ((size_t)256 << 10) /* bytes of all of it: each event of its jobs has it */
 
 static bool bad(struct call *c, const char *param, const char *why)
 {
@@ -267,6 +268,11 @@ bool template_check(struct call *c, const json_t *t)
     }
     if (!*text_of(t, "name"))
         return bad(c, "name", "must be a string that is not empty");
+    if (json_dumpb(t, NULL, 0, JSON_COMPACT) > TEMPLATE_MOST) {
+        reply_set_error(c, 400, INVALID, NULL, NULL, "a template has at most %zu KiB",
+                        TEMPLATE_MOST >> 10);
+        return false;
+    }
     return check_text(c, t, "name", 200) && check_text(c, t, "description", 2000) &&
            check_text(c, t, "system", PROMPT_MOST) && check_text(c, t, "prompt", PROMPT_MOST) &&
            check_text(c, t, "language", 100) && check_enum(c, t, "length", lengths) &&
