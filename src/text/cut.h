@@ -21,7 +21,7 @@ struct cut_opts {
     cut_count count;
     void *arg; /* count's */
 };
-/* *out is the caller's (sp_free), NULL for an empty text. A single character that has more than `most` is a piece of its
+/* *out is the caller's (sp_free), NULL for an empty text. A character that has more than `most` is a piece of its
  * own. SP_ENOMEM, or what count says. */
 int text_cut(str text, const struct cut_opts *o, struct cut_piece **out, size_t *n, sp_error *err);
 
