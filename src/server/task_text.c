@@ -13,10 +13,11 @@
 #define INVALID "invalid_request_error"
 #define SEGMENT_TOKENS                                                                             \
     400 /* of a translation: what a small model translates without losing its way */
-#define SECTION_TOKENS 3000 /* of what is read in one go */
-#define NOTE_TOKENS 300     /* of what is kept of a section */
-#define NOTE_EXTRA 8        /* tokens: its number, and the lines between */
-#define MARGIN_TOKENS 16    /* pieces put together may have other tokens at their ends */
+#define SECTION_TOKENS 3000            /* of what is read in one go */
+#define NOTE_TOKENS 300                /* of what is kept of a section */
+#define VALUES_MOST ((size_t)64 << 10) /* bytes, without the text: each event has them */
+#define NOTE_EXTRA 8                   /* tokens: its number, and the lines between */
+#define MARGIN_TOKENS 16               /* pieces put together may have other tokens at their ends */
 
 /* ---- parameters ---- */
 
@@ -156,8 +157,13 @@ static bool prepare_template(struct call *c, json_t *params, struct job_work *w)
     if (!w->title[0])
         (void)snprintf(w->title, sizeof w->title, "%s", text_of(t, "name"));
     const char *field = template_long_field(t);
-    if (field && *text_of(values, field))
-        return take_text(c, values, field, w);
+    bool long_text = field && *text_of(values, field);
+    if (long_text && !take_text(c, values, field, w))
+        return false;
+    if (json_dumpb(values, NULL, 0, JSON_COMPACT) > VALUES_MOST)
+        return bad(c, "values", "too long: only the first field for a long text may hold one");
+    if (long_text)
+        return true;
     w->parts =
         json_pack("[{s:s,s:s,s:s,s:s}]", "role", "final", "before", "", "text", "", "after", "");
     w->total = 1;
@@ -291,9 +297,29 @@ static json_t *piece_json(const char *role, str piece)
                      (size_t)(end - behind));
 }
 
-static int plan_parts(const struct work *w, const char *text, const struct cut_piece *pieces,
-                      size_t n, json_t **out, sp_error *err)
+/* Blanks alone, as a text may begin with, go to the piece behind them. How many pieces are left. */
+static size_t join_blanks(const char *text, struct cut_piece *pieces, size_t n)
 {
+    size_t made = 0, begin = 0;
+    for (size_t i = 0; i < n; i++) {
+        str piece = {text + pieces[i].begin, pieces[i].end - pieces[i].begin};
+        bool blank = task_trim(piece).n == 0;
+        if (blank && i + 1 < n)
+            continue;
+        if (blank && made > 0) {
+            pieces[made - 1].end = pieces[i].end;
+            continue;
+        }
+        pieces[made].begin = begin;
+        pieces[made++].end = begin = pieces[i].end;
+    }
+    return made;
+}
+
+static int plan_parts(const struct work *w, const char *text, struct cut_piece *pieces, size_t n,
+                      json_t **out, sp_error *err)
+{
+    n = join_blanks(text, pieces, n);
     json_t *list = json_array();
     const char *role = is_each(w) ? "segment" : n == 1 ? "final" : "section";
     for (size_t i = 0; i < n; i++)
@@ -310,6 +336,10 @@ static int plan(struct task *t, struct work *w, struct engine *e, sp_error *err)
     struct cut_piece *pieces = NULL;
     json_t *parts = NULL;
     int64_t most = part_tokens(w);
+    struct cut_opts cut = {.most = most,
+                           .paragraphs = is_translate(w),
+                           .count = cut_count_tokens,
+                           .arg = (void *)(uintptr_t)engine_tokenizer(e)};
     if (most < 16)
         return sp_fail(
             err, SP_EINVAL,
@@ -323,8 +353,7 @@ static int plan(struct task *t, struct work *w, struct engine *e, sp_error *err)
     if (code < 0)
         *err = none;
     if (code == 0)
-        code = text_cut((str){text, n}, most, cut_count_tokens,
-                        (void *)(uintptr_t)engine_tokenizer(e), &pieces, &n_pieces, err);
+        code = text_cut((str){text, n}, &cut, &pieces, &n_pieces, err);
     if (code == 0)
         code = plan_parts(w, text, pieces, n_pieces, &parts, err);
     if (code == 0)

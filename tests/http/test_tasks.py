@@ -35,7 +35,7 @@ def sources(parts, *roles):
 
 ENGLISH = "".join(f"The river number {i} is long, and it flows to the sea. Boats go there!{chr(10) * (2 if i % 3 == 0 else 1)}" for i in range(40))
 CHINESE = "".join(f"第{i}条河很长，它流向大海。船在江上走；“是的。”他说！{chr(10) if i % 2 else ''}" for i in range(40))
-STRANGE = "\n\n  " + "x" * 3000 + " \t\r\n\r\n" + "😀" * 300 + "\n" + "a.b.c " * 50 + "终\n\n\n"
+STRANGE = "\n\n  \u3000\n\n" + "x" * 3000 + " \t\r\n\r\n" + "😀" * 300 + "\n" + "a.b.c " * 50 + "终\n\n\n"
 
 
 @pytest.mark.parametrize("text", [ENGLISH, CHINESE, STRANGE, "One."], ids=["english", "chinese", "strange", "short"])
@@ -50,14 +50,17 @@ def test_a_translation_loses_nothing(page, text):
     squeeze = lambda s: "".join(s.replace("\0", "").split())
     assert status == 200 and squeeze(whole) == squeeze(made)
     assert len(parts) > 1 or text == "One."
+    assert all(p["source"]["text"].strip() for p in parts)
 
 
-def test_segments_are_cut_at_paragraphs(page):
-    job = start(page, "translate", text=ENGLISH, language="Chinese")
+def test_segments_are_paragraphs(page):
+    """Each for itself, so that they stand side by side; longer ones are cut at sentences."""
+    paragraphs = ["A title", "A river. It is long.\nIt is old.", "And so on. " * 60, "The end."]
+    job = start(page, "translate", text="\n\n".join(paragraphs), language="Chinese")
     page.state(job, "done", seconds=120)
-    parts = page.parts(job)
-    assert len(parts) > 4 and all(p["source"]["after"] or p is parts[-1] for p in parts)  # a line's end, or a blank
-    assert sum("\n" in p["source"]["after"] for p in parts) > len(parts) // 2
+    texts = [p["source"]["text"] for p in page.parts(job)]
+    assert texts[:2] == paragraphs[:2] and texts[-1] == paragraphs[3] and len(texts) > 4
+    assert all(text.endswith("And so on.") for text in texts[2:-1])
 
 
 def test_texts_are_told_as_they_grow(page):
@@ -162,7 +165,7 @@ def test_templates_are_kept(page):
 @pytest.mark.parametrize("change", [
     {"name": ""}, {"prompt": ""}, {"prompt": "{{who}}"}, {"prompt": "{{to"}, {"fields": None}, {"fields": [{"name": "to"}]},
     {"fields": [{"name": "to", "type": "date"}]}, {"fields": [{"name": "{x}", "type": "text"}]}, {"length": "huge"}, {"mode": "twice"},
-    {"fields": MAIL["fields"] + [MAIL["fields"][0]]}, {"examples": [{"output": 1}]}, {"params": {"heat": 1}}, {"colour": "red"},
+    {"fields": MAIL["fields"] + [MAIL["fields"][0]]}, {"examples": [{"output": 1}]}, {"examples": [{"values": {"to": []}, "output": ""}]}, {"examples": [{"values": {}, "output": ""}]}, {"params": {"heat": 1}}, {"colour": "red"},
     {"fields": [{"name": "to", "type": "choice"}]},
 ])
 def test_templates_are_checked(page, change):

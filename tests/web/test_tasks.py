@@ -80,7 +80,8 @@ def test_a_batch_of_five(open_page, tmp_path):
         page.get_by_role("button", name="JSONL").click()
     lines = [json.loads(line) for line in saved.value.path().read_text(encoding="utf-8").splitlines()]
     assert [line["custom_id"] for line in lines] == [f"sum-{i}" for i in range(5)] and all(line["response"] for line in lines)
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete for ever").click()
     page.wait_for_url(re.compile("/tasks$"))
 
 

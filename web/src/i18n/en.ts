@@ -200,6 +200,8 @@ const en = {
     failed: 'It stopped: {detail}. What is done is kept; it can be resumed.',
     interrupted: 'The server ended while this ran. What was done is kept: resume it.',
     truncated: '{n} part reached its greatest length and may be cut. | {n} parts reached their greatest length and may be cut.',
+    deleteSure: 'The job and its results will be gone for ever.',
+    deleteNow: 'Delete for ever',
     notCopied: 'The browser does not let this page copy.',
     new: 'New task',
     menu: 'Own tasks',

@@ -201,6 +201,8 @@ const zh: Words = {
     failed: '任务停了：{detail}。已完成的都保留着，可以继续。',
     interrupted: '任务运行时服务器停了。已完成的都保留着，点“继续”接着做。',
     truncated: '有 {n} 个部分到了最大长度，可能没有写完。 | 有 {n} 个部分到了最大长度，可能没有写完。',
+    deleteSure: '这个任务和它的结果将永远消失。',
+    deleteNow: '永久删除',
     notCopied: '浏览器不允许本页复制。',
     new: '新建任务',
     menu: '自己的任务',
