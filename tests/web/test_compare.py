@@ -47,6 +47,7 @@ def compare(page, text):
 
 def test_two_models_side_by_side(open_page, two):
     other = "smollm2-135m"
+    SCREENS.mkdir(parents=True, exist_ok=True)
     page = open_compare(open_page, two, {"model": two.model, "params": {**LONG, "seed": 1}}, {"model": other, "params": {**LONG, "seed": 1}})
     compare(page, "Tell a long story about a wooden boat.")
     page.wait_for_url("**/compare/c_*")
