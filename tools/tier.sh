@@ -19,7 +19,7 @@ coverage)
 tsan)
     options+=(--preset tsan)
     # Guarded ones are about who touches memory; tsan takes minutes over their mappings.
-    filter=(-L quick -R '^unit\.(base|engine|server|model|store)\.' -E '_guarded$')
+    filter=(-L quick -R '^unit\.(base|engine|server|model|store|jobs)\.' -E '_guarded$')
     ;;
 asan) options+=(--preset asan) ;;
 ref) options+=(--preset ref -DSAMPAN_SWAGGER_UI=OFF) ;; # where /docs is the plain page
@@ -35,7 +35,8 @@ if [ "$tier" = coverage ]; then
     # What only whole programs reach: pulls, the API as its client sees it, servers under load.
     export SAMPAN=$PWD/$build/sampan
     build/venv/bin/python -m pytest -q -p no:cacheprovider tests/cli/test_pull.py tests/cli/test_bench_serve.py
-    build/venv/bin/python -m pytest -q -p no:cacheprovider tests/http/test_history.py tests/http/test_history_models.py
+    build/venv/bin/python -m pytest -q -p no:cacheprovider tests/http/test_history.py tests/http/test_history_models.py \
+        tests/http/test_jobs.py tests/http/test_tasks.py
     gcovr -r . --object-directory $build --filter 'src/' --exclude 'src/cli/' --exclude-throw-branches \
         --fail-under-line 85 --print-summary
 fi

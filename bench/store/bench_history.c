@@ -73,7 +73,7 @@ static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_err
     int64_t at = 1700000000000000 + i * 600000000, chat = 0, parent = 0;
     store_id_new('c', id);
     make_text(b);
-    title_from(b->data, b->len, title);
+    store_title_from(b->data, b->len, title);
     struct new_chat n = {.id = id,
                          .title = title,
                          .at = at,

@@ -10,7 +10,7 @@
  *
  * Ownership: JSON objects that come out are the caller's. A job is the runner's; the work has it until it returns.
  * Threads: any thread may call, but jobs_open and jobs_close; calls write to the store, so a thread that must not wait
- * (the server's loop) makes none but jobs_drain. Of one kind at most `at_once` run, of all together JOBS_THREADS. Lock
+ * (the server's loop) makes none but jobs_drain. Of one kind at most `at_once` run; no kind waits for another. Lock
  * order: `order` (held over a change of state and its row), then `lock` (short).
  *
  *     static int count(void *arg, job_run *j, json_t **result, sp_error *err)
@@ -36,7 +36,6 @@
 
 #include "store/store.h"
 
-#define JOBS_THREADS 6
 #define JOBS_LIVE_MOST 100     /* that are queued or running */
 #define JOBS_TELL_SECONDS 0.25 /* between two events of one job's progress */
 #define JOBS_SAVE_SECONDS 2.0  /* between two writes of it */

@@ -40,7 +40,7 @@ struct jobs {
     pthread_cond_t changed; /* some job is dirty, or the end */
     struct job_run *live;   /* queued and running ones, oldest first */
     bool draining;
-    pthread_t threads[JOBS_THREADS], teller;
+    pthread_t *threads, teller; /* [n_threads] as many as all kinds may run */
     size_t n_threads;
     bool tells; /* the teller runs */
 };

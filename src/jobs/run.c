@@ -243,11 +243,15 @@ static void *teller_main(void *arg)
 
 int run_start(jobs *js, sp_error *err)
 {
-    js->tells = pthread_create(&js->teller, NULL, teller_main, js) == 0;
-    while (js->tells && js->n_threads < JOBS_THREADS &&
+    size_t wanted = 0;
+    for (size_t i = 0; i < js->n_kinds; i++)
+        wanted += (size_t)js->kinds[i].at_once;
+    js->threads = sp_calloc(wanted + 1, sizeof *js->threads);
+    js->tells = js->threads && pthread_create(&js->teller, NULL, teller_main, js) == 0;
+    while (js->tells && js->n_threads < wanted &&
            pthread_create(&js->threads[js->n_threads], NULL, thread_main, js) == 0)
         js->n_threads++;
-    if (js->n_threads < JOBS_THREADS)
+    if (!js->tells || js->n_threads < wanted)
         return sp_fail(err, SP_ENOMEM, "a job thread could not be started");
     return 0;
 }
@@ -258,6 +262,8 @@ void run_join(jobs *js)
         pthread_join(js->threads[i], NULL);
     if (js->tells)
         pthread_join(js->teller, NULL);
+    sp_free(js->threads);
+    js->threads = NULL;
     js->n_threads = 0;
     js->tells = false;
 }

@@ -338,6 +338,7 @@ static bool check(struct call *c, json_t *params)
     static const char *const known[] = {"model",  "params",   "name", "format",
                                         "system", "template", "text"};
     static const char *const texts[] = {"name", "format", "system"};
+    static const size_t texts_most[] = {STORE_TITLE_MOST, 16, 64 << 10}; /* bytes */
     const char *key;
     json_t *value;
     json_object_foreach(params, key, value)
@@ -352,8 +353,8 @@ static bool check(struct call *c, json_t *params)
     }
     for (size_t i = 0; i < SP_COUNT(texts); i++) {
         const json_t *j = json_object_get(params, texts[i]);
-        if (j && !json_is_null(j) && !json_is_string(j))
-            return bad(c, texts[i], "must be a string");
+        if (j && !json_is_null(j) && (!json_is_string(j) || json_string_length(j) > texts_most[i]))
+            return bad(c, texts[i], "must be a string, and not so long");
     }
     const json_t *t = json_object_get(params, "template");
     if (t && !json_is_null(t) && !json_is_object(t))

@@ -32,7 +32,7 @@ static void add_part(buf *out, const json_t *part)
         buf_printf(out, "[... %lld ...]",
                    (long long)json_integer_value(json_object_get(part, "number")) + 1);
     else
-        add(out, str_trim(field(result, "text")));
+        add(out, task_trim(field(result, "text")));
     add(out, field(source, "after"));
 }
 
@@ -55,7 +55,7 @@ static void add_side(buf *out, const json_t *part)
     str text = field(source, "text");
     if (text.n)
         add_quoted(out, text);
-    add(out, str_trim(field(json_object_get(part, "result"), "text")));
+    add(out, task_trim(field(json_object_get(part, "result"), "text")));
     buf_puts(out, "\n\n");
 }
 

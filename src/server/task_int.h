@@ -77,6 +77,7 @@ void task_overlay(struct server *s, const char *id, json_t *parts);
 /* ---- task_prompts.c ---- */
 
 enum task_stage { STAGE_WHOLE, STAGE_SECTION, STAGE_MERGE };
+str task_trim(str text); /* without blanks and line breaks at its ends */
 /* {{name}} in text become values' (strings and numbers). SP_EINVAL: one has no value. */
 int task_fill(const char *text, const json_t *values, buf *out, sp_error *err);
 /* Each {{name}} of a text: a non-zero answer ends it and is returned. SP_EINVAL: a {{ without its end. */

@@ -58,6 +58,28 @@ static const struct words words[] = {
        "{{question}}{{extra}}"}}},
 };
 
+/* Bytes of the blank that text begins with (or ends with); 0: none. */
+static size_t blank_of(str text, bool at_end)
+{
+    static const char *const blanks[] = {" ", "\t", "\r", "\n", "\xc2\xa0", "\xe3\x80\x80"};
+    for (size_t i = 0; i < SP_COUNT(blanks); i++)
+        if (at_end ? str_ends(text, blanks[i]) : str_starts(text, blanks[i]))
+            return strlen(blanks[i]);
+    return 0;
+}
+
+str task_trim(str text)
+{
+    size_t n;
+    while ((n = blank_of(text, false)) > 0) {
+        text.p += n;
+        text.n -= n;
+    }
+    while ((n = blank_of(text, true)) > 0)
+        text.n -= n;
+    return text;
+}
+
 /* ---- {{name}} ---- */
 
 /* The next {{name}} from p on: *name; where it begins and ends. 1: there is one, 0: none. */

@@ -9,6 +9,7 @@
 #define CHOICES_MOST 64
 #define PROMPT_MOST ((size_t)64 << 10) /* bytes */
 #define NAME_MOST 64
+#define TEMPLATE_MOST ((size_t)256 << 10) /* bytes of all of it: each event of its jobs has it */
 
 static bool bad(struct call *c, const char *param, const char *why)
 {
@@ -148,50 +149,6 @@ static bool check_prompt(struct call *c, const json_t *t)
     return false;
 }
 
-static bool check_examples(struct call *c, const json_t *t)
-{
-    size_t i;
-    const json_t *list = json_object_get(t, "examples"), *example;
-    if (!list || json_is_null(list))
-        return true;
-    if (!json_is_array(list) || json_array_size(list) > EXAMPLES_MOST)
-        return bad(c, "examples", "must be a list of at most 16");
-    json_array_foreach((json_t *)(uintptr_t)list, i, example)
-    {
-        if (!json_is_object(json_object_get(example, "values")) ||
-            !json_is_string(json_object_get(example, "output")))
-            return bad(c, "examples", "each is {\"values\": {field: value}, \"output\": \"...\"}");
-    }
-    return true;
-}
-
-bool template_check(struct call *c, const json_t *t)
-{
-    static const char *const known[] = {"name",     "description", "system", "prompt", "fields",
-                                        "examples", "language",    "length", "mode",   "params"};
-    static const char *const lengths[] = {"short", "medium", "long", NULL};
-    static const char *const modes[] = {"each", "merge", NULL};
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)t, key, value)
-    {
-        size_t i = 0;
-        while (i < SP_COUNT(known) && strcmp(known[i], key) != 0)
-            i++;
-        if (i == SP_COUNT(known)) {
-            reply_set_error(c, 400, INVALID, NULL, NULL, "a template has no %.64s", key);
-            return false;
-        }
-    }
-    if (!*text_of(t, "name"))
-        return bad(c, "name", "must be a string that is not empty");
-    return check_text(c, t, "name", 200) && check_text(c, t, "description", 2000) &&
-           check_text(c, t, "system", PROMPT_MOST) && check_text(c, t, "prompt", PROMPT_MOST) &&
-           check_text(c, t, "language", 100) && check_enum(c, t, "length", lengths) &&
-           check_enum(c, t, "mode", modes) && check_fields(c, t) && check_prompt(c, t) &&
-           check_examples(c, t) && page_params(c, json_object_get(t, "params")) == 0;
-}
-
 /* ---- values ---- */
 
 static int check_value(const json_t *field, json_t *values, sp_error *err)
@@ -259,6 +216,68 @@ const char *template_long_field(const json_t *t)
             return text_of(field, "name");
     }
     return NULL;
+}
+
+/* ---- the whole ---- */
+
+static bool check_example(struct call *c, const json_t *t, const json_t *example)
+{
+    sp_error err = {0};
+    json_t *values = json_object_get(example, "values");
+    if (!json_is_object(values) || !json_is_string(json_object_get(example, "output")))
+        return bad(c, "examples", "each is {\"values\": {field: value}, \"output\": \"...\"}");
+    json_t *full = json_copy(values);
+    int code = full ? template_values(t, full, &err) : sp_fail(&err, SP_ENOMEM, "out of memory");
+    json_decref(full);
+    return code == 0 || bad(c, "examples", err.message);
+}
+
+static bool check_examples(struct call *c, const json_t *t)
+{
+    size_t i;
+    const json_t *list = json_object_get(t, "examples"), *example;
+    if (!list || json_is_null(list))
+        return true;
+    if (!json_is_array(list) || json_array_size(list) > EXAMPLES_MOST)
+        return bad(c, "examples", "must be a list of at most 16");
+    json_array_foreach((json_t *)(uintptr_t)list, i, example)
+    {
+        if (!check_example(c, t, example))
+            return false;
+    }
+    return true;
+}
+
+bool template_check(struct call *c, const json_t *t)
+{
+    static const char *const known[] = {"name",     "description", "system", "prompt", "fields",
+                                        "examples", "language",    "length", "mode",   "params"};
+    static const char *const lengths[] = {"short", "medium", "long", NULL};
+    static const char *const modes[] = {"each", "merge", NULL};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)t, key, value)
+    {
+        size_t i = 0;
+        while (i < SP_COUNT(known) && strcmp(known[i], key) != 0)
+            i++;
+        if (i == SP_COUNT(known)) {
+            reply_set_error(c, 400, INVALID, NULL, NULL, "a template has no %.64s", key);
+            return false;
+        }
+    }
+    if (!*text_of(t, "name"))
+        return bad(c, "name", "must be a string that is not empty");
+    if (json_dumpb(t, NULL, 0, JSON_COMPACT) > TEMPLATE_MOST) {
+        reply_set_error(c, 400, INVALID, NULL, NULL, "a template has at most %zu KiB",
+                        TEMPLATE_MOST >> 10);
+        return false;
+    }
+    return check_text(c, t, "name", 200) && check_text(c, t, "description", 2000) &&
+           check_text(c, t, "system", PROMPT_MOST) && check_text(c, t, "prompt", PROMPT_MOST) &&
+           check_text(c, t, "language", 100) && check_enum(c, t, "length", lengths) &&
+           check_enum(c, t, "mode", modes) && check_fields(c, t) && check_prompt(c, t) &&
+           check_examples(c, t) && page_params(c, json_object_get(t, "params")) == 0;
 }
 
 /* ---- messages ---- */

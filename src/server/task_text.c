@@ -13,9 +13,11 @@
 #define INVALID "invalid_request_error"
 #define SEGMENT_TOKENS                                                                             \
     400 /* of a translation: what a small model translates without losing its way */
-#define SECTION_TOKENS 3000 /* of what is read in one go */
-#define NOTE_TOKENS 300     /* of what is kept of a section */
-#define MARGIN_TOKENS 16    /* pieces put together may have other tokens at their ends */
+#define SECTION_TOKENS 3000            /* of what is read in one go */
+#define NOTE_TOKENS 300                /* of what is kept of a section */
+#define VALUES_MOST ((size_t)64 << 10) /* bytes, without the text: each event has them */
+#define NOTE_EXTRA 8                   /* tokens: its number, and the lines between */
+#define MARGIN_TOKENS 16               /* pieces put together may have other tokens at their ends */
 
 /* ---- parameters ---- */
 
@@ -100,7 +102,7 @@ static bool take_text(struct call *c, json_t *from, const char *name, struct job
     if (!json_is_string(text))
         return bad(c, name, "must be a string");
     size_t n = json_string_length(text);
-    if (str_trim((str){json_string_value(text), n}).n == 0)
+    if (task_trim((str){json_string_value(text), n}).n == 0)
         return bad(c, name, "must not be empty");
     if (n > TASK_TEXT_MOST)
         return bad(c, name, "has more than 4 MiB: cut it into several");
@@ -155,8 +157,13 @@ static bool prepare_template(struct call *c, json_t *params, struct job_work *w)
     if (!w->title[0])
         (void)snprintf(w->title, sizeof w->title, "%s", text_of(t, "name"));
     const char *field = template_long_field(t);
-    if (field && *text_of(values, field))
-        return take_text(c, values, field, w);
+    bool long_text = field && *text_of(values, field);
+    if (long_text && !take_text(c, values, field, w))
+        return false;
+    if (json_dumpb(values, NULL, 0, JSON_COMPACT) > VALUES_MOST)
+        return bad(c, "values", "too long: only the first field for a long text may hold one");
+    if (long_text)
+        return true;
     w->parts =
         json_pack("[{s:s,s:s,s:s,s:s}]", "role", "final", "before", "", "text", "", "after", "");
     w->total = 1;
@@ -283,21 +290,36 @@ static int64_t part_tokens(const struct work *w)
 
 static json_t *piece_json(const char *role, str piece)
 {
-    str core = piece;
-    while (core.n && strchr(" \t\r\n", core.p[0])) {
-        core.p++;
-        core.n--;
-    }
-    size_t before = (size_t)(core.p - piece.p);
-    while (core.n && strchr(" \t\r\n", core.p[core.n - 1]))
-        core.n--;
-    return json_pack("{s:s,s:s%,s:s%,s:s%}", "role", role, "before", piece.p, before, "text",
-                     core.p, core.n, "after", core.p + core.n, piece.n - before - core.n);
+    str core = task_trim(piece);
+    const char *end = piece.p + piece.n, *behind = core.p + core.n;
+    return json_pack("{s:s,s:s%,s:s%,s:s%}", "role", role, "before", piece.p,
+                     (size_t)(core.p - piece.p), "text", core.p, core.n, "after", behind,
+                     (size_t)(end - behind));
 }
 
-static int plan_parts(const struct work *w, const char *text, const struct cut_piece *pieces,
-                      size_t n, json_t **out, sp_error *err)
+/* Blanks alone, as a text may begin with, go to the piece behind them. How many pieces are left. */
+static size_t join_blanks(const char *text, struct cut_piece *pieces, size_t n)
 {
+    size_t made = 0, begin = 0;
+    for (size_t i = 0; i < n; i++) {
+        str piece = {text + pieces[i].begin, pieces[i].end - pieces[i].begin};
+        bool blank = task_trim(piece).n == 0;
+        if (blank && i + 1 < n)
+            continue;
+        if (blank && made > 0) {
+            pieces[made - 1].end = pieces[i].end;
+            continue;
+        }
+        pieces[made].begin = begin;
+        pieces[made++].end = begin = pieces[i].end;
+    }
+    return made;
+}
+
+static int plan_parts(const struct work *w, const char *text, struct cut_piece *pieces, size_t n,
+                      json_t **out, sp_error *err)
+{
+    n = join_blanks(text, pieces, n);
     json_t *list = json_array();
     const char *role = is_each(w) ? "segment" : n == 1 ? "final" : "section";
     for (size_t i = 0; i < n; i++)
@@ -314,6 +336,10 @@ static int plan(struct task *t, struct work *w, struct engine *e, sp_error *err)
     struct cut_piece *pieces = NULL;
     json_t *parts = NULL;
     int64_t most = part_tokens(w);
+    struct cut_opts cut = {.most = most,
+                           .paragraphs = is_translate(w),
+                           .count = cut_count_tokens,
+                           .arg = (void *)(uintptr_t)engine_tokenizer(e)};
     if (most < 16)
         return sp_fail(
             err, SP_EINVAL,
@@ -327,8 +353,7 @@ static int plan(struct task *t, struct work *w, struct engine *e, sp_error *err)
     if (code < 0)
         *err = none;
     if (code == 0)
-        code = text_cut((str){text, n}, most, cut_count_tokens,
-                        (void *)(uintptr_t)engine_tokenizer(e), &pieces, &n_pieces, err);
+        code = text_cut((str){text, n}, &cut, &pieces, &n_pieces, err);
     if (code == 0)
         code = plan_parts(w, text, pieces, n_pieces, &parts, err);
     if (code == 0)
@@ -446,19 +471,24 @@ static int last_level(struct task *t, struct level *l, json_t **parts, sp_error 
     return code;
 }
 
-static int64_t note_tokens(const json_t *part)
+static int note_tokens(struct engine *e, const json_t *part, int64_t *n, sp_error *err)
 {
-    const json_t *result = json_object_get(part, "result");
-    return json_integer_value(json_object_get(result, "completion_tokens")) + 8;
+    const json_t *text = json_object_get(json_object_get(part, "result"), "text");
+    str note = {json_string_value(text), json_string_length(text)};
+    int code = cut_count_tokens((void *)(uintptr_t)engine_tokenizer(e), note, n, err);
+    *n += NOTE_EXTRA;
+    return code;
 }
 
-/* Groups of notes that fit into one request, two at least. */
-static json_t *group(const struct work *w, const json_t *parts, const struct level *l)
+/* Groups of notes that fit into one request, two at least: else there would never be fewer. */
+static int group(const struct work *w, struct engine *e, const json_t *parts, const struct level *l,
+                 json_t **out, sp_error *err)
 {
-    int64_t room = w->context - w->fixed - w->answer - MARGIN_TOKENS, sum = 0;
-    json_t *list = json_array(), *of = json_array();
-    for (int64_t i = l->first; i < l->first + l->n; i++) {
-        int64_t n = note_tokens(json_array_get(parts, (size_t)i));
+    int64_t room = w->context - w->fixed - w->answer - MARGIN_TOKENS, sum = 0, n = 0;
+    json_t *list = *out = json_array(), *of = json_array();
+    int code = 0;
+    for (int64_t i = l->first; code == 0 && i < l->first + l->n; i++) {
+        code = note_tokens(e, json_array_get(parts, (size_t)i), &n, err);
         if (json_array_size(of) >= 2 && sum + n > room) {
             json_array_append_new(list, json_pack("{s:s,s:o}", "role", "merge", "of", of));
             of = json_array();
@@ -469,7 +499,24 @@ static json_t *group(const struct work *w, const json_t *parts, const struct lev
     }
     bool one = json_array_size(list) == 0;
     json_array_append_new(list, json_pack("{s:s,s:o}", "role", one ? "final" : "merge", "of", of));
-    return list;
+    return code;
+}
+
+/* The notes of the last level are put into groups, each a part that merges them. */
+static int add_merges(struct task *t, struct work *w, const json_t *parts, const struct level *l,
+                      sp_error *err)
+{
+    struct engine *e = NULL;
+    json_t *merges = NULL;
+    int code = task_hold(t, text_of(w->params, "model"), &e, err);
+    if (code < 0)
+        return code;
+    code = group(w, e, parts, l, &merges, err);
+    task_let_go(t);
+    if (code == 0)
+        code = store_parts_add(job_store(t->j), job_id(t->j), merges, err);
+    json_decref(merges);
+    return code;
 }
 
 /* *over: the last level is the result. */
@@ -479,11 +526,8 @@ static int next_level(struct task *t, struct work *w, bool *over, sp_error *err)
     json_t *parts = NULL;
     int code = last_level(t, &l, &parts, err);
     *over = code < 0 || is_each(w) || l.final;
-    if (!*over) {
-        json_t *merges = group(w, parts, &l);
-        code = store_parts_add(job_store(t->j), job_id(t->j), merges, err);
-        json_decref(merges);
-    }
+    if (!*over)
+        code = add_merges(t, w, parts, &l, err);
     json_decref(parts);
     return code;
 }

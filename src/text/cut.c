@@ -13,9 +13,7 @@ struct atom {
 
 struct cutter {
     str text;
-    int64_t most;
-    cut_count count;
-    void *arg;
+    struct cut_opts o;
     struct atom *atoms;
     size_t n, cap;
 };
@@ -150,7 +148,7 @@ static int push(struct cutter *c, struct atom a, sp_error *err)
 
 static int measure(struct cutter *c, size_t begin, size_t end, int64_t *tokens, sp_error *err)
 {
-    return c->count(c->arg, (str){c->text.p + begin, end - begin}, tokens, err);
+    return c->o.count(c->o.arg, (str){c->text.p + begin, end - begin}, tokens, err);
 }
 
 /* The end of a character in (low, high], about in the middle; 0: none ends there. */
@@ -176,7 +174,7 @@ static int fit(struct cutter *c, size_t begin, size_t end, size_t *to, int64_t *
     while (code == 0 && low < high && (middle = middle_of(text, low, high)) > 0) {
         int64_t n = 0;
         code = measure(c, begin, middle, &n, err);
-        if (n <= c->most) {
+        if (n <= c->o.most) {
             low = middle;
             *tokens = n;
         } else {
@@ -216,7 +214,7 @@ static int add_atoms(struct cutter *c, size_t begin, size_t end, enum strength w
         code = measure(c, a.begin, a.end, &a.tokens, err);
         if (code < 0)
             return code;
-        if (a.tokens <= c->most)
+        if (a.tokens <= c->o.most)
             code = push(c, a, err);
         else if (wanted > CUT_WORD)
             code = add_atoms(c, a.begin, a.end, (enum strength)(wanted - 1), a.strength, err);
@@ -229,22 +227,28 @@ static int add_atoms(struct cutter *c, size_t begin, size_t end, enum strength w
 
 /* ---- pieces ---- */
 
+static bool ends_paragraph(const struct cutter *c, size_t atom)
+{
+    return c->atoms[atom].strength == CUT_PARAGRAPH;
+}
+
 /* How many atoms from `first` on make the next piece: as many as fit, but back to a stronger place to cut where that
  * leaves it at least half full. */
 static size_t take(const struct cutter *c, size_t first, int64_t *tokens)
 {
     int64_t sum = 0;
     size_t end = first, best;
-    while (end < c->n && (end == first || sum + c->atoms[end].tokens <= c->most))
+    while (end < c->n && (end == first || (sum + c->atoms[end].tokens <= c->o.most &&
+                                           !(c->o.paragraphs && ends_paragraph(c, end - 1)))))
         sum += c->atoms[end++].tokens;
     best = end;
     *tokens = sum;
-    if (end == c->n)
+    if (end == c->n || (c->o.paragraphs && ends_paragraph(c, end - 1)))
         return end;
     int64_t part = sum;
     for (size_t i = end; i > first + 1; i--) {
         part -= c->atoms[i - 1].tokens;
-        if (2 * part < c->most)
+        if (2 * part < c->o.most)
             break;
         if (c->atoms[i - 2].strength > c->atoms[best - 1].strength) {
             best = i - 1;
@@ -272,10 +276,9 @@ static int join(struct cutter *c, struct cut_piece **out, size_t *n, sp_error *e
     return 0;
 }
 
-int text_cut(str text, int64_t most, cut_count count, void *arg, struct cut_piece **out, size_t *n,
-             sp_error *err)
+int text_cut(str text, const struct cut_opts *o, struct cut_piece **out, size_t *n, sp_error *err)
 {
-    struct cutter c = {.text = text, .most = most, .count = count, .arg = arg};
+    struct cutter c = {.text = text, .o = *o};
     *out = NULL;
     *n = 0;
     if (text.n == 0)

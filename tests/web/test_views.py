@@ -4,14 +4,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCREENS
+from conftest import ROOT, SCREENS, http
 
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 SERIOUS = {"serious", "critical"}
 SAMPLE = Path(__file__).resolve().parent / "sample.jsonl"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 375, "height": 720}
-VIEWS = {"new": "/", "chat": None, "history": "/history", "models": "/models", "compare": "/compare", "server": "/server", "settings": "/settings",
-         "nowhere": "/chat/no/such"}
+VIEWS = {"new": "/", "chat": None, "history": "/history", "tasks": "/tasks", "task": "", "models": "/models", "compare": "/compare",
+         "server": "/server", "settings": "/settings", "nowhere": "/chat/no/such"}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,19 @@ def sample_chat(server):
         return json.load(answer)["data"][0]["id"]
 
 
+@pytest.fixture(scope="module")
+def sample_job(server):
+    def call(path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        fields = {"content-type": "application/json", "origin": server.url}
+        with urllib.request.urlopen(urllib.request.Request(server.url + path, data, fields), timeout=30) as answer:
+            return json.load(answer)
+    order = {"kind": "translate", "params": {"text": "长江很长。\n\n它流入东海。", "language": "English"}}
+    job = call("/api/jobs", order)["id"]
+    assert http.wait_until(lambda: call(f"/api/jobs/{job}")["state"] == "done", 120)
+    return job
+
+
 def serious(page):
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
@@ -33,7 +46,7 @@ def serious(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["zh-CN", "en-GB"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_view(open_page, sample_chat, language, theme, size):
+def test_view(open_page, sample_chat, sample_job, language, theme, size):
     SCREENS.mkdir(parents=True, exist_ok=True)
     page = open_page("/", locale=language, color_scheme=theme, viewport=size, reduced_motion="reduce", has_touch=size is NARROW)
     findings = {}
@@ -49,14 +62,21 @@ def test_view(open_page, sample_chat, language, theme, size):
             findings[name] = found
 
     for name, path in VIEWS.items():
-        page.goto(path or f"/chat/{sample_chat}")
+        page.goto(f"/tasks/{sample_job}" if name == "task" else path or f"/chat/{sample_chat}")
         page.locator("main h1").wait_for()
         if name == "chat":
             page.locator("article .hljs-keyword").first.wait_for()
             page.locator("article .katex").first.wait_for()
         if name in ("models", "server"):
             page.locator(".models .acts, table").first.wait_for()
+        if name == "task":
+            page.locator(".side .result").first.wait_for()
         keep(name)
+    page.goto("/tasks")
+    page.locator(".tools .plus").click()
+    page.locator("dialog textarea").first.fill("{{a}} {{b}}")
+    page.locator("dialog fieldset select").first.select_option("choice")
+    keep("task-editor")
     page.goto(f"/chat/{sample_chat}")
     if size is NARROW:
         page.locator("main header .icon").first.click()

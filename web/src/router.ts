@@ -7,6 +7,7 @@ export const router = createRouter({
     { path: '/', name: 'new', component: ChatView },
     { path: '/chat/:id', name: 'chat', component: ChatView },
     { path: '/history', name: 'history', component: () => import('./views/HistoryView.vue') },
+    { path: '/tasks/:id?', name: 'tasks', component: () => import('./views/TasksView.vue') },
     { path: '/models', name: 'models', component: () => import('./views/ModelsView.vue') },
     { path: '/compare/:id?', name: 'compare', component: () => import('./views/CompareView.vue') },
     { path: '/server', name: 'server', component: () => import('./views/ServerView.vue') },

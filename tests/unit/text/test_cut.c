@@ -22,13 +22,15 @@ static int count(void *arg, str part, int64_t *tokens, sp_error *err)
 
 static struct cut_piece *pieces;
 static size_t n_pieces;
+static bool paragraphs;
 
 /* Cuts, and holds what is true of every cut. */
 static void cut(const char *text, size_t n, int64_t most)
 {
     sp_error err = {0};
     sp_free(pieces);
-    assert_int_equal(text_cut((str){text, n}, most, count, NULL, &pieces, &n_pieces, &err), 0);
+    struct cut_opts o = {.most = most, .paragraphs = paragraphs, .count = count};
+    assert_int_equal(text_cut((str){text, n}, &o, &pieces, &n_pieces, &err), 0);
     size_t at = 0;
     for (size_t i = 0; i < n_pieces; i++) {
         int64_t tokens = 0;
@@ -64,6 +66,8 @@ static void assert_cut(int64_t most, const char *barred)
     buf_free(&text);
 }
 
+static void test_random_texts(void **state);
+
 static void test_what_fits_is_one_piece(void **state)
 {
     (void)state;
@@ -80,6 +84,16 @@ static void test_at_paragraphs_before_sentences(void **state)
     assert_cut(20, "Alpha beta gamma. |Delta epsilon eta. |Theta.");
 }
 
+static void test_each_paragraph_for_itself(void **state)
+{
+    (void)state;
+    paragraphs = true;
+    assert_cut(30, "Title\n\n|One. Two.\nThree.\n \n|Four is a longer sentence. |Five.\n\n\n|Six.");
+    assert_cut(100, "\n\n|One.\n\n|Two.\n\n");
+    test_random_texts(state);
+    paragraphs = false;
+}
+
 static void test_sentences(void **state)
 {
     (void)state;
@@ -92,7 +106,7 @@ static void test_sentences(void **state)
 static void test_chinese(void **state)
 {
     (void)state;
-    assert_cut(8, "长江很长。|它流向东海！|船在江上走？|“是的。”|他说。");
+    assert_cut(8, "长江很长。|它流向东海！|船在江上走？|“是的。”他说。");
     assert_cut(6, "春天来了，|花都开了，|真好看。");
     assert_cut(4, "一二三四|五六七八|九");
     assert_cut(12, "第一段很短。\n\n|第二段也很短。");
@@ -147,7 +161,8 @@ static void test_an_error_of_the_count(void **state)
         struct cut_piece *out = NULL;
         size_t n = 0;
         int left = calls;
-        int code = text_cut(str_of(text), 6, fails_later, &left, &out, &n, &err);
+        struct cut_opts o = {.most = 6, .count = fails_later, .arg = &left};
+        int code = text_cut(str_of(text), &o, &out, &n, &err);
         assert_true(code == 0 || (code == SP_ENOMEM && !out));
         assert_true(calls > 4 || code < 0);
         sp_free(out);
@@ -159,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_fits_is_one_piece),
         cmocka_unit_test(test_at_paragraphs_before_sentences),
+        cmocka_unit_test(test_each_paragraph_for_itself),
         cmocka_unit_test(test_sentences),
         cmocka_unit_test(test_chinese),
         cmocka_unit_test(test_within_a_word_only_when_it_must),

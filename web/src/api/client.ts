@@ -1,5 +1,5 @@
 /** Calls of the page's own API. Every failure is an ApiError that says whether a later try may do better. */
-import type { Chat, ChatWithMessages, Hit, ImportResult, Info, Job, Message, ModelDetails, ModelList, Page, Params, ServerState, Setting } from './types'
+import type { Chat, ChatWithMessages, Hit, ImportResult, Info, Message, ModelDetails, ModelList, Page, Params, ServerState, Setting } from './types'
 
 export class ApiError extends Error {
   constructor(
@@ -9,6 +9,8 @@ export class ApiError extends Error {
     readonly code: string | null = null,
     /** Seconds that the server asked to wait. */
     readonly retryAfter: number | null = null,
+    /** Of a batch that can't be used: the first of its lines that can't. */
+    readonly lines: { line: number; message: string }[] = [],
   ) {
     super(message)
   }
@@ -24,16 +26,16 @@ async function errorOf(response: Response): Promise<ApiError> {
   const retryAfter = Number.isFinite(wait) && wait > 0 ? wait : null
   try {
     const body: unknown = await response.json()
-    const error = (body as { error?: { message?: unknown; code?: unknown } }).error
+    const error = (body as { error?: { message?: unknown; code?: unknown; lines?: { line: number; message: string }[] } }).error
     if (typeof error?.message === 'string')
-      return new ApiError(response.status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter)
+      return new ApiError(response.status, error.message, typeof error.code === 'string' ? error.code : null, retryAfter, error.lines ?? [])
   } catch {
     // Not JSON: a proxy's page; its status says enough.
   }
   return new ApiError(response.status, `HTTP ${response.status}`, null, retryAfter)
 }
 
-async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
+export async function send(method: string, path: string, body?: BodyInit, type = 'application/json'): Promise<Response> {
   let response: Response
   try {
     response = await fetch(path, {
@@ -48,7 +50,7 @@ async function send(method: string, path: string, body?: BodyInit, type = 'appli
   return response
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const response = await send(method, path, body === undefined ? (method === 'GET' ? undefined : '{}') : JSON.stringify(body))
   return (response.status === 204 ? undefined : await response.json()) as T
 }
@@ -68,14 +70,14 @@ export async function insist<T>(attempt: () => Promise<T>, waits = [300, 700, 15
   return attempt()
 }
 
-function query(values: Record<string, string | number | null | undefined>): string {
+export function query(values: Record<string, string | number | null | undefined>): string {
   const search = new URLSearchParams()
   for (const [name, value] of Object.entries(values)) if (value !== null && value !== undefined && value !== '') search.set(name, String(value))
   const text = search.toString()
   return text ? `?${text}` : ''
 }
 
-const at = (id: string) => encodeURIComponent(id)
+export const at = (id: string) => encodeURIComponent(id)
 
 export interface ListQuery {
   limit?: number
@@ -121,9 +123,5 @@ export const api = {
   model: (name: string) => call<ModelDetails>('GET', `/api/models/${at(name)}`),
   /** Answers when it is done; loading goes on if nobody waits for it. */
   modelDo: (name: string, what: 'load' | 'unload' | 'sleep' | 'wake') => call<unknown>('POST', `/api/models/${at(name)}/${what}`, {}),
-  jobs: async (kind: string) => (await call<{ data: Job[] }>('GET', `/api/jobs${query({ kind, limit: 100 })}`)).data,
-  addJob: (kind: string, params: Record<string, unknown>) => call<Job>('POST', '/api/jobs', { kind, params }),
-  jobDo: (id: string, what: 'pause' | 'resume' | 'cancel') => call<Job>('POST', `/api/jobs/${at(id)}/${what}`, {}),
-  deleteJob: (id: string) => call<unknown>('DELETE', `/api/jobs/${at(id)}`),
   deleteModel: (name: string) => call<{ name: string; freed_bytes: number }>('DELETE', `/api/models/${at(name)}`),
 }

@@ -10,7 +10,9 @@ export interface Sink {
   connection(state: Connection): void
 }
 
-const NAMES = ['hello', 'message', 'delta', 'progress', 'chat', 'chat_deleted', 'job', 'job_deleted', 'model', 'stats', 'reset'] as const
+const NAMES = [
+  'hello', 'message', 'delta', 'progress', 'chat', 'chat_deleted', 'job', 'job_deleted', 'job_part', 'job_delta', 'template', 'template_deleted', 'model', 'stats', 'reset',
+] as const
 const WAITS = [250, 500, 1000, 2000, 4000] // ms between tries
 
 export class EventStream {

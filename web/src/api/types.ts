@@ -101,21 +101,6 @@ export type ModelList = Schemas['ModelList']
 export type ModelDetails = Schemas['ModelDetails']
 export type Fit = CatalogueModel['fit']
 
-export interface Job {
-  id: string
-  kind: string
-  title: string
-  state: 'queued' | 'running' | 'paused' | 'done' | 'failed' | 'cancelled' | 'interrupted'
-  progress: { done: number; total: number; unit: string }
-  /** Units a second. */
-  rate: number | null
-  eta_s: number | null
-  params: Record<string, unknown>
-  result: Record<string, unknown> | null
-  error: { code: string | null; message: string } | null
-  resumable: boolean
-}
-
 /** A model was loaded, unloaded, put to sleep or deleted, or its load has gone on. */
 export interface ModelNews {
   id: string
@@ -133,14 +118,32 @@ export interface Progress {
   position?: number
 }
 
+export type Job = Schemas['Job']
+export type JobState = Job['state']
+export type Template = Schemas['Template']
+export type TemplateFields = Schemas['TemplateFields']
+export type TemplateField = TemplateFields['fields'][number]
+export interface JobPart {
+  number: number
+  source: { role: string; before?: string; text?: string; after?: string; of?: number[]; line?: number; custom_id?: string; request?: { messages: { role: string; content: string }[] } }
+  result: { text?: string; finish_reason?: string; error?: { code: string; message: string } } | null
+  state: 'waiting' | 'running' | 'done' | 'failed'
+  /** While it runs: its text so far. */
+  text?: string
+}
+
 export type ServerEvent =
+  | { type: 'job'; data: Job }
+  | { type: 'job_deleted'; data: { id: string } }
+  | { type: 'job_part'; data: { job: string; number: number; state: JobPart['state']; result: JobPart['result'] } }
+  | { type: 'job_delta'; data: { job: string; number: number; offset: number; text: string } }
+  | { type: 'template'; data: Template }
+  | { type: 'template_deleted'; data: { id: string } }
   | { type: 'message'; data: Message }
   | { type: 'delta'; data: Delta }
   | { type: 'progress'; data: Progress }
   | { type: 'chat'; data: Chat }
   | { type: 'chat_deleted'; data: { id: string } }
-  | { type: 'job'; data: Job }
-  | { type: 'job_deleted'; data: { id: string } }
   | { type: 'model'; data: ModelNews }
   | { type: 'stats'; data: Stats }
   | { type: 'hello'; data: { last: number | string } }

@@ -156,7 +156,7 @@ export const useConversations = defineStore('conversations', () => {
     }
     if (event.type === 'reset') return void refresh()
     if (event.type === 'hello') return paces.clear() // what was missed comes at once, and is no speed
-    if (event.type === 'model' || event.type === 'stats' || event.type === 'job' || event.type === 'job_deleted') return
+    if (event.type !== 'message' && event.type !== 'delta' && event.type !== 'progress') return // of other parts of the page
     const it = open.get(event.data.chat)
     if (!it) return
     if (it.reading) {

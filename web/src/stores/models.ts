@@ -1,12 +1,14 @@
 /** The models of this machine, the catalogue, and pulls under way. */
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
-import { ApiError, api } from '../api/client'
+import { api } from '../api/client'
+import { tasksApi } from '../api/tasks'
 import type { Job, ModelList, ServerEvent, StoredModel } from '../api/types'
 import { hear } from '../lib/bus'
 
 export type ModelAct = 'load' | 'unload' | 'sleep' | 'wake'
 
+const PULLS_MOST = 100
 const SOON = 300 // ms: several events come together
 
 export const useModels = defineStore('models', () => {
@@ -38,7 +40,7 @@ export const useModels = defineStore('models', () => {
 
   async function readPulls(): Promise<void> {
     try {
-      pulls.value = await api.jobs('pull')
+      pulls.value = await (await tasksApi.jobs(null, PULLS_MOST, 'pull')).data
       noPulls.value = null
     } catch (error) {
       noPulls.value = error
@@ -80,13 +82,13 @@ export const useModels = defineStore('models', () => {
   const pullOf = (spec: string) => live.value.find((job) => job.params['spec'] === spec)
 
   async function pull(spec: string, name?: string): Promise<void> {
-    put(await api.addJob('pull', { spec, ...(name ? { name } : {}) }))
+    put(await tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } }))
   }
   async function jobDo(job: Job, what: 'pause' | 'resume' | 'cancel'): Promise<void> {
-    put(await api.jobDo(job.id, what))
+    put(await tasksApi.ask(job.id, what))
   }
   async function forget(job: Job): Promise<void> {
-    await api.deleteJob(job.id)
+    await tasksApi.remove(job.id)
     pulls.value = pulls.value.filter((one) => one.id !== job.id)
   }
 
@@ -140,5 +142,3 @@ export const useModels = defineStore('models', () => {
 
   return { list, failure, stored, pulls, live, noPulls, busy, read, apply, pullOf, pull, jobDo, forget, act, remove, watch, together }
 })
-
-export const isForbidden = (error: unknown): boolean => error instanceof ApiError && error.status === 403
