@@ -122,9 +122,11 @@ static json_t *stored_json(struct server *s, const struct room *r, const struct 
 }
 
 /* Those that the server was given as a path. */
-static void add_others(struct server *s, json_t *list, const struct stored_model *m, size_t n)
+static void add_others(struct server *s, const struct room *r, json_t *list,
+                       const struct stored_model *m, size_t n)
 {
     struct models *ms = s->models;
+    size_t first = json_array_size(list);
     pthread_mutex_lock(&ms->lock);
     for (const struct served_model *row = ms->first; row; row = row->next) {
         size_t i = 0;
@@ -139,6 +141,10 @@ static void add_others(struct server *s, json_t *list, const struct stored_model
         json_array_append_new(list, j);
     }
     pthread_mutex_unlock(&ms->lock);
+    for (size_t i = first; i < json_array_size(list); i++) {
+        json_t *j = json_array_get(list, i);
+        put_need(j, r, json_string_value(json_object_get(j, "path")));
+    }
 }
 
 static bool is_stored(const struct stored_model *m, size_t n, const char *name)
@@ -189,7 +195,7 @@ void api_store_list(struct call *c)
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, stored_json(c->s, &r, &m[i]));
-    add_others(c->s, list, m, n);
+    add_others(c->s, &r, list, m, n);
     uint64_t disk = file_space_free(hub_store(h));
     uint64_t most = r.free + r.used < r.limit ? r.free + r.used : r.limit;
     reply_set_json(c, 200,

@@ -47,6 +47,7 @@ def compare(page, text):
 
 def test_two_models_side_by_side(open_page, two):
     other = "smollm2-135m"
+    SCREENS.mkdir(parents=True, exist_ok=True)
     page = open_compare(open_page, two, {"model": two.model, "params": {**LONG, "seed": 1}}, {"model": other, "params": {**LONG, "seed": 1}})
     compare(page, "Tell a long story about a wooden boat.")
     page.wait_for_url("**/compare/c_*")
@@ -117,6 +118,27 @@ def test_with_room_for_one_they_answer_in_turn(open_page, two, tmp_path):
         expect(side(page, 1).get_by_role("button", name="用这个继续")).to_be_visible()
     finally:
         s.end()
+
+
+def test_speed_while_an_answer_grows(open_page, two):
+    """In the chat, too: tokens a second are there before the end."""
+    request = urllib.request.Request(two.url + "/api/chats", json.dumps({"params": LONG, "model": two.model}).encode(),
+                                     {"content-type": "application/json", "origin": two.url})
+    with urllib.request.urlopen(request, timeout=30) as made:
+        chat = json.load(made)["id"]
+    page = open_page(f"/chat/{chat}", url=two.url)
+    page.locator("textarea[aria-describedby]").fill("Tell a long story.")
+    page.keyboard.press("Enter")
+    facts = page.locator("article[aria-label=回答] .facts")
+    expect(facts).to_contain_text(re.compile(r"\d 词元/秒 · 首个词元 [\d.]+ 秒 · \d+ 个词元"))
+    first = facts.inner_text()
+    expect(facts).not_to_have_text(first)
+    expect(page.get_by_role("button", name="停止", exact=True)).to_be_visible()
+    page.reload()  # another tab, or this one later: it counts from what it hears
+    expect(facts).to_contain_text("词元/秒")
+    page.get_by_role("button", name="停止", exact=True).click()
+    expect(page.get_by_role("button", name="发送", exact=True)).to_be_visible()
+    expect(facts).to_contain_text("词元/秒")
 
 
 def test_a_model_that_refuses_says_so_on_its_side(open_page, two):

@@ -10,7 +10,8 @@ AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 SERIOUS = {"serious", "critical"}
 SAMPLE = Path(__file__).resolve().parent / "sample.jsonl"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 375, "height": 720}
-VIEWS = {"new": "/", "chat": None, "history": "/history", "tasks": "/tasks", "task": "", "settings": "/settings", "nowhere": "/chat/no/such"}
+VIEWS = {"new": "/", "chat": None, "history": "/history", "tasks": "/tasks", "task": "", "models": "/models", "compare": "/compare",
+         "server": "/server", "settings": "/settings", "nowhere": "/chat/no/such"}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def test_view(open_page, sample_chat, sample_job, language, theme, size):
         if name == "chat":
             page.locator("article .hljs-keyword").first.wait_for()
             page.locator("article .katex").first.wait_for()
+        if name in ("models", "server"):
+            page.locator(".models .acts, table").first.wait_for()
         if name == "task":
             page.locator(".side .result").first.wait_for()
         keep(name)

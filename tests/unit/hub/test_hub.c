@@ -62,6 +62,26 @@ static void test_names(void **state)
     name_of("https://h/x/Some%20Model.gguf?download=true", "some-20model");
 }
 
+/* What somebody may ask for who must not name paths of this machine. */
+static void test_names_of_what_is_elsewhere(void **state)
+{
+    char name[STORE_NAME_MAX];
+    sp_error err = {0};
+    (void)state;
+    assert_int_equal(hub_spec_name("smollm2-135m", NULL, name, &err), 0);
+    assert_string_equal(name, "smollm2-135m");
+    assert_int_equal(hub_spec_name("hf:a/Boat-GGUF:Q8_0", NULL, name, &err), 0);
+    assert_string_equal(name, "boat-gguf-q8_0");
+    assert_int_equal(hub_spec_name("https://h/x/Boat.gguf", "mine", name, &err), 0);
+    assert_string_equal(name, "mine");
+    assert_int_equal(hub_spec_name("/proc/self/exe", NULL, name, &err), SP_EUSAGE);
+    assert_int_equal(hub_spec_name("/proc", "mine", name, &err), SP_EUSAGE);
+    assert_int_equal(hub_spec_name("no such model", NULL, name, &err), SP_ENOTFOUND);
+    assert_int_equal(hub_spec_name("hf:a/b", "../x", name, &err), SP_EINVAL);
+    assert_int_equal(hub_spec_name("hf:a/b", "", name, &err), SP_EINVAL);
+    assert_true(hub_spec_name("hf:../b", NULL, name, &err) < 0);
+}
+
 static void test_addresses(void **state)
 {
     struct source s;
@@ -359,6 +379,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sources),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_names_of_what_is_elsewhere),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_safe_names),
         cmocka_unit_test(test_choosing),

@@ -302,6 +302,48 @@ static void the_list_changes_under_requests(void **state)
     sp_free(r);
 }
 
+/* As the page does it: one more in the list, which outlives a reload of it, and out again. */
+static void one_joins_and_leaves_under_requests(void **state)
+{
+    struct client list[CLIENTS];
+    struct said *r = sp_malloc(sizeof *r);
+    (void)state;
+    start_clients(list, answered_or_gone);
+    for (int i = 0; i < 8; i++) {
+        sp_error err = {0};
+        bool dropped = false;
+        assert_int_equal(models_add(s, "fourth", &err), 0);
+        assert_int_equal(models_add(s, "fourth", &err), 0); /* it is there */
+        ask(r, "/admin/reload", "{}");
+        assert_int_equal(complete(r, "fourth"), 200);
+        assert_int_equal(models_drop(s, "fourth", &dropped, &err), SP_EBUSY); /* loaded */
+        assert_false(dropped);
+        (void)admin(r, "unload", "fourth");
+        for (int k = 0; k < 1000 && !dropped; k++) {
+            (void)models_drop(s, "fourth", &dropped, &err); /* its last call may be ending still */
+            clock_sleep(0.005);
+        }
+        assert_true(dropped);
+        assert_int_equal(complete(r, "fourth"), 404);
+    }
+    join_clients(list);
+    sp_free(r);
+}
+
+static void names_and_the_last_one_are_kept(void **state)
+{
+    sp_error err = {0};
+    bool dropped = true;
+    (void)state;
+    assert_int_equal(models_add(s, "b", &err), SP_EBUSY); /* a name of another */
+    assert_int_equal(models_drop(s, "nobody", &dropped, &err), 0);
+    assert_false(dropped);
+    assert_int_equal(models_drop(s, "broken", &dropped, &err), 0);
+    assert_true(dropped);
+    assert_int_equal(models_drop(s, "tiny", &dropped, &err), SP_EBUSY); /* a, which is loaded */
+    assert_false(dropped);
+}
+
 static void a_load_that_fails_is_told(void **state)
 {
     struct said *r = sp_malloc(sizeof *r);
@@ -342,6 +384,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(they_take_turns_within_the_limit, narrow, stop),
         cmocka_unit_test_setup_teardown(nothing_is_lost_while_models_come_and_go, roomy, stop),
         cmocka_unit_test_setup_teardown(the_list_changes_under_requests, roomy, stop),
+        cmocka_unit_test_setup_teardown(one_joins_and_leaves_under_requests, roomy, stop),
+        cmocka_unit_test_setup_teardown(names_and_the_last_one_are_kept, roomy, stop),
         cmocka_unit_test_setup_teardown(a_load_that_fails_is_told, roomy, stop),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

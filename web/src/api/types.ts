@@ -58,6 +58,8 @@ export interface Model {
   max_model_len: number | null
   format?: string
   state: string
+  /** Of its load, 0 to 1, when an event told of it. */
+  progress?: number | null
 }
 
 export interface Info {

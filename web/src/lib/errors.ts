@@ -18,6 +18,10 @@ export function explainServer(error: ServerError, t: Translate): string {
 function kindOf(status: number, code: string | null): string {
   if (status === 0) return 'offline'
   if (code === 'context_length_exceeded') return 'context'
+  if (code === 'insufficient_memory') return 'memory'
+  if (code === 'model_load_failed') return 'loadFailed'
+  if (code === 'model_in_use') return 'inUse'
+  if (code === 'not_allowed') return 'notAllowed'
   if (code === 'history_full' || status === 507) return 'disk'
   if (code === 'history_off' || code === 'history_unavailable') return 'historyOff'
   if (status === 401) return 'key'

@@ -27,7 +27,8 @@ export const useJobs = defineStore('jobs', () => {
   const growing = new Map<number, Assembly>()
   let timer: ReturnType<typeof setTimeout> | undefined
 
-  const list = computed(() => [...known.values()].sort((a, b) => b.created - a.created))
+  /** Pulls are shown where the models are. */
+  const list = computed(() => [...known.values()].filter((job) => job.kind !== 'pull').sort((a, b) => b.created - a.created))
 
   async function first(): Promise<void> {
     loading.value = true

@@ -1,13 +1,14 @@
 /** The models of this machine, the catalogue, and pulls under way. */
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
-import { ApiError, api } from '../api/client'
+import { api } from '../api/client'
 import { tasksApi } from '../api/tasks'
 import type { Job, ModelList, ServerEvent, StoredModel } from '../api/types'
 import { hear } from '../lib/bus'
 
 export type ModelAct = 'load' | 'unload' | 'sleep' | 'wake'
 
+const PULLS_MOST = 100
 const SOON = 300 // ms: several events come together
 
 export const useModels = defineStore('models', () => {
@@ -39,7 +40,7 @@ export const useModels = defineStore('models', () => {
 
   async function readPulls(): Promise<void> {
     try {
-      pulls.value = (await tasksApi.jobs(null, 100, 'pull')).data
+      pulls.value = (await tasksApi.jobs(null, PULLS_MOST, 'pull')).data
       noPulls.value = null
     } catch (error) {
       noPulls.value = error
@@ -141,5 +142,3 @@ export const useModels = defineStore('models', () => {
 
   return { list, failure, stored, pulls, live, noPulls, busy, read, apply, pullOf, pull, jobDo, forget, act, remove, watch, together }
 })
-
-export const isForbidden = (error: unknown): boolean => error instanceof ApiError && error.status === 403

@@ -31,11 +31,11 @@ export const useServer = defineStore('server', () => {
   /** A model that is loaded has a context now, one that is new a place in the list: then all is read again. */
   function apply(event: ServerEvent): void {
     if (event.type !== 'model' || !info.value) return
-    const { id, state } = event.data
+    const { id, state, progress } = event.data
     const mine = (model: Model) => model.id === id || model.root === id
     const known = models.value.find(mine)
     if (known && state !== 'deleted' && (state !== 'loaded' || known.max_model_len !== null))
-      info.value = { ...info.value, models: models.value.map((model) => (mine(model) ? { ...model, state } : model)) }
+      info.value = { ...info.value, models: models.value.map((model) => (mine(model) ? { ...model, state, progress: progress ?? null } : model)) }
     else void load()
   }
 
