@@ -18,8 +18,8 @@
 struct use {
     int refs;
     int64_t running;
-    double requests, tokens; /* left, at `at` */
-    double at;               /* clock_seconds */
+    double requests, tokens;            /* left, at `at` */
+    double at;                          /* clock_seconds */
     int64_t used, n_requests, n_tokens; /* last and in all; used: seconds since 1970, 0: never */
     bool unsaved;
 };
@@ -43,8 +43,8 @@ struct access {
     struct key_list fixed; /* of settings and file */
     struct key_list kept;  /* of the store, as of `changes` */
     uint64_t changes;
-    bool checking;         /* the store says that keys are asked for */
-    char admin[65];        /* hash; "": there is none */
+    bool checking;  /* the store says that keys are asked for */
+    char admin[65]; /* hash; "": there is none */
 };
 
 /* ---- keys ---- */
@@ -315,8 +315,11 @@ static json_t *key_json(const struct key *k)
         json_array_append_new(models, json_string(e->models[i]));
     return json_pack(
         "{s:s?,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:I,s:I,s:I}", "id", k->id[0] ? k->id : NULL,
-        "name", e->name, "source", k->id[0] ? "page" : k->from_file ? "file" : "setting", "created",
-        number_or_null(k->created), "models", models, "requests_per_minute",
+        "name", e->name, "source",
+        k->id[0]       ? "page"
+        : k->from_file ? "file"
+                       : "setting",
+        "created", number_or_null(k->created), "models", models, "requests_per_minute",
         number_or_null(e->requests_per_minute), "tokens_per_minute",
         number_or_null(e->tokens_per_minute), "concurrent", number_or_null(e->concurrent), "page",
         e->page, "used", number_or_null(k->use->used), "requests", (json_int_t)k->use->n_requests,
@@ -552,7 +555,8 @@ const char *access_key_name(const struct call *c)
 static json_t *left_json(struct key *k)
 {
     refill(k);
-    json_t *j = json_pack("{s:s,s:I}", "name", k->entry.name, "running", (json_int_t)k->use->running);
+    json_t *j =
+        json_pack("{s:s,s:I}", "name", k->entry.name, "running", (json_int_t)k->use->running);
     if (k->entry.requests_per_minute)
         json_object_set_new(j, "requests_left", json_integer((json_int_t)floor(k->use->requests)));
     if (k->entry.tokens_per_minute)

@@ -227,8 +227,8 @@ static void save_used(struct server *s)
     a->keys = NULL;
     a->n_keys = 0;
     pthread_mutex_unlock(&a->lock);
-    if ((n_sessions || n_keys) && store_access_used(s->history->store, sessions, n_sessions, keys,
-                                                    n_keys, &err) < 0)
+    if ((n_sessions || n_keys) &&
+        store_access_used(s->history->store, sessions, n_sessions, keys, n_keys, &err) < 0)
         log_warn("server", "when keys and sessions were used last is not saved: %s", err.message);
     sp_free(sessions);
     sp_free(keys);

@@ -24,7 +24,8 @@ void api_keys(struct call *c)
     if (!may_manage(c))
         return;
     const struct server *s = c->s;
-    bool forced = access_has_fixed_keys(s) || (!access_is_loopback(s->opts.host) && !s->opts.no_auth);
+    bool forced =
+        access_has_fixed_keys(s) || (!access_is_loopback(s->opts.host) && !s->opts.no_auth);
     reply_set_json(c, 200,
                    json_pack("{s:o,s:b,s:b}", "data", access_keys_json(s, c->owner), "checked",
                              access_checks_keys(s), "forced", forced));
@@ -64,8 +65,8 @@ static bool read_models(struct call *c, json_t *models, json_t **out)
 
 static bool known_fields(struct call *c, const json_t *body)
 {
-    static const char *const known[] = {"name",       "models", "requests_per_minute",
-                                        "tokens_per_minute", "concurrent", "page"};
+    static const char *const known[] = {
+        "name", "models", "requests_per_minute", "tokens_per_minute", "concurrent", "page"};
     const char *field;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)body, field, value)
@@ -133,8 +134,8 @@ void api_keys_add(struct call *c)
     if (read_key(c, body, &k)) {
         key_secret_new(secret);
         key_hash(secret, k.hash);
-        int code = k.hash[0] ? store_key_add(s, &k, &err)
-                             : sp_fail(&err, SP_ENOMEM, "out of memory");
+        int code =
+            k.hash[0] ? store_key_add(s, &k, &err) : sp_fail(&err, SP_ENOMEM, "out of memory");
         if (code < 0)
             page_fail(c, &err);
         else if (reload(c))

@@ -64,7 +64,8 @@ int page_open(struct server *s, sp_error *err)
     }
     *f = *plain;
     f->etag = etag;
-    f->data = (unsigned char *)with_root((const char *)plain->data, plain->n, s->opts.root_path, &f->n);
+    f->data =
+        (unsigned char *)with_root((const char *)plain->data, plain->n, s->opts.root_path, &f->n);
     sha256 *h = f->data ? sha256_new() : NULL;
     if (h) {
         sha256_add(h, f->data, f->n);
@@ -173,7 +174,8 @@ void api_page(struct call *c)
                       "Node.js 时它会自带一个），重新编译并重启即可。</p>");
         return;
     }
-    access_set_field(c, "Vary", "Accept-Encoding"); /* for what the index names, if not for itself */
+    access_set_field(c, "Vary",
+                     "Accept-Encoding"); /* for what the index names, if not for itself */
     if (takes_gzip(c)) {
         reply_page_file(c, index, false);
     } else {
@@ -236,6 +238,7 @@ static json_t *defaults_of(const struct call *c)
 void api_page_info(struct call *c)
 {
     const struct history *h = c->s->history;
+    const char *auth = access_has_fixed_keys(c->s) ? "key" : "none";
     json_t *folders = NULL;
     sp_error err = {0};
     if (h->store && store_folders(h->store, c->owner, &folders, &err) < 0) {
@@ -246,7 +249,7 @@ void api_page_info(struct call *c)
                    json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:{s:s,s:s?}}", "version",
                              SAMPAN_VERSION, "models",
                              c->loading ? json_array() : models_entries(c), "defaults",
-                             defaults_of(c), "language", "auth", access_has_fixed_keys(c->s) ? "key" : "none", "loading",
-                             c->loading, "folders", folders ? folders : json_array(), "history",
-                             "state", h->state, "reason", h->reason[0] ? h->reason : NULL));
+                             defaults_of(c), "language", "auth", auth, "loading", c->loading,
+                             "folders", folders ? folders : json_array(), "history", "state",
+                             h->state, "reason", h->reason[0] ? h->reason : NULL));
 }

@@ -81,7 +81,7 @@ static int read_models(const json_t *list, struct key_entry *e)
 static const char *read_entry(const json_t *j, struct key_entry *e)
 {
     static const char *const known[] = {
-        "name",      "sha256", "created", "models", "requests_per_minute", "tokens_per_minute",
+        "name",       "sha256", "created", "models", "requests_per_minute", "tokens_per_minute",
         "concurrent", "page"};
     const char *field;
     const json_t *value;

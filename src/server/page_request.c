@@ -94,7 +94,8 @@ bool page_id(struct call *c, char kind, char out[STORE_ID_BYTES])
     reply_set_error(c, 404, INVALID, NULL, "not_found", "there is no %s %.64s",
                     kind == 'c'   ? "chat"
                     : kind == 'k' ? "key"
-                                  : "message", *at ? at + 1 : "");
+                                  : "message",
+                    *at ? at + 1 : "");
     return false;
 }
 

@@ -28,8 +28,8 @@ int password_hash(const char *password, char out[STORE_PASSWORD_BYTES], sp_error
 
 bool password_matches(const char *hash, const char *password)
 {
-    bool same = sodium_init() >= 0 && crypto_pwhash_str_verify(hash ? hash : nobody, password,
-                                                               strlen(password)) == 0;
+    bool same = sodium_init() >= 0 &&
+                crypto_pwhash_str_verify(hash ? hash : nobody, password, strlen(password)) == 0;
     return same && hash;
 }
 

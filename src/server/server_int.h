@@ -123,17 +123,17 @@ struct call {
     struct evkeyvalq *query;
     bool loading; /* of /api/: no model is there yet */
     double started;
-    double wrote_at; /* a stream, last; until then: started */
-    struct key *key; /* access.c; loop, but a worker of this call may read it */
-    int64_t owner;   /* of what it makes and sees under /api/: an account's id, or 0 */
+    double wrote_at;  /* a stream, last; until then: started */
+    struct key *key;  /* access.c; loop, but a worker of this call may read it */
+    int64_t owner;    /* of what it makes and sees under /api/: an account's id, or 0 */
     char session[65]; /* hash of the cookie it came with; "": it has none */
-    char cookie[256]; /* Set-Cookie of the answer; "": none */
+    char cookie[320]; /* Set-Cookie of the answer; "": none */
     bool secure;      /* the client speaks TLS, with us or with a trusted proxy */
-    bool key_taken;  /* counts among the key's running requests */
-    bool charged;    /* the prompt's tokens */
-    int retry_after; /* seconds, for 429 and 503; 0: 1 */
-    bool streaming;  /* the head of an event stream has gone out */
-    bool answered;   /* nothing more will be written */
+    bool key_taken;   /* counts among the key's running requests */
+    bool charged;     /* the prompt's tokens */
+    int retry_after;  /* seconds, for 429 and 503; 0: 1 */
+    bool streaming;   /* the head of an event stream has gone out */
+    bool answered;    /* nothing more will be written */
 
     atomic_bool gone;    /* the client left */
     atomic_bool stopped; /* call_stop */
@@ -187,7 +187,7 @@ struct server {
     struct access *access;
     struct accounts *accounts; /* accounts_int.h */
     struct server_file *index; /* the page's first file as --root-path has it; NULL: as built */
-    SSL_CTX *tls; /* NULL: plain */
+    SSL_CTX *tls;              /* NULL: plain */
 
     struct guard *guards, *guards_last; /* guard.c: one a connection, oldest first */
     struct map *guard_map;              /* by bufferevent */
@@ -239,7 +239,7 @@ void stop_when_drained(struct server *s);
 /* reply.c: answers. The *_set functions may run on a worker: they fill status and reply. */
 void reply_set_json(struct call *c, int status, json_t *j);        /* takes j */
 void reply_set_text(struct call *c, const char *type, char *text); /* 200; takes text */
-void reply_set_empty(struct call *c); /* 204 */
+void reply_set_empty(struct call *c);                              /* 204 */
 void reply_set_error(struct call *c, int status, const char *type, const char *param,
                      const char *code, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* From an sp_error of a request: 400 for what the client can mend, 429 full, 503 and 504 too late, 500 the

@@ -39,7 +39,8 @@ static void address_key(const char *address, char out[KEY_BYTES])
 {
     uint8_t v6[16];
     (void)snprintf(out, KEY_BYTES, "%.64s", address);
-    if (inet_pton(AF_INET6, address, v6) != 1 || memcmp(v6, (uint8_t[12]){[10] = 255, [11] = 255}, 12) == 0)
+    if (inet_pton(AF_INET6, address, v6) != 1 ||
+        memcmp(v6, (uint8_t[12]){[10] = 255, [11] = 255}, 12) == 0)
         return;
     memset(v6 + 8, 0, 8);
     (void)inet_ntop(AF_INET6, v6, out, KEY_BYTES);

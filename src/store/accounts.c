@@ -113,7 +113,8 @@ int store_account_set_password(store *s, int64_t id, const char *password, const
     struct conn *c = NULL;
     int code = db_write(s, &c, err);
     if (code == 0)
-        code = db_run(c, err, "UPDATE accounts SET password = ?2 WHERE id = ?1", "is", id, password);
+        code =
+            db_run(c, err, "UPDATE accounts SET password = ?2 WHERE id = ?1", "is", id, password);
     if (code == 0)
         code = db_run(c, err, "DELETE FROM sessions WHERE account = ?1 AND hash <> ?2", "is", id,
                       keep ? keep : "");
@@ -186,8 +187,9 @@ int store_session_end(store *s, int64_t account, const char *hash, sp_error *err
     struct conn *c = NULL;
     int code = db_write(s, &c, err);
     if (code == 0)
-        code = db_run(c, err, "DELETE FROM sessions WHERE account = ?1 AND (?2 IS NULL OR hash = ?2)",
-                      "is", account, hash);
+        code =
+            db_run(c, err, "DELETE FROM sessions WHERE account = ?1 AND (?2 IS NULL OR hash = ?2)",
+                   "is", account, hash);
     if (code == 0)
         code = access_changed(c, err);
     return db_written(c, code, err);
@@ -290,10 +292,11 @@ static int load(struct conn *c, struct store_access *out, sp_error *err)
         code = take_all(c, out, take_account,
                         "SELECT id, name, created FROM accounts WHERE ?1 > 0 ORDER BY id", err);
     if (code == 0)
-        code = take_all(c, out, take_session,
-                        "SELECT hash, account, created, used, expires FROM sessions WHERE expires > "
-                        "?1",
-                        err);
+        code =
+            take_all(c, out, take_session,
+                     "SELECT hash, account, created, used, expires FROM sessions WHERE expires > "
+                     "?1",
+                     err);
     if (code == 0)
         code = take_all(c, out, take_key,
                         "SELECT id, owner, name, hash, models, requests_per_minute, "

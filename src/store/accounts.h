@@ -1,11 +1,11 @@
-/* Who may use a server's page, and with what: accounts with their passwords (as argon2id strings), sessions and API keys
- * (as SHA-256 of their secrets: what is kept opens nothing). They lie in the same file as the chats, whose owners they
- * are. Threads, errors and durability as in store.h.
+/* Who may use a server's page, and with what: accounts with their passwords (as argon2id strings), sessions and API
+ * keys (as SHA-256 of their secrets: what is kept opens nothing). They lie in the same file as the chats, whose
+ * owners they are. Threads, errors and durability as in store.h.
  *
- * What belongs to nobody (owner 0) was made while there were no accounts: the first account gets all of it, and when the
- * last one is removed what it has is nobody's again.
+ * What belongs to nobody (owner 0) was made while there were no accounts: the first account gets all of it, and when
+ * the last one is removed what it has is nobody's again.
  *
- * Each change of accounts, sessions' ends, keys or the checking of keys raises a number, so that a server sees what
+ * Each change of accounts, sessions, keys or the checking of keys raises a number, so that a server sees what
  * another process (`sampan user`) has changed. */
 #ifndef SP_STORE_ACCOUNTS_H
 #define SP_STORE_ACCOUNTS_H
@@ -32,7 +32,7 @@ struct store_key {
     int64_t owner;
     char name[STORE_NAME_MOST + 1];
     char hash[STORE_SHA_BYTES];
-    json_t *models; /* list of names; NULL: all */
+    json_t *models;                                             /* list of names; NULL: all */
     int64_t requests_per_minute, tokens_per_minute, concurrent; /* 0: no limit */
     bool page;                                                  /* may use /api/ as its owner */
     int64_t created, used, requests, tokens;                    /* used 0: never */
@@ -41,7 +41,8 @@ struct store_key {
 /* All of it at one moment. */
 struct store_access {
     int64_t version; /* the number above */
-    bool checking;   /* keys are asked for: since the first was made, until somebody switches it off */
+    bool
+        checking; /* keys are asked for: since the first was made, until somebody switches it off */
     struct store_account *accounts;
     size_t n_accounts;
     struct store_session *sessions; /* none that has expired */

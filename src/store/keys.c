@@ -53,8 +53,8 @@ int store_key_remove(store *s, int64_t owner, const char *id, sp_error *err)
     int64_t there = 0;
     int code = db_write(s, &c, err);
     if (code == 0)
-        code = db_number(c, &there, err, "SELECT 1 FROM api_keys WHERE id = ?1 AND owner = ?2", "si",
-                         id, owner);
+        code = db_number(c, &there, err, "SELECT 1 FROM api_keys WHERE id = ?1 AND owner = ?2",
+                         "si", id, owner);
     if (code == 0)
         code = db_run(c, err, "DELETE FROM api_keys WHERE id = ?1", "s", id);
     else if (code == SP_ENOTFOUND)

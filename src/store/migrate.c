@@ -101,8 +101,8 @@ static const char *const steps[STORE_VERSION] = {
     "  id TEXT PRIMARY KEY,"
     "  owner INTEGER NOT NULL,"
     "  name TEXT NOT NULL UNIQUE,"
-    "  hash TEXT NOT NULL UNIQUE," /* SHA-256 of the secret */
-    "  models TEXT," /* JSON; null: all */
+    "  hash TEXT NOT NULL UNIQUE,"            /* SHA-256 of the secret */
+    "  models TEXT,"                          /* JSON; null: all */
     "  requests_per_minute INTEGER NOT NULL," /* 0: no limit, as the next two */
     "  tokens_per_minute INTEGER NOT NULL,"
     "  concurrent INTEGER NOT NULL,"

@@ -6,8 +6,8 @@
  * Ownership: objects that come out are the caller's (json_decref); what goes in stays the caller's.
  * Threads: any thread may call; two connections, one that writes and one that reads, each used by one thread at a time,
  * so a search doesn't wait for a write. Calls block on the disk: the server's loop never makes one.
- * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
- * `export`) need no lock.
+ * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`,
+ * `backup`, `export`) need no lock.
  * Every row has an owner; whoever asks for another one's row gets SP_ENOTFOUND.
  * Whatever returned 0 is on the disk: it outlives kill -9 and a power cut (synchronous=FULL, so each transaction is
  * synced; texts that grow are saved together, a few times a second, so that costs one sync for all of them).
@@ -43,7 +43,8 @@ struct store_opts {
     const char *path;
     bool
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
-    bool beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
+    bool
+        beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
  * SP_ENOSPACE say what the disk says. With `writes`, answers that a crash left unfinished become "interrupted". */

@@ -191,7 +191,8 @@ static void keys(void **state)
     assert_int_equal(store_key_remove(s, alice, k.id, NULL), 0);
     assert_int_equal(store_key_remove(s, alice, k.id, NULL), SP_ENOTFOUND);
     a = load();
-    assert_true(a.checking && a.n_keys == 0); /* a revoked key must not work again as no key at all */
+    assert_true(a.checking &&
+                a.n_keys == 0); /* a revoked key must not work again as no key at all */
     store_access_free(&a);
     assert_int_equal(store_key_checking(s, false, NULL), 0);
     json_decref(k.models);
