@@ -31,8 +31,8 @@ static int whose(const options *o, store *s, int64_t *owner, sp_error *err)
     char hash[STORE_PASSWORD_BYTES];
     struct store_account account = {0};
     struct store_access a;
-    int code = name ? store_account_password(s, name, &account, hash, err)
-                    : store_access_load(s, &a, err);
+    int code =
+        name ? store_account_password(s, name, &account, hash, err) : store_access_load(s, &a, err);
     *owner = account.id;
     if (code < 0 || name)
         return code;

@@ -118,12 +118,12 @@ static int key_list(const options *o, const char *path, sp_error *err)
             json_t *models = e->n_models ? json_array() : json_null();
             for (size_t k = 0; k < e->n_models; k++)
                 json_array_append_new(models, json_string(e->models[k]));
-            json_array_append_new(list,
-                                  json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:b}", "name", e->name, "created",
-                                            e->created, "models", models, "requests_per_minute",
-                                            (json_int_t)e->requests_per_minute, "tokens_per_minute",
-                                            (json_int_t)e->tokens_per_minute, "concurrent",
-                                            (json_int_t)e->concurrent, "page", e->page));
+            json_array_append_new(
+                list, json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:b}", "name", e->name, "created",
+                                e->created, "models", models, "requests_per_minute",
+                                (json_int_t)e->requests_per_minute, "tokens_per_minute",
+                                (json_int_t)e->tokens_per_minute, "concurrent",
+                                (json_int_t)e->concurrent, "page", e->page));
         }
         cli_print_json(list);
     } else {

@@ -40,7 +40,8 @@ static int ask_password(char hash[STORE_PASSWORD_BYTES], sp_error *err)
     char first[LINE_BYTES], second[LINE_BYTES];
     int code = read_line("Password", first, err);
     if (code == 0 && !password_sound(first))
-        code = sp_fail(err, SP_EINVAL, "a password has %d to %d bytes", PASSWORD_LEAST, PASSWORD_MOST);
+        code =
+            sp_fail(err, SP_EINVAL, "a password has %d to %d bytes", PASSWORD_LEAST, PASSWORD_MOST);
     if (code == 0 && term_is_tty(STDIN_FILENO)) {
         code = read_line("The same again", second, err);
         if (code == 0 && strcmp(first, second) != 0)
@@ -94,8 +95,9 @@ static int user_remove(const options *o, store *s, const char *name, sp_error *e
                        "user remove asks before it deletes, and standard input is no terminal: say "
                        "--yes");
     if (code == 0 && ask) {
-        fprintf(stderr, "Remove %s with its keys? Its chats are deleted, too, unless it is the last "
-                        "account. [y/N] ",
+        fprintf(stderr,
+                "Remove %s with its keys? Its chats are deleted, too, unless it is the last "
+                "account. [y/N] ",
                 account.name);
         if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
             return sp_fail(err, SP_ECANCELLED, "nothing is removed");
@@ -136,10 +138,10 @@ static int user_list(const options *o, store *s, sp_error *err)
         printf("%-20s %8s  %s\n", "CREATED", "SESSIONS", "NAME");
     for (size_t i = 0; i < a.n_accounts; i++) {
         if (list)
-            json_array_append_new(
-                list, json_pack("{s:s,s:I,s:I}", "name", a.accounts[i].name, "created",
-                                (json_int_t)a.accounts[i].created, "sessions",
-                                (json_int_t)sessions_of(&a, a.accounts[i].id)));
+            json_array_append_new(list,
+                                  json_pack("{s:s,s:I,s:I}", "name", a.accounts[i].name, "created",
+                                            (json_int_t)a.accounts[i].created, "sessions",
+                                            (json_int_t)sessions_of(&a, a.accounts[i].id)));
         else
             print_account(&a, &a.accounts[i]);
     }
@@ -160,8 +162,9 @@ int cmd_user(const options *o, sp_error *err)
          passwd = n == 2 && strcmp(what, "passwd") == 0,
          leave = n == 2 && strcmp(what, "remove") == 0;
     if (!list && !add && !passwd && !leave)
-        return sp_fail(err, SP_EUSAGE,
-                       "say `user list`, `user add NAME`, `user passwd NAME` or `user remove NAME`");
+        return sp_fail(
+            err, SP_EUSAGE,
+            "say `user list`, `user add NAME`, `user passwd NAME` or `user remove NAME`");
     int code = cli_history(o, &path, err);
     if (code == 0 && !path)
         code = sp_fail(err, SP_EUSAGE, "--history off: name the file that keeps the accounts");

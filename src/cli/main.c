@@ -69,7 +69,8 @@ static const struct verb verbs[] = {
      "  sampan db export chats.jsonl                 # all chats; .md for Markdown\n"
      "  sampan db export --chat c_ID --as md         # one, to standard output\n"
      "  sampan db import conversations.json          # Sampan's, OpenAI's or Open WebUI's export\n"
-     "  sampan db export --user alice chats.jsonl    # one account's; the first account's if unset\n"
+     "  sampan db export --user alice chats.jsonl    # one account's; the first account's if "
+     "unset\n"
      "  sampan db check --history other.db --json\n"},
     {"eval", VERB_EVAL, cmd_eval, "perplexity|kl", "measure quality",
      "  sampan eval perplexity --model qwen2.5-coder-0.5b --file text.txt --context 512 --json\n"

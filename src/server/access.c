@@ -49,13 +49,18 @@ struct access {
 
 /* ---- keys ---- */
 
+static void free_models(struct key_entry *e)
+{
+    for (size_t i = 0; e->models && i < e->n_models; i++)
+        sp_free(e->models[i]);
+    sp_free(e->models);
+}
+
 static void key_unref(struct key *k)
 {
     if (!k || --k->refs > 0)
         return;
-    for (size_t i = 0; i < k->entry.n_models; i++)
-        sp_free(k->entry.models[i]);
-    sp_free(k->entry.models);
+    free_models(&k->entry);
     if (--k->use->refs == 0)
         sp_free(k->use);
     sp_free(k);
@@ -235,10 +240,8 @@ static bool keep(struct key_list *l, const struct key_list *old, const struct st
     (void)snprintf(e.name, sizeof e.name, "%s", row->name);
     (void)snprintf(e.hash, sizeof e.hash, "%s", row->hash);
     struct key *k = copy_models(row->models, &e) ? add_key(l, old, &e) : NULL;
-    for (size_t i = 0; !k && i < e.n_models; i++)
-        sp_free(e.models[i]);
     if (!k) {
-        sp_free(e.models);
+        free_models(&e);
         return false;
     }
     memcpy(k->id, row->id, sizeof k->id);

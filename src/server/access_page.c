@@ -1,4 +1,5 @@
-/* Who may use the page's API: sessions, keys with that right, or whoever is on this machine while there is no account. */
+/* Who may use the page's API: sessions, keys with that right, or whoever is on this machine while there is no
+ * account. */
 #include <stdio.h>
 #include <string.h>
 #include "server/access_int.h"
@@ -17,22 +18,21 @@ static void cookie_name(const struct call *c, char out[COOKIE_MAX])
     (void)snprintf(out, COOKIE_MAX, "sampan_session_%d", c->s->port);
 }
 
-/* The value of our cookie among "a=b; c=d". */
-static bool read_cookie(const struct call *c, char out[SESSION_TOKEN_BYTES])
+/* The next value of our cookie among "a=b; c=d" from *at on: a browser may have several, of other paths. */
+static bool next_cookie(const struct call *c, const char **at, char out[SESSION_TOKEN_BYTES])
 {
     char name[COOKIE_MAX];
-    const char *at = access_field(c, "Cookie");
     cookie_name(c, name);
     size_t n = strlen(name);
-    while (at && *at) {
-        at += strspn(at, " \t;");
-        size_t len = strcspn(at, ";");
-        if (len == n + 1 + SESSION_TOKEN_BYTES - 1 && strncmp(at, name, n) == 0 && at[n] == '=') {
-            memcpy(out, at + n + 1, SESSION_TOKEN_BYTES - 1);
+    while (*at && **at) {
+        const char *pair = *at + strspn(*at, " \t;");
+        size_t len = strcspn(pair, ";");
+        *at = pair + len;
+        if (len == n + SESSION_TOKEN_BYTES && strncmp(pair, name, n) == 0 && pair[n] == '=') {
+            memcpy(out, pair + n + 1, SESSION_TOKEN_BYTES - 1);
             out[SESSION_TOKEN_BYTES - 1] = '\0';
             return true;
         }
-        at += len;
     }
     return false;
 }
@@ -78,19 +78,27 @@ bool access_page_open(const struct call *c)
     return !a->closed && !is_forwarded(c);
 }
 
-static bool has_session(struct call *c)
+/* The token of a session that the call came with. */
+static bool find_session(struct call *c, char token[SESSION_TOKEN_BYTES])
+{
+    struct store_account account;
+    const char *at = access_field(c, "Cookie");
+    while (next_cookie(c, &at, token)) {
+        key_hash(token, c->session);
+        if (c->session[0] && accounts_session(c->s, c->session, &account)) {
+            c->owner = account.id;
+            return true;
+        }
+        c->session[0] = '\0';
+    }
+    return false;
+}
+
+void access_renew_cookie(struct call *c)
 {
     char token[SESSION_TOKEN_BYTES];
-    struct store_account account;
-    if (!read_cookie(c, token))
-        return false;
-    key_hash(token, c->session);
-    if (!c->session[0] || !accounts_session(c->s, c->session, &account)) {
-        c->session[0] = '\0';
-        return false;
-    }
-    c->owner = account.id;
-    return true;
+    if (c->session[0] && find_session(c, token))
+        access_cookie(c, token);
 }
 
 static bool refuse(struct call *c)
@@ -119,7 +127,8 @@ static bool refuse(struct call *c)
 bool access_page(struct call *c)
 {
     int64_t owner;
-    if (has_session(c))
+    char token[SESSION_TOKEN_BYTES];
+    if (find_session(c, token))
         return true;
     if (access_find_key(c) && access_key_opens_page(c, &owner)) {
         c->owner = owner;

@@ -1,5 +1,5 @@
-/* Who is signed in: the store's accounts, sessions and keys in memory, so that the loop can look without waiting for the
- * disk; the one-time code of the first account; and what was used, which is saved some seconds later.
+/* Who is signed in: the store's accounts, sessions and keys in memory, so that the loop can look without waiting for
+ * the disk; the one-time code of the first account; and what was used, which is saved some seconds later.
  *
  * Threads: workers change the store, then have it read anew (accounts_reload); the keeper thread does that, too, when
  * another process has changed it, and saves what was used. The loop looks (accounts_session), and takes over keys when
@@ -65,6 +65,8 @@ bool access_page_still(struct call *c); /* loop: whether one that listens still 
 bool access_page_open(const struct call *c);
 /* The cookie of a session, with `token` "" the one that ends it. */
 void access_cookie(struct call *c, const char *token);
+/* Loop: the browser keeps the cookie it came with for as long again. */
+void access_renew_cookie(struct call *c);
 json_t *access_session_json(struct call *c); /* what /api/session tells */
 
 #endif

@@ -238,18 +238,19 @@ static json_t *defaults_of(const struct call *c)
 void api_page_info(struct call *c)
 {
     const struct history *h = c->s->history;
+    const char *auth = access_has_fixed_keys(c->s) ? "key" : "none";
     json_t *folders = NULL;
     sp_error err = {0};
     if (h->store && store_folders(h->store, c->owner, &folders, &err) < 0) {
         page_fail(c, &err);
         return;
     }
-    reply_set_json(
-        c, 200,
-        json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:I,s:{s:s,s:s?}}", "version", SAMPAN_VERSION,
-                  "models", c->loading ? json_array() : models_entries(c), "defaults",
-                  defaults_of(c), "language", "auth", access_has_fixed_keys(c->s) ? "key" : "none",
-                  "loading", c->loading, "folders", folders ? folders : json_array(),
-                  "upload_bytes", (json_int_t)c->s->opts.limits.upload_bytes, "history", "state",
-                  h->state, "reason", h->reason[0] ? h->reason : NULL));
+    reply_set_json(c, 200,
+                   json_pack("{s:s,s:o,s:o,s:n,s:s,s:b,s:o,s:I,s:{s:s,s:s?}}", "version",
+                             SAMPAN_VERSION, "models",
+                             c->loading ? json_array() : models_entries(c), "defaults",
+                             defaults_of(c), "language", "auth", auth, "loading", c->loading,
+                             "folders", folders ? folders : json_array(), "upload_bytes",
+                             (json_int_t)c->s->opts.limits.upload_bytes, "history", "state",
+                             h->state, "reason", h->reason[0] ? h->reason : NULL));
 }

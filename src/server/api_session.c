@@ -117,6 +117,7 @@ static void begin(struct call *c, store *s, const struct store_account *account,
 
 void api_session(struct call *c)
 {
+    access_renew_cookie(c);
     reply_set_json(c, 200, access_session_json(c));
 }
 
@@ -190,7 +191,7 @@ static void sign_up(struct call *c, store *s, const struct words *w)
     struct store_account account = {0};
     char hash[STORE_PASSWORD_BYTES];
     sp_error err = {0};
-    if (!names_fit(c, w) || !may_try(c, ""))
+    if (!names_fit(c, w) || !may_try(c, c->client))
         return;
     int fits = accounts_code_take(c->s, w->code);
     int code = fits == 0 ? password_hash(w->password, hash, &err) : fits;
@@ -198,7 +199,7 @@ static void sign_up(struct call *c, store *s, const struct words *w)
         code = store_account_add(s, w->name, hash, true, &account, &err);
     if (fits == 0)
         accounts_code_done(c->s, code == 0);
-    tried(c, "", code == 0);
+    tried(c, c->client, code == 0);
     if (fits == SP_ETIMEDOUT)
         reply_set_error(c, 403, INVALID, "code", "code_expired",
                         "the code was good for an hour: restart the server for a new one, or make "

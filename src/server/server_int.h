@@ -135,7 +135,7 @@ struct call {
     struct key *key;  /* access.c; loop, but a worker of this call may read it */
     int64_t owner;    /* of what it makes and sees under /api/: an account's id, or 0 */
     char session[65]; /* hash of the cookie it came with; "": it has none */
-    char cookie[256]; /* Set-Cookie of the answer; "": none */
+    char cookie[320]; /* Set-Cookie of the answer; "": none */
     bool secure;      /* the client speaks TLS, with us or with a trusted proxy */
     bool key_taken;   /* counts among the key's running requests */
     bool charged;     /* the prompt's tokens */

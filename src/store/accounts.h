@@ -1,11 +1,11 @@
-/* Who may use a server's page, and with what: accounts with their passwords (as argon2id strings), sessions and API keys
- * (as SHA-256 of their secrets: what is kept opens nothing). They lie in the same file as the chats, whose owners they
- * are. Threads, errors and durability as in store.h.
+/* Who may use a server's page, and with what: accounts with their passwords (as argon2id strings), sessions and API
+ * keys (as SHA-256 of their secrets: what is kept opens nothing). They lie in the same file as the chats, whose
+ * owners they are. Threads, errors and durability as in store.h.
  *
- * What belongs to nobody (owner 0) was made while there were no accounts: the first account gets all of it, and when the
- * last one is removed what it has is nobody's again.
+ * What belongs to nobody (owner 0) was made while there were no accounts: the first account gets all of it, and when
+ * the last one is removed what it has is nobody's again.
  *
- * Each change of accounts, sessions' ends, keys or the checking of keys raises a number, so that a server sees what
+ * Each change of accounts, sessions, keys or the checking of keys raises a number, so that a server sees what
  * another process (`sampan user`) has changed. */
 #ifndef SP_STORE_ACCOUNTS_H
 #define SP_STORE_ACCOUNTS_H

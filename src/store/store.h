@@ -6,8 +6,8 @@
  * Ownership: objects that come out are the caller's (json_decref); what goes in stays the caller's.
  * Threads: any thread may call; two connections, one that writes and one that reads, each used by one thread at a time,
  * so a search doesn't wait for a write. Calls block on the disk: the server's loop never makes one.
- * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`, `backup`,
- * `export`) need no lock.
+ * A process that writes chats holds `FILE.lock`: a second one is told so (SP_EBUSY). Readers (`sampan db check`,
+ * `backup`, `export`) need no lock.
  * Every row has an owner; whoever asks for another one's row gets SP_ENOTFOUND.
  * Whatever returned 0 is on the disk: it outlives kill -9 and a power cut (synchronous=FULL, so each transaction is
  * synced; texts that grow are saved together, a few times a second, so that costs one sync for all of them).

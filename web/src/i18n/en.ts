@@ -453,7 +453,7 @@ const en = {
     wait: 'Too many wrong tries. Wait {n} s, then try again.',
     notSame: 'The two new passwords are not the same.',
     as: 'Signed in as {name}',
-    sessions: 'signed in in {n} browser | signed in in {n} browsers',
+    sessions: '{n} browser | {n} browsers',
     signOut: 'Sign out',
     signOutAll: 'Sign out everywhere',
     change: 'Change the password',

@@ -454,7 +454,7 @@ const zh: Words = {
     wait: '错误次数太多，请等待 {n} 秒后再试。',
     notSame: '两次输入的新密码不一致。',
     as: '已登录：{name}',
-    sessions: '在 {n} 个浏览器中登录 | 在 {n} 个浏览器中登录',
+    sessions: '{n} 个浏览器 | {n} 个浏览器',
     signOut: '退出登录',
     signOutAll: '在所有浏览器中退出',
     change: '修改密码',
