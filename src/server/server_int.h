@@ -149,6 +149,7 @@ struct call {
     bool waits, waited; /* now; ever */
     struct call *next_wait, *prev_wait;
     struct call *next_again; /* under work_lock */
+    struct call *next_stop;  /* in kept.stoppers */
 
     /* set by the worker before its call_wake */
     struct kept *
