@@ -136,6 +136,7 @@ static int go_on_from(struct call *c, struct generation *g, str text)
 
 static int start(struct call *c, const json_t *body)
 {
+    c->wants_stream = !c->kept && request_wants_stream(body);
     const struct loaded_model *m = request_model(c, body);
     struct stops stops;
     int64_t n = 1;
