@@ -68,12 +68,10 @@ void api_messages_stop(struct call *c)
     json_t *message = NULL;
     sp_error err = {0};
     store *s = history_of(c);
-    if (!s || !page_id(c, 'm', id))
+    if (!s || !page_id(c, 'm', id) || kept_stop(c, id))
         return;
-    if (store_message(s, c->owner, id, &message, &err) < 0) {
+    if (store_message(s, c->owner, id, &message, &err) < 0)
         page_fail(c, &err);
-        return;
-    }
-    (void)kept_stop(c->s, id, message); /* one that has ended stays as it is */
-    reply_set_json(c, 200, message);
+    else
+        reply_set_json(c, 200, message); /* one that has ended stays as it is */
 }

@@ -274,7 +274,9 @@ static void stream_event(struct call *c, struct generation *g, struct choice *ch
 
 static void stream_begin(struct call *c, struct generation *g)
 {
-    reply_stream_begin(c);
+    if (!c->streaming) /* else it has waited for its model for long */
+        reply_stream_begin(c);
+    g->begun = true;
     for (size_t i = 0; g->chat && i < g->n_choices; i++)
         reply_stream_json(c, generation_chunk(g, role_chunk(g, &g->choices[i])));
 }
@@ -309,9 +311,9 @@ void generation_event(struct call *c, const struct call_event *e)
         ask_event(c, e);
         return;
     }
-    if (g->stream && !c->streaming) {
+    if (g->stream && !g->begun) {
         /* A failure before the first token still gets a plain error with its status. */
-        if (g->error.code) {
+        if (g->error.code && !c->streaming) {
             set_error(c, g, &g->error, NULL);
             reply_send(c);
             return;
@@ -336,13 +338,15 @@ void generation_event(struct call *c, const struct call_event *e)
 /* The head goes out at the latest now: what fails from here on is told by an event. */
 void generation_keep_alive(struct call *c, double now)
 {
+    if (c->answered || atomic_load(&c->gone) || now - c->wrote_at < SILENCE_SECONDS)
+        return;
     pthread_mutex_lock(&c->lock);
     struct generation *g = c->worked ? c->gen : NULL;
     pthread_mutex_unlock(&c->lock);
-    if (!g || !g->stream || c->answered || c->reply || atomic_load(&c->gone) ||
-        now - c->wrote_at < SILENCE_SECONDS)
-        return;
-    if (!c->streaming)
+    if (g && g->stream && !c->reply && !g->begun)
         stream_begin(c, g);
-    reply_stream_comment(c);
+    else if (!g && models_waits(c) && c->wants_stream && !c->streaming)
+        reply_stream_begin(c);
+    if (c->streaming && c->route->work)
+        reply_stream_comment(c);
 }

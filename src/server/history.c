@@ -34,7 +34,7 @@ static bool take(struct batch *b, struct kept *k)
     struct store_text *t = &b->texts[b->n];
     *t = (struct store_text){.content = {copy, n},
                              .reasoning = {copy + n, m},
-                             .state = k->state,
+                             .state = k->ended ? k->end : k->state,
                              .ended = k->ended,
                              .finish_reason = k->finish_reason,
                              .error = k->ended ? k->error : NULL,

@@ -59,31 +59,11 @@ void kept_begin(struct kept *k, json_t *row)
     pthread_mutex_unlock(&h->lock);
 }
 
-static void unlink_kept(struct history *h, struct kept *k)
-{
-    pthread_mutex_lock(&h->lock);
-    struct kept **at = &h->live;
-    while (*at && *at != k)
-        at = &(*at)->next;
-    if (*at)
-        *at = k->next;
-    k->linked = false;
-    pthread_mutex_unlock(&h->lock);
-}
-
 /* ---- what is told ---- */
 
 static json_t *text_of(const buf *b)
 {
     return json_stringn(b->data ? b->data : "", b->len);
-}
-
-/* Under lock. Puts the text and state of now into a message's object. */
-static void fill(const struct kept *k, json_t *message)
-{
-    json_object_set_new(message, "content", text_of(&k->content));
-    json_object_set_new(message, "reasoning", text_of(&k->reasoning));
-    json_object_set_new(message, "state", json_string(k->stopping ? "stopped" : k->state));
 }
 
 static void put(json_t *message, const char *name, json_t *value)
@@ -92,26 +72,37 @@ static void put(json_t *message, const char *name, json_t *value)
         json_object_set(message, name, value);
 }
 
-static void publish_message(struct server *s, struct kept *k)
+/* Under lock. Puts what is so now into a message's object. An end is told when it is on the disk, or is known not to
+ * get there. */
+static void fill(const struct kept *k, json_t *message)
 {
-    json_t *m = json_copy(k->row);
-    pthread_mutex_lock(&s->history->lock);
-    fill(k, m);
-    if (k->ended) {
-        put(m, "error", k->error);
-        put(m, "usage", k->usage);
-        put(m, "timings", k->timings);
-        json_object_set_new(m, "finish_reason",
+    bool over = k->ended && (k->saved || k->save_error.code);
+    json_object_set_new(message, "content", text_of(&k->content));
+    json_object_set_new(message, "reasoning", text_of(&k->reasoning));
+    json_object_set_new(message, "state", json_string(over ? k->end : k->state));
+    if (over) {
+        put(message, "error", k->error);
+        put(message, "usage", k->usage);
+        put(message, "timings", k->timings);
+        json_object_set_new(message, "finish_reason",
                             k->finish_reason ? json_string(k->finish_reason) : json_null());
     }
     if (k->save_error.code)
         json_object_set_new(
-            m, "error",
+            message, "error",
             json_pack("{s:s,s:s}", "code",
                       k->save_error.code == SP_ENOSPACE ? "history_full" : "history_failed",
                       "message", k->save_error.message));
+}
+
+/* The whole message as it is now. */
+static json_t *message_of(struct server *s, const struct kept *k)
+{
+    json_t *m = json_copy(k->row);
+    pthread_mutex_lock(&s->history->lock);
+    fill(k, m);
     pthread_mutex_unlock(&s->history->lock);
-    events_publish(s, k->call->owner, "message", m);
+    return m;
 }
 
 static void begin_streaming(struct server *s, struct kept *k)
@@ -125,7 +116,7 @@ static void begin_streaming(struct server *s, struct kept *k)
     }
     pthread_mutex_unlock(&s->history->lock);
     if (first)
-        publish_message(s, k);
+        events_publish(s, k->call->owner, "message", message_of(s, k));
 }
 
 static void add_text(void *arg, bool reasoning, const char *text, size_t n)
@@ -190,12 +181,12 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
                              g->error.message);
     }
     pthread_mutex_lock(&h->lock);
-    k->state = end_state(k, ev);
+    k->end = end_state(k, ev);
     k->ended = k->dirty = true;
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
-    answer_log(c, k->message, k->state);
-    stats_kept_ended(c, k->state, k->error ? code : NULL);
+    answer_log(c, k->message, k->end);
+    stats_kept_ended(c, k->end, k->error ? code : NULL);
 }
 
 bool kept_refused(struct call *c, const char *code, const char *message)
@@ -207,17 +198,17 @@ bool kept_refused(struct call *c, const char *code, const char *message)
     bool cancelled = atomic_load(&c->stopped) || (code && strcmp(code, "cancelled") == 0);
     bool cut = atomic_load(&c->s->cutting);
     pthread_mutex_lock(&h->lock);
-    k->state = atomic_load(&c->stopped) ? "stopped"
-               : cut                    ? "interrupted"
-               : cancelled              ? "stopped"
-                                        : "failed";
-    if (strcmp(k->state, "failed") == 0)
+    k->end = atomic_load(&c->stopped) ? "stopped"
+             : cut                    ? "interrupted"
+             : cancelled              ? "stopped"
+                                      : "failed";
+    if (strcmp(k->end, "failed") == 0)
         k->error = json_pack("{s:s,s:s}", "code", code ? code : "server_error", "message", message);
     k->ended = k->dirty = true;
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
-    answer_log(c, k->message, k->state);
-    stats_kept_ended(c, k->state, k->error ? code : NULL);
+    answer_log(c, k->message, k->end);
+    stats_kept_ended(c, k->end, k->error ? code : NULL);
     return true;
 }
 
@@ -242,6 +233,45 @@ void kept_event(struct call *c, const struct call_event *e)
     finish(c, k, ev);
 }
 
+/* Under lock: those who pressed stop. */
+static struct call *take_stoppers(struct kept *k)
+{
+    struct call *list = k->stoppers;
+    k->stoppers = NULL;
+    return list;
+}
+
+/* Returns those who pressed stop: from here on it can't be stopped, but begun again. */
+static struct call *unlink_kept(struct history *h, struct kept *k)
+{
+    pthread_mutex_lock(&h->lock);
+    struct kept **at = &h->live;
+    while (*at && *at != k)
+        at = &(*at)->next;
+    if (*at)
+        *at = k->next;
+    k->linked = false;
+    struct call *stoppers = take_stoppers(k);
+    pthread_mutex_unlock(&h->lock);
+    return stoppers;
+}
+
+static void answer_stoppers(struct server *s, const struct kept *k, struct call *list, bool lost)
+{
+    for (struct call *c = list, *next; c; c = next) {
+        next = c->next_stop;
+        if (lost)
+            reply_set_error(c, 404, "invalid_request_error", NULL, "not_found",
+                            "the message was deleted while it was being written");
+        else
+            reply_set_json(c, 200, message_of(s, k));
+        pthread_mutex_lock(&c->lock);
+        c->pending--;
+        call_wake(c); /* under the lock: see call_unused */
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
 bool kept_over(struct call *c)
 {
     struct kept *k = c->kept;
@@ -250,17 +280,19 @@ bool kept_over(struct call *c)
     struct history *h = c->s->history;
     pthread_mutex_lock(&h->lock);
     bool saved = k->saved, lost = k->lost, failed = k->ended && k->save_error.code != 0;
+    struct call *stoppers = failed ? take_stoppers(k) : NULL;
     pthread_mutex_unlock(&h->lock);
     bool given_up = failed && atomic_load(&c->s->cutting);
     if ((saved && !lost) || (failed && !k->failure_told))
-        publish_message(c->s, k);
+        events_publish(c->s, c->owner, "message", message_of(c->s, k));
     k->failure_told = failed;
+    answer_stoppers(c->s, k, stoppers, false);
     if (given_up)
         log_error("server", "the last text of message %s is lost: it could not be saved",
                   k->message);
     if (!saved && !given_up)
         return false;
-    unlink_kept(h, k);
+    answer_stoppers(c->s, k, unlink_kept(h, k), lost);
     k->dropped = true;
     return true;
 }
@@ -285,7 +317,7 @@ void kept_overlay(struct server *s, json_t *messages)
     {
         const struct kept *k =
             h->live ? find(h, json_string_value(json_object_get(m, "id"))) : NULL;
-        if (k && !k->ended)
+        if (k)
             fill(k, m);
     }
     pthread_mutex_unlock(&h->lock);
@@ -299,28 +331,38 @@ bool kept_runs(struct server *s, const char *message)
     return runs;
 }
 
-bool kept_stop(struct server *s, const char *message, json_t *row)
+/* Under lock. */
+static void stop(struct kept *k)
 {
-    pthread_mutex_lock(&s->history->lock);
-    struct kept *k = find(s->history, message);
-    bool runs = k && !k->ended;
-    if (runs) {
-        k->stopping = true;
-        call_stop(k->call);
-        fill(k, row);
+    if (k->ended)
+        return;
+    k->stopping = true;
+    call_stop(k->call);
+}
+
+bool kept_stop(struct call *c, const char *message)
+{
+    struct history *h = c->s->history;
+    pthread_mutex_lock(&h->lock);
+    struct kept *k = find(h, message);
+    if (k) {
+        stop(k);
+        pthread_mutex_lock(&c->lock);
+        c->pending++;
+        pthread_mutex_unlock(&c->lock);
+        c->next_stop = k->stoppers;
+        k->stoppers = c;
     }
-    pthread_mutex_unlock(&s->history->lock);
-    return runs;
+    pthread_mutex_unlock(&h->lock);
+    return k != NULL;
 }
 
 void kept_stop_chat(struct server *s, const char *chat)
 {
     pthread_mutex_lock(&s->history->lock);
     for (struct kept *k = s->history->live; k; k = k->next)
-        if (strcmp(k->chat, chat) == 0 && !k->ended) {
-            k->stopping = true;
-            call_stop(k->call);
-        }
+        if (strcmp(k->chat, chat) == 0)
+            stop(k);
     pthread_mutex_unlock(&s->history->lock);
 }
 

@@ -22,15 +22,12 @@ static const char *chat_of(const struct call *c)
 /* NULL: it waits for no model. It has no id but its request's, and what it asks for will be read again. */
 static json_t *waiting_json(struct call *c)
 {
-    pthread_mutex_lock(&c->s->models->lock);
-    bool waits = c->waits;
-    pthread_mutex_unlock(&c->s->models->lock);
-    if (!waits)
+    if (!models_waits(c))
         return NULL;
     return json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:i,s:i,s:f,s:n,s:s?,s:n,s:s?}", "id", c->id,
                      "endpoint", c->route->path, "model", c->model_name, "state",
-                     "waiting_for_model", "stream", 0, "choices", 0, "prompt_tokens", 0,
-                     "answer_tokens", 0, "age_seconds", clock_seconds() - c->started,
+                     "waiting_for_model", "stream", c->wants_stream, "choices", 0, "prompt_tokens",
+                     0, "answer_tokens", 0, "age_seconds", clock_seconds() - c->started,
                      "first_token_seconds", "key", access_key_name(c), "user", "chat", chat_of(c));
 }
 

@@ -338,6 +338,14 @@ enum parked models_park(struct call *c)
     return PARK_REFUSED;
 }
 
+bool models_waits(struct call *c)
+{
+    pthread_mutex_lock(&c->s->models->lock);
+    bool waits = c->waits;
+    pthread_mutex_unlock(&c->s->models->lock);
+    return waits;
+}
+
 void models_release(struct call *c)
 {
     struct models *ms = c->s->models;

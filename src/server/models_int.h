@@ -115,6 +115,7 @@ enum parked { PARKED, PARK_AGAIN, PARK_REFUSED }; /* it waits; work again; the e
 enum parked models_park(struct call *c);
 /* Worker: the call asks for a job with the model of that name; its answer will tell how it is done. */
 void models_ask(struct call *c, enum model_job kind, const char *name);
+bool models_waits(struct call *c);   /* any thread: it waits for its model */
 void models_release(struct call *c); /* loop: the call ends */
 void models_forget(struct call *c);  /* loop: it waits no longer, if it did, and is answered */
 void models_tick(struct server *s, double now); /* loop: limits of those that wait; idle models */

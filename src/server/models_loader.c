@@ -136,14 +136,21 @@ static uint64_t left_of(const struct models *ms)
     return !first && free < left ? free : left;
 }
 
-static int no_room(const struct models *ms, const struct served_model *m, uint64_t bytes,
-                   sp_error *err)
+static int no_room(const struct models *ms, const struct job *j, uint64_t bytes, sp_error *err)
 {
+    const char *name = j->m->names[0];
+    if (j->kind == JOB_REPLACE && j->m->current)
+        return sp_fail(
+            err, SP_ENOMEM,
+            "%.150s needs %.0f MB beside the version that is loaded, and of the %.0f MB for all "
+            "models %.0f MB are in use that can't be had now: unload it first (POST "
+            "/admin/unload; the next request loads it as it is then), or allow more with --memory",
+            name, mb(bytes), mb(ms->limit), mb(models_used(ms)));
     return sp_fail(
         err, SP_ENOMEM,
         "%.150s needs %.0f MB, and of the %.0f MB for all models others have %.0f MB that "
         "can't be unloaded now: allow more with --memory, or unload them",
-        m->names[0], mb(bytes), mb(ms->limit), mb(models_used(ms)));
+        name, mb(bytes), mb(ms->limit), mb(models_used(ms)));
 }
 
 /* Under lock: until so many bytes are left. While the server starts, and for a replacement, nobody busy gives way. */
@@ -160,7 +167,7 @@ static int make_room(struct loading *l, uint64_t bytes, sp_error *err)
         uint64_t left = left_of(ms);
         bool idle_do = left + reclaimable(ms, self, false) >= bytes;
         if (l->job->start || (!idle_do && (!busy || left + reclaimable(ms, self, true) < bytes)))
-            return no_room(ms, self, bytes, err);
+            return no_room(ms, l->job, bytes, err);
         uint64_t coming = 0;
         for (const struct loaded_model *r = ms->retired; r; r = r->next)
             coming += r->bytes;

@@ -48,9 +48,11 @@ struct kept {
 
     /* under history.lock */
     buf content, reasoning; /* all of it */
-    const char *state;
-    bool linked;   /* has a row, and is in history.live */
-    bool stopping; /* somebody pressed stop: no more text is taken */
+    const char *state;      /* queued, streaming */
+    const char *end;        /* the state to end in, when `ended` is set */
+    struct call *stoppers;  /* who pressed stop, and hears when it is over; by next_stop */
+    bool linked;            /* has a row, and is in history.live */
+    bool stopping;          /* somebody pressed stop: no more text is taken */
     bool dirty, ended, saved;
     bool lost; /* the message was removed meanwhile */
     sp_error save_error;
@@ -74,8 +76,9 @@ void kept_tick(struct server *s); /* loop, each second: places in line */
 /* Any thread. Puts texts and states as they are now into messages (a list) of the store. */
 void kept_overlay(struct server *s, json_t *messages);
 bool kept_runs(struct server *s, const char *message);
-/* false: it does not run. *row: a new object, the message with state "stopped". */
-bool kept_stop(struct server *s, const char *message, json_t *row);
+/* Worker: the answer ends, and when the end is on the disk the loop answers the call with the message. false: it does
+ * not run. */
+bool kept_stop(struct call *c, const char *message);
 void kept_stop_chat(struct server *s, const char *chat); /* all of one that is removed */
 
 /* ---- history.c: the store and its saver ---- */

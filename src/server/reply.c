@@ -212,10 +212,40 @@ static void send_whole(struct call *c, struct evbuffer *out)
         evbuffer_free(out);
 }
 
+static void stream_text(struct call *c, const char *before, const char *text)
+{
+    c->wrote_at = clock_seconds();
+    if (!has_client(c))
+        return;
+    struct evbuffer *out = evbuffer_new();
+    if (!out)
+        return;
+    evbuffer_add_printf(out, "%s%s\n\n", before, text);
+    evhttp_send_reply_chunk(c->req, out);
+    evbuffer_free(out);
+    struct bufferevent *bev =
+        evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
+    if (evbuffer_get_length(bufferevent_get_output(bev)) > UNSENT_MAX) {
+        log_warn("server", "a stream is cut: its reader left %zu MB unread", UNSENT_MAX >> 20);
+        evhttp_connection_free(evhttp_request_get_connection(c->req)); /* on_close cancels */
+    }
+}
+
+/* An error that comes when the head of a stream is out already. */
+static void end_stream_with_reply(struct call *c)
+{
+    stream_text(c, "data: ", c->reply ? c->reply : oom_reply);
+    reply_stream_end(c);
+}
+
 void reply_send(struct call *c)
 {
     if (c->answered)
         return;
+    if (c->streaming) {
+        end_stream_with_reply(c);
+        return;
+    }
     c->answered = true;
     note_call(c, c->status);
     if (!has_client(c))
@@ -338,25 +368,6 @@ void reply_stream_begin(struct call *c)
     evhttp_add_header(head, "Cache-Control", "no-cache");
     evhttp_add_header(head, "X-Accel-Buffering", "no");
     evhttp_send_reply_start(c->req, 200, "OK");
-}
-
-static void stream_text(struct call *c, const char *before, const char *text)
-{
-    c->wrote_at = clock_seconds();
-    if (!has_client(c))
-        return;
-    struct evbuffer *out = evbuffer_new();
-    if (!out)
-        return;
-    evbuffer_add_printf(out, "%s%s\n\n", before, text);
-    evhttp_send_reply_chunk(c->req, out);
-    evbuffer_free(out);
-    struct bufferevent *bev =
-        evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
-    if (evbuffer_get_length(bufferevent_get_output(bev)) > UNSENT_MAX) {
-        log_warn("server", "a stream is cut: its reader left %zu MB unread", UNSENT_MAX >> 20);
-        evhttp_connection_free(evhttp_request_get_connection(c->req)); /* on_close cancels */
-    }
 }
 
 void reply_stream_json(struct call *c, json_t *j)

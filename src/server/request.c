@@ -35,6 +35,11 @@ struct loaded_model *request_model(struct call *c, const json_t *body)
     return NULL;
 }
 
+bool request_wants_stream(const json_t *body)
+{
+    return json_is_true(json_object_get(body, "stream"));
+}
+
 /* What OpenAI, vLLM and llama.cpp know and this server does not do, at either endpoint. */
 static const char *const never[] = {"guided_json",
                                     "guided_regex",

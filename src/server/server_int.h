@@ -93,6 +93,7 @@ struct choice {
 /* A chat or text completion under way. Made by a worker, then the loop's. */
 struct generation {
     bool chat, stream, include_usage, continuous_usage, progress, echo;
+    bool begun;   /* a stream: its first chunks have gone out; loop */
     int logprobs; /* -1: none */
     char id[48], model[256];
     char *user; /* whom the client says it is for; NULL: not said */
@@ -157,11 +158,13 @@ struct call {
     char model_name[256];       /* as the model has it */
     /* Set by the worker: what to do once `work` has returned. */
     struct served_model *awaits; /* loaded, before `work` is done again */
+    bool wants_stream;           /* and then it gets an event stream */
     int job;                     /* enum model_job: with it, and the answer is the loader's */
     /* Under models.lock: it waits for its model. */
     bool waits, waited; /* now; ever */
     struct call *next_wait, *prev_wait;
     struct call *next_again; /* under work_lock; of an upload, the next one */
+    struct call *next_stop;  /* in kept.stoppers */
 
     /* set by the worker before its call_wake */
     struct kept *
@@ -278,7 +281,8 @@ json_t *reply_error_object(const char *type, const char *param, const char *code
                            const char *message);
 int reply_status_of(int code);
 const char *reply_code_of(int code); /* of OpenAI's error object; NULL: none */
-void reply_send(struct call *c);     /* loop: sends status and reply */
+void reply_send(
+    struct call *c); /* loop: sends status and reply; the reply alone to who has a stream */
 /* Loop: sends a built-in file, or 304 to who has it already. */
 void reply_file(struct call *c, const struct server_file *f);
 /* A file of the page, which has rules of its own (page_policy). for_ever: its name changes when it does. */
@@ -341,6 +345,7 @@ struct stops {
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
 int request_user(struct call *c, const json_t *body, struct generation *g);
+bool request_wants_stream(const json_t *body); /* before all of it is checked */
 /* stream, stream_options, return_progress */
 int request_stream(struct call *c, const json_t *body, struct generation *g);
 

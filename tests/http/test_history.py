@@ -1,5 +1,6 @@
 """The page's API: chats that are kept, answers that go on when nobody listens, one stream of events that can be taken up
 again, and a history that outlives every way to end a server."""
+import concurrent.futures
 import gzip
 import json
 import os
@@ -397,6 +398,22 @@ def test_stop(page):
     assert page.message(chat, message)["content"] == stopped["content"]
     assert page.ok("POST", f"/api/messages/{message}/stop")["state"] == "stopped"
     listener.close()
+
+
+def test_what_was_stopped_is_over(page):
+    """When stop has been answered the end is kept, and the same message may go on at once."""
+    chat = page.chat(params=LONG | {"min_tokens": LONG["max_tokens"]})
+    message, before = page.answer(chat, page.ask(chat, "Stop and go on")), ""
+    for _ in range(8):
+        stopped = page.ok("POST", f"/api/messages/{message}/stop")
+        assert stopped["state"] == "stopped" and stopped["usage"] and stopped["content"].startswith(before)
+        assert page.message(chat, message) == stopped
+        before = stopped["content"]
+        assert page.answer(chat, message, **{"continue": True}) == message
+        assert wait_until(lambda: page.message(chat, message)["state"] == "streaming")
+    with concurrent.futures.ThreadPoolExecutor(4) as many:  # who presses twice
+        said = list(many.map(lambda _: page.ok("POST", f"/api/messages/{message}/stop"), range(4)))
+    assert all(m == page.message(chat, message) for m in said)
 
 
 def test_two_listeners_hear_the_same(page):

@@ -290,7 +290,7 @@ def test_who_waits_is_seen_cancelled_and_late(serve):
         calls = [many.submit(complete, s, "two") for _ in range(2)]
         assert wait_until(lambda: len(waiting(s)) == 2)
         assert models(s)["two"]["waiting_for_model"] == 2 and metric(s, "model_requests_waiting", model_name="two") == 2
-        assert states(s)["two"] == "loading" and states(s)["one"] == "unloading"
+        assert wait_until(lambda: (states(s)["two"], states(s)["one"]) == ("loading", "unloading"))
         first = waiting(s)[0]
         assert first["model"] == "two" and first["endpoint"] == "/v1/completions" and first["id"].startswith("req-")
         assert send(s, "POST", "/admin/cancel", {"id": first["id"]}, **KEY)[0] == 200
@@ -301,11 +301,59 @@ def test_who_waits_is_seen_cancelled_and_late(serve):
     assert wait_until(lambda: complete(s, "two")[0] == 200)
 
 
-def open_request(s, body):
+def open_request(s, body, chat=False):
     host, port = s.url[7:].split(":")
     line = http.client.HTTPConnection(host, int(port), timeout=60)
-    line.request("POST", "/v1/completions", json.dumps(body))
+    if chat:
+        body = body | {"messages": [{"role": "user", "content": body.pop("prompt")}]}
+    line.request("POST", "/v1/chat/completions" if chat else "/v1/completions", json.dumps(body))
     return line
+
+
+def test_more_than_may_wait_are_told_to_come_later(serve):
+    args = ["--load", "demand", "--max-seqs", "128", "--kv-memory", "32M"]
+    size = limit_for(serve(*args), 1.2)
+    s = serve(*args, "--memory", size, "--max-queue", "130")
+    holder = open_request(s, {"model": "one", "prompt": "ab", "max_tokens": CONTEXT - 200, "ignore_eos": True, "n": 120})
+    assert wait_until(lambda: models(s)["one"]["running"] == 120)
+    wait = [open_request(s, {"model": "two", "prompt": "ab", "max_tokens": 1}) for _ in range(130)]
+    assert wait_until(lambda: len(waiting(s)) == 130)
+    status, head, said = complete(s, "two")
+    assert status == 429 and said["error"]["code"] == "queue_full" and int(head["Retry-After"]) >= 1
+    holder.close()
+    assert {line.getresponse().status for line in wait} == {200}  # and nobody who waited was forgotten
+
+
+def test_a_stream_that_waits_is_kept_alive(serve):
+    """A proxy gives a silent answer up. What goes wrong from then on is told by an event."""
+    args = ["--load", "demand", "--max-seqs", "1", "--max-queue", "500", "--kv-memory", "32M"]
+    size = limit_for(serve(*args), 1.2)
+    s = serve(*args, "--memory", size)
+    holders = [open_request(s, {"model": "one", "prompt": "ab", "max_tokens": CONTEXT - 200, "ignore_eos": True, "n": 120}) for _ in range(3)]
+    assert wait_until(lambda: models(s)["one"]["running"] == 1)
+    streams = [open_request(s, {"model": "two", "prompt": "ab", "max_tokens": 2, "stream": True, "temperature": t}, chat) for t, chat in
+               ((0, False), (-1, False), (0, True))]
+    whole = open_request(s, {"model": "two", "prompt": "ab", "max_tokens": 2})
+    assert wait_until(lambda: sorted(r["stream"] for r in waiting(s)) == [False, True, True, True])
+    answers = [line.getresponse() for line in streams]  # their heads, though the model isn't there
+    assert len(waiting(s)) == 4 and {a.status for a in answers} == {200}
+    assert {a.readline() for a in answers} == {b": waiting\n"}
+    for line in holders:
+        line.close()
+    good, bad, chat = ([json.loads(e[6:]) for e in a.read().decode().split("\n") if e.startswith("data: {")] for a in answers)
+    assert good[-1]["choices"][0]["finish_reason"] == "length" and chat[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert len(bad) == 1 and "temperature" in bad[0]["error"]["message"]
+    assert whole.getresponse().status == 200
+
+
+def test_a_replacement_without_room(serve):
+    size = limit_for(serve("--load", "demand", "--max-seqs", "1"), 1.2)
+    s = serve("--load", "demand", "--max-seqs", "1", "--memory", size, names=("one",))
+    before = text(s, "one")
+    said = admin(s, "load", "one", 507, replace=True)["error"]
+    assert said["code"] == "insufficient_memory" and "/admin/unload" in said["message"] and text(s, "one") == before
+    admin(s, "unload", "one")
+    assert text(s, "one") == before and models(s)["one"]["version"] == 2
 
 
 def test_a_client_that_leaves_waits_no_longer(serve):
@@ -315,7 +363,8 @@ def test_a_client_that_leaves_waits_no_longer(serve):
     holder = open_request(s, {"model": "one", "prompt": "ab", "max_tokens": CONTEXT - 200, "ignore_eos": True, "n": 120})
     assert wait_until(lambda: models(s)["one"]["running"] == 120)
     gone = open_request(s, {"model": "two", "prompt": "ab"})
-    assert wait_until(lambda: len(waiting(s)) == 1)
+    # The loader has begun to make room: else the one that is busy would rightly stay.
+    assert wait_until(lambda: len(waiting(s)) == 1 and states(s)["one"] == "unloading")
     gone.close()
     assert wait_until(lambda: waiting(s) == [] and states(s)["two"] == "unloaded")  # and nothing is loaded for nobody
     holder.close()

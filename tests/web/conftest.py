@@ -18,7 +18,7 @@ spec.loader.exec_module(http)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    s = http.Server("--max-context", "4096", "--history", str(tmp_path_factory.mktemp("history") / "history.db"))
+    s = http.Server("--max-context", "16384", "--history", str(tmp_path_factory.mktemp("history") / "history.db"))
     yield s
     s.end()
 

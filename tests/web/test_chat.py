@@ -6,7 +6,8 @@ import urllib.request
 from playwright.sync_api import expect
 
 COMPOSER = "textarea[aria-describedby]"
-LONG = "从 1 数到 200，每行一个数字，不要省略。"
+LONG = "从 1 数到 9999，每行一个数字，不要省略。"
+ENDLESS = {"temperature": 0, "max_tokens": 15000, "min_tokens": 15000}  # as long as the context: only stop ends it
 
 
 def ask(page, text):
@@ -27,6 +28,17 @@ def call(server, path, body=None):
                                      {"content-type": "application/json", "origin": server.url})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def open_endless(open_page, server):
+    """A page with a chat whose answers don't end by themselves, on whatever machine; the chat's id."""
+    chat = call(server, "/api/chats", {"params": ENDLESS})["id"]
+    return open_page(f"/chat/{chat}"), chat
+
+
+def stop(page):
+    page.get_by_role("button", name="停止").click()
+    finished(page)
 
 
 def chat_of(page):
@@ -75,62 +87,56 @@ def test_input_methods_keep_their_enter(open_page):
 
 
 def test_stop_continue_edit_and_branches(open_page, server):
-    page = open_page()
+    page, chat = open_endless(open_page, server)
     ask(page, LONG)
-    chat = chat_of(page)
     first = answers(page).first
     expect(first.locator(".markdown")).to_contain_text(re.compile(r"\d"))
-    page.get_by_role("button", name="停止").click()
-    finished(page)
+    stop(page)
     expect(first).to_contain_text("已停止")
     stopped = call(server, f"/api/chats/{chat}")["messages"][1]
     assert stopped["state"] == "stopped" and stopped["content"]
 
     first.get_by_role("button", name="继续").click()
-    page.get_by_role("button", name="停止").click()
-    finished(page)
+    stop(page)
     went_on = call(server, f"/api/chats/{chat}")["messages"][1]
-    assert went_on["content"].startswith(stopped["content"])
+    assert went_on["state"] == "stopped" and went_on["content"].startswith(stopped["content"])
 
     first.hover()
     first.get_by_role("button", name="重新回答").click()
-    page.get_by_role("button", name="停止").click()
-    finished(page)
+    stop(page)
     expect(answers(page).first).to_contain_text("2/2")
 
     mine = page.locator("article[aria-label=你]").first
     mine.hover()
     mine.get_by_role("button", name="编辑").click()
-    page.get_by_role("textbox", name="编辑").fill("只回答一个字：好")
+    page.get_by_role("textbox", name="编辑").fill("从 5 开始数")
     page.get_by_role("button", name="保存并重新提问").click()
-    finished(page)
-    expect(page.locator("article[aria-label=你]")).to_contain_text("只回答一个字")
+    stop(page)
+    expect(page.locator("article[aria-label=你]")).to_contain_text("从 5 开始数")
     mine = page.locator("article[aria-label=你]").first
     mine.get_by_role("button", name="上一个版本").click()
-    expect(page.locator("article[aria-label=你]").first).to_contain_text("从 1 数到 200")
+    expect(page.locator("article[aria-label=你]").first).to_contain_text("从 1 数到 9999")
     page.reload() # the branch chosen is kept
-    expect(page.locator("article[aria-label=你]").first).to_contain_text("从 1 数到 200")
+    expect(page.locator("article[aria-label=你]").first).to_contain_text("从 1 数到 9999")
     tree = call(server, f"/api/chats/{chat}")["messages"]
     assert sorted(m["role"] for m in tree) == ["assistant"] * 3 + ["user"] * 2
 
 
 def test_a_reload_in_mid_answer_loses_nothing(open_page, server):
-    page = open_page()
+    page, chat = open_endless(open_page, server)
     ask(page, LONG)
-    chat = chat_of(page)
-    expect(answers(page).first.locator(".markdown")).to_contain_text(re.compile(r"\d"))
+    text = answers(page).first.locator(".markdown")
+    expect(text).to_contain_text(re.compile(r"\d"))
     page.reload()
-    expect(answers(page).first.locator(".markdown")).to_contain_text(re.compile(r"\d"))
+    expect(text).to_contain_text(re.compile(r"\d"))
     expect(page.get_by_role("button", name="停止")).to_be_visible() # it still grows
     before = len(answers(page).first.inner_text())
     page.wait_for_function("n => document.querySelector('article[aria-label=回答]').innerText.length > n + 10", arg=before)
     page.goto("/")
     page.goto(f"/chat/{chat}")
-    page.get_by_role("button", name="停止").click()
-    finished(page)
+    stop(page)
     kept = call(server, f"/api/chats/{chat}")["messages"][1]["content"]
-    shown = answers(page).first.locator(".markdown").inner_text()
-    assert re.findall(r"\d+", shown) == re.findall(r"\d+", kept)
+    assert re.findall(r"\d+", text.inner_text()) == re.findall(r"\d+", kept)
 
 
 def test_many_tabs_and_two_browsers_see_the_same(open_page):

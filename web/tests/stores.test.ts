@@ -185,6 +185,47 @@ describe('sending', () => {
       ['assistant', 'queued', undefined],
     ])
   })
+  it('is busy from the message to its answer, whatever comes first', async () => {
+    const conversations = useConversations()
+    answer = async (method, path, body) => (await settle(20), made(method, path, body))
+    await conversations.start({}, '你好').then(() => settle(5))
+    const sent = [...conversations.conversation('c_1').tree.all()][0]
+    conversations.apply({ type: 'message', data: message(sent?.id ?? '', null, { content: '你好' }) }) // before the call returns
+    expect([sent?.sending, conversations.delivering.has('c_1')]).toEqual([undefined, true])
+    await settle(60)
+    expect(conversations.delivering.has('c_1')).toBe(false)
+  })
+  it('stops the answer to a message that is still on its way', async () => {
+    const conversations = useConversations()
+    answer = async (method, path, body) => (await settle(20), path.endsWith('/stop') ? ok(message(path.split('/')[3] ?? '', 'm_q', { role: 'assistant', state: 'stopped' })) : made(method, path, body))
+    await conversations.start({}, '你好').then(() => settle(5))
+    const sent = [...conversations.conversation('c_1').tree.all()][0]
+    if (sent) await conversations.stop(sent)
+    await settle(100)
+    const ordered = asked.find((call) => call.path.endsWith('/generate'))?.body['id'] as string
+    expect(asked.at(-1)?.path).toBe(`/api/messages/${ordered}/stop`)
+    expect(conversations.conversation('c_1').tree.get(ordered)?.state).toBe('stopped')
+  })
+  it('goes on with an answer, and believes events that come before the call returns', async () => {
+    const conversations = useConversations()
+    const half = message('m_a', 'm_q', { role: 'assistant', state: 'stopped', content: '一' })
+    answer = async (_, path) => {
+      await settle(20)
+      return path.endsWith('/generate') ? ok({ ...half, state: 'queued' }, 202) : ok({ ...chat('c_1'), messages: [message('m_q', null), half] })
+    }
+    const it = conversations.conversation('c_1')
+    await settle(40)
+    const known = it.tree.get('m_a')
+    if (!known) throw new Error('not read')
+    const going = conversations.resume(known)
+    expect([known.state, known.sending]).toEqual(['queued', true])
+    conversations.apply({ type: 'message', data: { ...half, state: 'complete', content: '一二' } })
+    await going
+    expect([known.state, known.content, known.sending]).toEqual(['complete', '一二', undefined])
+    answer = async () => (await settle(5), refuse(409, 'not now'))
+    await expect(conversations.resume(known)).rejects.toThrow('not now')
+    expect([known.state, known.sending]).toEqual(['complete', undefined])
+  })
   it('repeats with the same ids while the server is away', async () => {
     const conversations = useConversations()
     let failures = 2

@@ -66,6 +66,8 @@ export const useConversations = defineStore('conversations', () => {
   const growing = new Map<string, { content: Assembly; reasoning: Assembly }>()
   const paces = new Map<string, Pace>()
   const stopWanted = new Set<string>()
+  /** Chats with a message on its way, and the id of the answer to it. */
+  const delivering = shallowReactive(new Map<string, string>())
   const dirty = new Map<string, LiveMessage>()
   let flushing = false
   /** Told of failures that no caller waits for. */
@@ -301,6 +303,16 @@ export const useConversations = defineStore('conversations', () => {
   }
 
   async function deliver(entry: OutboxEntry): Promise<void> {
+    delivering.set(entry.chat, entry.answer)
+    try {
+      await bring(entry)
+    } finally {
+      stopWanted.delete(entry.answer)
+      if (delivering.get(entry.chat) === entry.answer) delivering.delete(entry.chat)
+    }
+  }
+
+  async function bring(entry: OutboxEntry): Promise<void> {
     const it = conversation(entry.chat)
     const message = it.tree.get(entry.id) ?? putLocal(it, entry)
     message.sending = true
@@ -352,11 +364,9 @@ export const useConversations = defineStore('conversations', () => {
       it.shape.value++
     }
     showHead(chat, id)
+    let begun: LiveMessage
     try {
-      const made = await insist(() => api.generate(chat, { parent, id, ...of }))
-      const known = it.tree.get(made.id)
-      const first = !known || known.sending ? put(it, made) : known // else its events came first and know more
-      if (stopWanted.delete(id)) await stop(first)
+      begun = await begin(it, () => insist(() => api.generate(chat, { parent, id, ...of })))
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return void read(it)
       it.tree.remove(id)
@@ -364,18 +374,36 @@ export const useConversations = defineStore('conversations', () => {
       showHead(chat, parent)
       throw error
     }
+    if (stopWanted.delete(id)) await stop(begun)
+  }
+
+  /** An answer that is marked as sending is ordered. What events tell of it before the order is confirmed is newer. */
+  async function begin(it: Conversation, order: () => Promise<Message>): Promise<LiveMessage> {
+    const made = await order()
+    const known = it.tree.get(made.id)
+    return !known || known.sending ? put(it, made) : known
   }
 
   async function resume(message: LiveMessage): Promise<void> {
-    put(conversation(message.chat), await api.generate(message.chat, { parent: message.id, continue: true }))
+    const before = message.state
+    message.state = 'queued'
+    message.sending = true
+    try {
+      await begin(conversation(message.chat), () => api.generate(message.chat, { parent: message.id, continue: true }))
+    } catch (error) {
+      stopWanted.delete(message.id)
+      if (message.sending) message.state = before
+      delete message.sending
+      throw error
+    }
+    if (stopWanted.delete(message.id)) await stop(message)
   }
 
+  /** The answer, or the one to a message that is on its way. One that the server doesn't know yet is stopped when it does. */
   async function stop(message: LiveMessage): Promise<void> {
-    if (message.sending) {
-      stopWanted.add(message.id) // the server doesn't know it yet
-      return
-    }
-    put(conversation(message.chat), await insist(() => api.stop(message.id), [200, 500]))
+    const ordered = message.role === 'user' ? delivering.get(message.chat) : message.sending ? message.id : undefined
+    if (ordered) stopWanted.add(ordered)
+    else if (running(message)) put(conversation(message.chat), await insist(() => api.stop(message.id), [200, 500]))
   }
 
   async function rewrite(message: LiveMessage, content: string): Promise<void> {
@@ -388,5 +416,5 @@ export const useConversations = defineStore('conversations', () => {
     await chats.change(chat, { head })
   }
 
-  return { open, failed, conversation, read, apply, subscribed, refresh, start, pose, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
+  return { open, failed, delivering, conversation, read, apply, subscribed, refresh, start, pose, say, answer, resume, stop, rewrite, choose, deliver, deliverAll, takeBack }
 })
