@@ -277,7 +277,7 @@ void kept_overlay(struct server *s, json_t *messages)
     {
         const struct kept *k =
             h->live ? find(h, json_string_value(json_object_get(m, "id"))) : NULL;
-        if (k && !k->ended)
+        if (k && (!k->ended || k->stopping)) /* who stopped it has been told so, saved or not */
             fill(k, m);
     }
     pthread_mutex_unlock(&h->lock);
