@@ -237,7 +237,7 @@ static void rank(struct counted *list, size_t *n, struct counted one)
 
 void files_tell_tokens(const struct call *c, const engine *e, buf *out)
 {
-    struct counted largest[NAMED_MOST];
+    struct counted largest[NAMED_MOST] = {{0}};
     size_t n = 0, i;
     const json_t *f;
     json_array_foreach(c->kept->files, i, f)
