@@ -72,12 +72,15 @@ static void fail(struct call *c, const sp_error *err)
         page_fail(c, err);
 }
 
+/* Takes j. */
 static void answer(struct call *c, int status, int code, json_t *j, const sp_error *err)
 {
-    if (code < 0)
-        fail(c, err);
-    else
+    if (code == 0) {
         reply_set_json(c, status, j);
+        return;
+    }
+    json_decref(j);
+    fail(c, err);
 }
 
 static bool state_known(const char *state)

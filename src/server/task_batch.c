@@ -262,6 +262,7 @@ static bool next_row(str *rest, json_t *cells, int64_t *lines)
             ends = ch == '\n';
         }
     }
+    ends = ends && !cell.failed;
     buf_free(&cell);
     return ends;
 }
@@ -304,7 +305,7 @@ static void read_csv(struct batch *b, str rest)
         json_t *cells = json_array();
         bool whole_row = next_row(&rest, cells, &lines);
         if (!whole_row)
-            line_error(b, line, "a quote is not closed");
+            line_error(b, line, "a quote is not closed, or a cell is too long");
         else if (!header && json_array_size(cells) <= COLUMNS_MOST)
             header = json_incref(cells);
         else if (!header)

@@ -27,6 +27,12 @@ static bool bad(struct call *c, const char *param, const char *why)
     return false;
 }
 
+static bool no_memory(struct call *c)
+{
+    reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
+    return false;
+}
+
 static const char *text_of(const json_t *j, const char *name)
 {
     const char *text = json_string_value(json_object_get(j, name));
@@ -108,10 +114,12 @@ static bool take_text(struct call *c, json_t *from, const char *name, struct job
         return bad(c, name, "has more than 4 MiB: cut it into several");
     w->input = sp_strndup(json_string_value(text), n);
     w->n_input = n;
+    if (!w->input)
+        return no_memory(c);
     if (!w->title[0])
         store_title_from(w->input, n, w->title);
     json_object_del(from, name);
-    return w->input != NULL || bad(c, name, "out of memory");
+    return true;
 }
 
 static bool prepare(struct call *c, json_t *params, struct job_work *w)
@@ -167,7 +175,7 @@ static bool prepare_template(struct call *c, json_t *params, struct job_work *w)
     w->parts =
         json_pack("[{s:s,s:s,s:s,s:s}]", "role", "final", "before", "", "text", "", "after", "");
     w->total = 1;
-    return w->parts != NULL || bad(c, "values", "out of memory");
+    return w->parts != NULL || no_memory(c);
 }
 
 /* ---- requests ---- */

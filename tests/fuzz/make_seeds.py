@@ -250,6 +250,32 @@ def put_requests():
     put("request", "deep", chat + b'{"model":"tiny","messages":' + b"[" * 300 + b"]" * 300 + b"}")
 
 
+def put_jobs():
+    user = {"role": "user", "content": "hi"}
+    template = {"name": "t", "prompt": "{{a}}", "system": "s", "language": "English", "length": "short", "mode": "merge",
+                "fields": [{"name": "a", "type": "long"}, {"name": "c", "type": "choice", "choices": ["x", "y"], "default": "x"}],
+                "examples": [{"values": {"a": "1"}, "output": "2"}], "params": {"temperature": 0}}
+    bodies = {
+        "translate": {"text": "One.\n\nTwo.", "language": "Chinese", "from": "English", "instructions": "short"},
+        "summary": {"text": "One.", "length": "long", "params": {"top_p": 0.5}}, "answer": {"text": "One.", "question": "Which?"},
+        "template": {"template": template, "values": {"a": "text", "c": "y"}},
+        "batch": {"text": "a\nb", "name": "x.txt", "system": "s", "params": {"max_tokens": 2}}}
+    for kind, params in bodies.items():
+        put("job", kind, b"\0\0" + json.dumps({"kind": kind, "params": params}).encode())
+    body = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": [user], "n": 1}}
+    lines = [{"prompt": "p", "system": "s", "custom_id": "c"}, {"messages": [user], "params": {"seed": 1}}, body]
+    put("job", "jsonl", b"\2\0" + "\r\n".join(json.dumps(line) for line in lines).encode())
+    put("job", "csv", b"\2\1\xef\xbb\xbfprompt,custom_id\r\n\"a, \"\"b\"\"\nc\",1\r\n\r\nd,2")
+    put("job", "csv-open", b'\2\1prompt\n"a')
+    put("job", "txt", b"\2\2a\n\nb\r\n")
+    put("job", "fields", b'\3\0{"a": "x", "b": 1}\n{"b": "2"}')
+    put("job", "fields-csv", b"\3\1a,b\nx,1\ny,z\n")
+    text = "One. Two, three; e.g. four.\n\n长江很长。“是的！”\n" + "x" * 40 + "\n \n　end"
+    for most in (1, 9, 20, 21, 255):
+        put("job", f"cut-{most}", bytes([1, most]) + text.encode())
+    put("job", "cut-bytes", b"\1\7\xff\x80. \xe4\xbd \0")
+
+
 def put_http():
     host, body = b"Host: x\r\n", b'{"prompt":"hello"}'
     head = b"POST /tokenize HTTP/1.1\r\n" + host
@@ -368,6 +394,7 @@ def main():
     put_docx()
     put_yaml()
     put_requests()
+    put_jobs()
     put_http()
     put_store()
     put_response()

@@ -648,6 +648,38 @@ static void test_failing_allocations(void **state)
     assert_sound();
 }
 
+/* ---- templates ---- */
+
+static void test_templates(void **state)
+{
+    json_t *a = NULL, *b = NULL, *list = NULL,
+           *body = json_pack("{s:s,s:[]}", "name", "邮件", "fields");
+    sp_error err = {0};
+    (void)state;
+    assert_int_equal(store_template_put(s, 0, NULL, body, &a, &err), 0);
+    assert_int_equal(store_template_put(s, 1, NULL, body, &b, &err), 0);
+    assert_true(store_id_sound(get(a, "id"), 't'));
+    assert_string_equal(get(a, "name"), "邮件");
+    json_object_set_new(body, "name", json_string("Letter"));
+    json_t *changed = NULL;
+    assert_int_equal(store_template_put(s, 0, get(a, "id"), body, &changed, &err), 0);
+    assert_string_equal(get(changed, "name"), "Letter");
+    assert_true(json_equal(json_object_get(a, "created"), json_object_get(changed, "created")));
+    assert_int_equal(store_templates(s, 0, &list, &err), 0);
+    assert_int_equal(json_array_size(list), 1);
+    assert_true(json_equal(json_array_get(list, 0), changed));
+    json_decref(changed);
+    assert_int_equal(store_template_put(s, 0, get(b, "id"), body, &changed, &err), SP_ENOTFOUND);
+    assert_int_equal(store_template_remove(s, 0, get(b, "id"), &err),
+                     SP_ENOTFOUND); /* another owner's */
+    assert_int_equal(store_template_remove(s, 0, get(a, "id"), &err), 0);
+    assert_int_equal(store_template_remove(s, 0, get(a, "id"), &err), SP_ENOTFOUND);
+    json_decref(a);
+    json_decref(b);
+    json_decref(body);
+    json_decref(list);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -665,6 +697,7 @@ int main(void)
         TEST(test_migrations),
         TEST(test_files_that_are_none),
         TEST(test_one_writer_and_private_files),
+        TEST(test_templates),
         TEST(test_backup),
         TEST(test_check_finds_damage),
         TEST(test_files_of_messages),
