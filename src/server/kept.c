@@ -194,7 +194,7 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->state);
-    stats_kept_ended(c, k->state, k->error ? code : NULL);
+    stats_ended(c, k->state, k->error ? code : NULL);
 }
 
 bool kept_refused(struct call *c, const char *code, const char *message)
@@ -216,7 +216,7 @@ bool kept_refused(struct call *c, const char *code, const char *message)
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->state);
-    stats_kept_ended(c, k->state, k->error ? code : NULL);
+    stats_ended(c, k->state, k->error ? code : NULL);
     return true;
 }
 

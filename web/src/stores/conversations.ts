@@ -370,7 +370,10 @@ export const useConversations = defineStore('conversations', () => {
       stopWanted.add(message.id) // the server doesn't know it yet
       return
     }
-    put(conversation(message.chat), await insist(() => api.stop(message.id), [200, 500]))
+    const stopped = await insist(() => api.stop(message.id), [200, 500])
+    const it = conversation(message.chat)
+    const now = it.tree.get(message.id)
+    if (!now || running(now)) put(it, stopped) // else its end came first, and has its figures
   }
 
   async function rewrite(message: LiveMessage, content: string): Promise<void> {
