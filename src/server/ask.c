@@ -2,6 +2,7 @@
 #include <string.h>
 #include "server/ask_int.h"
 #include "server/models_int.h"
+#include "server/stats_int.h"
 
 /* ---- on a worker ---- */
 
@@ -49,11 +50,18 @@ static void add_text(void *arg, bool reasoning, const char *text, size_t n)
         a->o.text(a->o.arg, text, n);
 }
 
+static const char *state_of(const struct ask_end *e)
+{
+    return !e->code ? "complete" : strcmp(e->code, "cancelled") == 0 ? "cancelled" : "failed";
+}
+
 static void end(struct ask *a, const struct ask_end *e)
 {
     if (a->ended)
         return;
     a->ended = true;
+    if (a->o.request)
+        stats_ended(a->call, state_of(e), e->code);
     a->o.end(a->o.arg, e);
 }
 

@@ -186,7 +186,7 @@ static void finish(struct call *c, struct kept *k, const struct engine_event *ev
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->end);
-    stats_kept_ended(c, k->end, k->error ? code : NULL);
+    stats_ended(c, k->end, k->error ? code : NULL);
 }
 
 bool kept_refused(struct call *c, const char *code, const char *message)
@@ -208,7 +208,7 @@ bool kept_refused(struct call *c, const char *code, const char *message)
     pthread_cond_signal(&h->more);
     pthread_mutex_unlock(&h->lock);
     answer_log(c, k->message, k->end);
-    stats_kept_ended(c, k->end, k->error ? code : NULL);
+    stats_ended(c, k->end, k->error ? code : NULL);
     return true;
 }
 

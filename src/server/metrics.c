@@ -110,7 +110,7 @@ void model_view(const struct models *ms, const struct served_model *m, struct mo
                                .unloads = m->unloads,
                                .load_seconds = m->load_seconds,
                                .waiting = m->n_waiting};
-    if (out->loaded) {
+    if (m->current) {
         engine_get_stats(m->current->engine, &now);
         engine_stats_add(&out->stats, &now);
         engine_get_info(m->current->engine, &out->info);

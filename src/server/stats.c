@@ -23,8 +23,9 @@ struct ended {
     uint64_t number; /* from 1 */
     int64_t at;      /* Unix time */
     char id[REQUEST_ID_MAX], model[256], key[64], chat[STORE_ID_BYTES];
-    const char *endpoint, *state, *error; /* literals */
-    int status;                           /* 0: of a kept answer, whose client had left */
+    const char *endpoint, *state; /* literals */
+    char error[48];               /* a code; "": none */
+    int status;                   /* 0: of an answer without a client */
     int64_t prompt_tokens, cached_tokens, answer_tokens;
     double total, queue; /* seconds */
     double first, speed; /* seconds, tokens a second; below 0: not known */
@@ -77,13 +78,15 @@ static const char *state_of(const struct generation *g, int status)
     return worst == FINISH_ERROR ? "failed" : worst == FINISH_CANCELLED ? "cancelled" : "complete";
 }
 
-static void fill(struct ended *e, const struct call *c, const struct generation *g)
+static void fill(struct ended *e, const struct call *c, const struct generation *g,
+                 const char *error)
 {
     const char *key = access_key_name(c);
     (void)snprintf(e->id, sizeof e->id, "%s", g ? g->id : c->id);
     (void)snprintf(e->model, sizeof e->model, "%s", g ? g->model : c->model_name);
     (void)snprintf(e->key, sizeof e->key, "%.63s", key ? key : "");
     (void)snprintf(e->chat, sizeof e->chat, "%s", c->kept ? c->kept->chat : "");
+    (void)snprintf(e->error, sizeof e->error, "%s", error ? error : "");
     e->endpoint = c->route->path;
     e->at = clock_unix();
     e->total = clock_seconds() - c->started;
@@ -114,15 +117,15 @@ void stats_answered(const struct call *c, int status)
     bool well = status < 400;
     if (!asks_for_answer(c) || (well && (c->kept || !g)))
         return; /* taken only, or it was before */
-    struct ended e = {.state = state_of(g, status), .status = status, .error = c->error_code};
-    fill(&e, c, g);
+    struct ended e = {.state = state_of(g, status), .status = status};
+    fill(&e, c, g, c->error_code);
     add(c->s->stats, &e);
 }
 
-void stats_kept_ended(const struct call *c, const char *state, const char *error)
+void stats_ended(const struct call *c, const char *state, const char *error)
 {
-    struct ended e = {.state = state, .error = error};
-    fill(&e, c, c->gen);
+    struct ended e = {.state = state};
+    fill(&e, c, c->gen, error);
     add(c->s->stats, &e);
 }
 
@@ -133,11 +136,12 @@ static json_t *known(double v)
 
 static json_t *ended_json(const struct ended *e)
 {
-    json_t *j = json_pack(
-        "{s:I,s:I,s:s,s:s,s:s,s:s,s:s?,s:I,s:I,s:I}", "number", (json_int_t)e->number, "ended",
-        (json_int_t)e->at, "id", e->id, "model", e->model, "endpoint", e->endpoint, "state",
-        e->state, "error", e->error, "prompt_tokens", (json_int_t)e->prompt_tokens, "cached_tokens",
-        (json_int_t)e->cached_tokens, "answer_tokens", (json_int_t)e->answer_tokens);
+    json_t *j =
+        json_pack("{s:I,s:I,s:s,s:s,s:s,s:s,s:s?,s:I,s:I,s:I}", "number", (json_int_t)e->number,
+                  "ended", (json_int_t)e->at, "id", e->id, "model", e->model, "endpoint",
+                  e->endpoint, "state", e->state, "error", e->error[0] ? e->error : NULL,
+                  "prompt_tokens", (json_int_t)e->prompt_tokens, "cached_tokens",
+                  (json_int_t)e->cached_tokens, "answer_tokens", (json_int_t)e->answer_tokens);
     json_t *more = json_pack("{s:o,s:f,s:f,s:o,s:o,s:s?,s:s?}", "status",
                              e->status ? json_integer(e->status) : json_null(), "total_seconds",
                              e->total, "queue_seconds", e->queue, "first_token_seconds",

@@ -23,8 +23,9 @@ json_t *stats_history(const struct server *s);
 
 /* A request for an answer has ended: with this HTTP status, for who was answered; loop. */
 void stats_answered(const struct call *c, int status);
-/* A kept answer has ended in that state, with the code of its error or NULL (literals). Who has the call. */
-void stats_kept_ended(const struct call *c, const char *state, const char *error);
+/* An answer without a client, kept or of a job, has ended in that state (a literal), with the code of its error or
+ * NULL. Who has the call. */
+void stats_ended(const struct call *c, const char *state, const char *error);
 json_t *stats_ended_list(struct server *s); /* oldest first */
 
 /* live.c: requests that are being answered. Loop. */

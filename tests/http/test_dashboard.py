@@ -246,3 +246,12 @@ def test_live_speed_in_deltas(page):
     assert not any("ttft_ms" in d for d in deltas[1:])
     assert events[-1][2]["timings"]["ttft_ms"] == pytest.approx(deltas[0]["ttft_ms"], rel=0.5)
     listener.close()
+
+
+def test_requests_of_jobs_are_told(page):
+    text = "One short line."
+    job = page.ok("POST", "/api/jobs", {"kind": "translate", "params": {"text": text, "language": "English", "params": {"max_tokens": 8}}})["id"]
+    assert wait_until(lambda: page.ok("GET", f"/api/jobs/{job}")["state"] == "done", 60)
+    entry = state(page)["ended"][-1]
+    assert (entry["endpoint"], entry["state"], entry["status"], entry["chat"]) == ("(job)", "complete", None, None)
+    assert 0 < entry["answer_tokens"] <= 8 and entry["prompt_tokens"] > len(text) and text not in json.dumps(state(page))

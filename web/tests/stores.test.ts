@@ -165,6 +165,24 @@ describe('a chat that is read', () => {
   })
 })
 
+describe('stopping', () => {
+  it('keeps the figures of an end that came before the answer to the call', async () => {
+    const conversations = useConversations()
+    const streaming = message('m_a', null, { role: 'assistant', state: 'streaming', content: 'a' })
+    const figures = { usage: { prompt_tokens: 1, completion_tokens: 2 }, timings: { ttft_ms: 3, tokens_per_second: 4 } }
+    answer = async (method) => {
+      if (method === 'GET') return ok({ ...chat('c_1', { head: 'm_a' }), messages: [streaming] })
+      conversations.apply({ type: 'message', data: { ...streaming, state: 'stopped', content: 'ab', ...figures } })
+      return ok({ ...streaming, state: 'stopped' })
+    }
+    const it = conversations.conversation('c_1')
+    await settle(20)
+    const shown = it.tree.get('m_a')
+    if (shown) await conversations.stop(shown)
+    expect([shown?.content, shown?.timings?.tokens_per_second]).toEqual(['ab', 4])
+  })
+})
+
 describe('sending', () => {
   const made = (method: string, path: string, body: Record<string, unknown>): Answer => {
     if (path.endsWith('/messages')) return ok(message(body['id'] as string, (body['parent'] as string) ?? null, { content: body['content'] as string }), 201)

@@ -292,7 +292,7 @@ const en = {
     onDisk: '{size} on disk',
     needs: 'needs {size} of memory',
     has: 'has {size} of memory',
-    at: 'at {n} tokens of context',
+    at: ' at {n} tokens of context',
     pulled: 'pulled {date}',
     added: 'Served since it was loaded here. The next start of the server goes by its own settings: --model or --all-models.',
     fit: { fits: 'fits', tight: 'fits alone', no: 'too large' },
