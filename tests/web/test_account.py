@@ -264,3 +264,15 @@ def test_under_a_path_behind_nginx(open_page, model, tmp_path):
     assert caught.value.code == 304
     page.context.close()
     p.end()
+
+
+def test_a_hostile_name_stays_text(open_page, outside):
+    name = "<img src=x onerror=window.hacked=1>"
+    b = people.Browser(outside.url)
+    assert b.sign_up(outside.code, name).status == 201
+    page = open_page("/settings", url=outside.url, locale="en-GB")
+    page.locator("input[name=username]").fill(name)
+    page.locator("input[name=password]").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text(f"Signed in as {name}").wait_for()
+    assert page.evaluate("window.hacked") is None and page.locator("section img").count() == 0
