@@ -5,10 +5,11 @@
  *
  * A vocabulary has some 150,000 tokens, of which few matter, so nothing sorts it and most of it is read
  * only twice: for the greatest logit of each block of 64 (blocks without a candidate are then skipped), and
- * for the weights exp((logit - greatest) / temperature) where the whole mass counts. Where a set of
- * candidates ends is found by dividing them into bins by logit and looking into one bin only. Few candidates
- * are taken out of the vocabulary; where many blocks have some, they stay in it and the others' weights become
- * 0. Either way they are in the order of ids, and the draw goes through them in that order. */
+ * for the weights exp((logit - greatest) / temperature) where the whole mass counts. A wide nucleus is not
+ * even looked for: most draws from all fall into it, and whether one does is told by a sum. Where a set of
+ * candidates is needed its end is found by dividing them into bins by logit and looking into one bin only. Few
+ * candidates are taken out of the vocabulary; where many blocks have some, they stay in it and the others'
+ * weights become 0. Either way they are in the order of ids, and the draw goes through them in that order. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -22,6 +23,8 @@
 #define SORT_MOST 32     /* candidates that are sorted rather than divided */
 #define NUCLEUS 8.0f     /* first guess: no token of it has a weight below exp(-8) */
 #define WEIGHTLESS 90.0f /* below exp(-90) a weight is 0: kernel.h */
+#define LIKELY 0.5f      /* from this top_p on a draw from all is tried first, */
+#define TRIES 8          /* so many times */
 
 /* ---- a sampler ---- */
 
@@ -164,14 +167,16 @@ static float sum_block(const float *weight, int64_t n)
     return rest + sum_lanes(lane);
 }
 
-/* The same of those whose logit is `least` or more. */
+/* The same of those whose logit is `least` or more. Weights are read before that is asked, so that nothing jumps. */
 static float sum_block_from(const float *weight, const float *x, float least, int64_t n)
 {
     float lane[LANES] = {0}, rest = 0;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += x[i + l] >= least ? weight[i + l] : 0;
+        for (int l = 0; l < LANES; l++) {
+            const float w = weight[i + l];
+            lane[l] += x[i + l] >= least ? w : 0;
+        }
     for (; i < n; i++)
         rest += x[i] >= least ? weight[i] : 0;
     return rest + sum_lanes(lane);
@@ -425,6 +430,22 @@ static void weigh(struct sampler *s, const struct set *c, float max, const struc
     s->ops->weights(c->x, max, scale_of(p), c->n, s->weight);
 }
 
+/* The mass of what is stronger than the token `place`, of equals those before it; of more than `enough` some part. */
+static double mass_before(const struct sampler *s, const float *x, int64_t place, double enough)
+{
+    const float least = x[place], above = nextafterf(least, INFINITY);
+    double mass = 0;
+    for (int64_t b = 0; b < blocks_of(s->vocab) && mass < enough; b++) {
+        const int64_t begin = b * BLOCK, end = block_end(b, s->vocab);
+        const int64_t split = place < begin ? begin : place < end ? place : end;
+        if (!(s->block_max[b] >= least))
+            continue;
+        mass += (double)sum_block_from(s->weight + begin, x + begin, least, split - begin) +
+                (double)sum_block_from(s->weight + split, x + split, above, end - split);
+    }
+    return mass;
+}
+
 static double mass_from(const struct sampler *s, const float *x, float least)
 {
     double mass = 0;
@@ -493,10 +514,10 @@ static struct set gather(struct sampler *s, const float *x, float max, const str
     return c;
 }
 
-/* The place among n weights that the draw of this position falls on. */
-static int64_t draw(struct sampler *s, int64_t n, const struct sampling *p, int64_t position)
+/* The place among n weights, whose sums are in block_sum, that u falls on, which is less than the sum of all. */
+static int64_t place_at(const struct sampler *s, int64_t n, double u)
 {
-    double u = sum_weights(s, n) * rng_uniform(p->seed, (uint64_t)position, 0), at = 0, before = 0;
+    double at = 0, before = 0;
     int64_t block = 0, last = 0;
     for (int64_t b = 0; b < blocks_of(n) && at <= u; b++) {
         if (s->block_sum[b] == 0)
@@ -512,6 +533,28 @@ static int64_t draw(struct sampler *s, int64_t n, const struct sampling *p, int6
         at += (double)s->weight[i];
     }
     return last;
+}
+
+static int64_t draw(struct sampler *s, int64_t n, const struct sampling *p, int64_t position)
+{
+    return place_at(s, n, sum_weights(s, n) * rng_uniform(p->seed, (uint64_t)position, 0));
+}
+
+/* A draw from the whole vocabulary that happens to be of the nucleus is a draw from the nucleus. Most are, and whether
+ * one is takes a sum, where finding the nucleus takes several and more. -1: too many were not. */
+static int32_t draw_and_see(struct sampler *s, const float *x, float max, const struct sampling *p,
+                            int64_t position)
+{
+    const struct set all = whole(s, x);
+    weigh(s, &all, max, p);
+    const double total = sum_weights(s, s->vocab), want = (double)p->top_p * total;
+    for (uint64_t try = 1; try <= TRIES; try++) {
+        double u = total * rng_uniform(p->seed, (uint64_t)position, try);
+        int64_t place = place_at(s, s->vocab, u);
+        if (s->weight[place] >= p->min_p && mass_before(s, x, place, want) < want)
+            return (int32_t)place;
+    }
+    return -1;
 }
 
 static bool limited(const struct sampler *s, const struct sampling *p)
@@ -543,6 +586,10 @@ int32_t sample_token(struct sampler *s, const float *logits, const struct sampli
         s->ops->weights(x, max, scale_of(p), s->vocab, s->weight);
         return (int32_t)draw(s, s->vocab, p, position);
     }
+    bool wide = p->top_p >= LIKELY && p->top_p < 1 && !(p->top_k > 0 && p->top_k < s->vocab);
+    int32_t token = wide ? draw_and_see(s, x, max, p, position) : -1;
+    if (token >= 0)
+        return token;
     const struct set c = gather(s, x, max, p);
     return token_at(&c, draw(s, c.n, p, position));
 }

@@ -1,7 +1,9 @@
 """A tiny random Qwen2 in a folder, for tests of the server that need a model but not its answers: it loads at once, and
-the memory that a test sees is the server's own."""
+the memory that a test sees is the server's own. As a program: tiny.py FOLDER..."""
 import json
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -58,3 +60,8 @@ def make(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": TEMPLATE}))
     (folder / "model.safetensors").write_bytes(weights())
     return folder
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        make(Path(name))

@@ -3,6 +3,8 @@
 
     tests/load/faults.py --model NAME [--model NAME2] [--clients 200] [--minutes 10] [-- options of `sampan serve`]
 
+(two models that take turns: `-- --kv-memory 64M --memory M`, where M has room for either and not for both)
+
 Clients leave at any moment, one in five is a process that is killed in the middle of a request, some read slowly or
 nothing, some send malformed HTTP or bodies, one prompt in twenty is longer than the context; the others ask for all kinds
 of answers, with priorities, and somebody cancels requests through /admin. With two models each is asked by half of the
@@ -12,7 +14,8 @@ clients. Checked:
 - every request that was sent whole and waited for is answered exactly once: a whole answer, or an error that fits;
   an answer that is cut short was cancelled by us; greedy answers are those that were given alone;
 - in metrics and log: every accepted answer ended once, every request left one line;
-- then every page is free, and memory (within 2%), threads and open files are what they were after the warm-up;
+- then every page is free, and memory (within 2%), threads and open files are what they were after the warm-up, both times
+  with the first model loaded and all of its pages touched;
 - told twice to end while all are at work, it cuts what runs and ends with status 0.
 
 $SAMPAN is the program (build/release/sampan): any build. Exit status 1, and what was seen, when one of them fails.
@@ -36,6 +39,7 @@ from mortal import Mortals
 from served import ADMIN_KEY, Served, name_of, page_bytes, wait_until
 
 LEFT = "left"
+PAGE = 64                                              # tokens of one
 PROBES = {"/health", "/livez", "/readyz", "/metrics"}
 
 
@@ -119,7 +123,7 @@ class Run:
         self.prefixes = [requests.words(self.rng, n) for n in (options.words // 3, options.words, options.words * 5 // 2)]
         self.known = []                            # (path, body, text of the first choice), each given alone
         self.outcome = {}                          # request id -> its status, or LEFT
-        self.cancelled = set()                     # completion ids that /admin was told
+        self.cancelled = set()                     # ids that /admin was told: of completions, of requests that wait for their model
         self.kinds = collections.Counter()
         self.wrong, self.n_wrong = [], 0
         self.stop = False
@@ -132,13 +136,9 @@ class Run:
         self.last_id += 1
         return f"fault-{self.last_id}"
 
-    def check_choices(self, body, choices, id, error):
+    def check_choices(self, body, choices, id):
         """choices: {index: [finish reason, text]}, from one object or a stream's events."""
         n = requests.choices_of("", body)
-        if error:
-            if error.get("code") not in ("queue_timeout", "request_timeout"):
-                raise Wrong(f"an error inside an answer: {error}")
-            return
         if sorted(choices) != list(range(n)):
             raise Wrong(f"choices {sorted(choices)} of {n}")
         for reasons, _ in choices.values():
@@ -174,7 +174,8 @@ class Run:
             raise Wrong(f"an answer to {fields.get('x-request-id')} where {id} asked")
         if status in (429, 503):
             code = json.loads(payload)["error"]["code"]
-            if code not in ("queue_full", "queue_timeout") or "retry-after" not in fields:
+            due = ("queue_full", "queue_timeout", *(["cancelled"] if id in self.cancelled else []))
+            if code not in due or "retry-after" not in fields:
                 raise Wrong(f"{status} {code}")
             return status
         if status != 200:
@@ -186,18 +187,29 @@ class Run:
             error, answer_id = None, said["id"]
             choices = {c["index"]: [[c["finish_reason"]], [c["text"] if "text" in c else c["message"]["content"]]]
                        for c in said["choices"]}
-        self.check_choices(body, choices, answer_id, error)
-        if known is not None and not error:
+        if error:  # of a stream: its head was out already
+            if error.get("code") not in ("queue_full", "queue_timeout", "request_timeout", *(["cancelled"] if id in self.cancelled else [])):
+                raise Wrong(f"an error inside an answer: {error}")
+            return status
+        self.check_choices(body, choices, answer_id)
+        if known is not None:
             text = "".join(choices[0][1])
             if text != known and not (answer_id in self.cancelled and known.startswith(text)):
                 raise Wrong(f"a greedy answer is {text!r}; alone it was {known!r}")
         return status
 
-    def check_refusal(self, raw, status, code=None):
+    def check_refusal(self, raw, id, status, code=None):
         if end_of(raw) != len(raw):
             raise Wrong(f"no whole refusal: {raw[-200:]}")
-        got, _, payload = split(raw)
-        error = json.loads(payload)["error"]
+        got, fields, payload = split(raw)
+        streamed = fields.get("content-type", "").startswith("text/event-stream")  # it waited for its model for long
+        error = self.read_stream(payload)[1] if streamed else json.loads(payload)["error"]
+        if not error:
+            raise Wrong(f"an answer where {status} {code} was due")
+        if streamed:
+            status = 200
+        if got in (200, 503) and error["code"] == "cancelled" and id in self.cancelled:  # while it waited for its model
+            return got
         if got not in (status, 429) or not error["message"] or (code and got == status and error["code"] != code):
             raise Wrong(f"{got} {error} where {status} {code} was due")
         return got
@@ -273,13 +285,13 @@ class Run:
                                       ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]})))
         data = json.dumps({"model": model, "stream": self.rng.random() < 0.5, **body}).encode()
         await line.send(requests.head(path, len(data), id) + data)
-        return id, self.check_refusal(await line.take(), 400, "context_length_exceeded")
+        return id, self.check_refusal(await line.take(), id, 400, "context_length_exceeded")
 
     async def bad_body(self, line, model):
         path, data, status = self.rng.choice(requests.bad_bodies(model))
         id = self.new_id()
         await line.send(requests.head(path, len(data), id) + data)
-        return id, self.check_refusal(await line.take(), status)
+        return id, self.check_refusal(await line.take(), id, status)
 
     async def bad_http(self, line, model):
         """Refused with words, or the line ends; what follows is not read as a request."""
@@ -406,18 +418,34 @@ class Run:
         await asyncio.gather(*tasks)
 
 
-def touch(run):
+def touch(run, model):
     """All rows of the embedding: they are read from the model's file, whose pages count as the process's memory once read."""
-    for model in run.models:
-        first, block = 0, 50 * (run.o.max_context - 8)
-        with contextlib.suppress(urllib.error.HTTPError):  # a block that ends beyond the vocabulary
-            while True:
-                run.server.post("/v1/completions", {"model": model, "prompt": list(range(first, first + block, 50)), "max_tokens": 1})
-                first += block
-        with contextlib.suppress(urllib.error.HTTPError):
-            while True:
-                run.server.post("/v1/completions", {"model": model, "prompt": list(range(first, first + 2000, 50)), "max_tokens": 1})
-                first += 2000
+    first, block = 0, 50 * (run.o.max_context - 8)
+    with contextlib.suppress(urllib.error.HTTPError):  # a block that ends beyond the vocabulary
+        while True:
+            run.server.post("/v1/completions", {"model": model, "prompt": list(range(first, first + block, 50)), "max_tokens": 1})
+            first += block
+    with contextlib.suppress(urllib.error.HTTPError):
+        while True:
+            run.server.post("/v1/completions", {"model": model, "prompt": list(range(first, first + 2000, 50)), "max_tokens": 1})
+            first += 2000
+
+
+def fill(run, model):
+    """Whole contexts, each another, until the cache has to give a page away: then all of the pool has been written."""
+    def evicted():
+        return value(run.server.metrics(), "sampan:prefix_cache_evicted_pages_total", model_name=model)
+
+    def ask():
+        run.server.post("/v1/completions", {"model": model, "max_tokens": 1, "prompt": [run.rng.randrange(100, 250) for _ in range(tokens)]})
+    before, tokens = evicted(), run.o.max_context - 8
+    ask()  # it is loaded then, and its pages can be counted
+    pages = next(m["kv_pages"] for m in json.loads(run.server.get("/admin/status"))["models"] if m["id"] == model)
+    for _ in range(pages * PAGE // tokens * 2 + 2):
+        if evicted() > before:
+            return
+        ask()
+    run.note(f"{model}: its {pages} pages could not be filled")
 
 
 def learn(run):
@@ -430,11 +458,16 @@ def learn(run):
 
 
 def settle(run):
-    """Idle, its lines closed: what it takes then."""
+    """Idle, its lines closed, all of the first model's memory touched: what it takes then."""
     server = run.server
     if not wait_until(server.idle, run.o.patience):
         run.note(f"not idle after the load: {server.get('/admin/status')}")
     wait_until(lambda: value(server.metrics(), "sampan:http_connections") <= 1, 10)
+    for model in reversed(run.models):
+        fill(run, model)
+    touch(run, run.models[0])
+    if not wait_until(server.idle, 10):
+        run.note(f"not idle: {server.get('/admin/status')}")
     time.sleep(0.5)
     return server.usage()
 
@@ -493,38 +526,22 @@ def check_books(run, before_end, lines_before):
           f"{value(before_end, 'sampan:prefix_cache_evicted_pages_total'):.0f}")
 
 
-def evicts(server, models):
-    """Each pool has been full: from here on its memory is all touched."""
-    samples = server.metrics()
-    return all(value(samples, "sampan:prefix_cache_evicted_pages_total", model_name=m) > 0 for m in models)
-
-
 def go(options, mortals, log):
-    kv = [] if len(options.model) > 1 else [
+    kv = ["--load", "demand"] if len(options.model) > 1 else [
         "--kv-memory", str(options.pages * page_bytes(options.model[0], "--max-context", str(options.max_context)))]
     server = Served(options.model, log, "--max-context", str(options.max_context), *kv, "--max-queue", str(options.clients),
                     "--drain-seconds", "5", "--header-timeout", "5", "--body-timeout", "10", *options.more)
     run = Run(server, options, mortals)
     try:
         learn(run)
-        if options.rss < 100:
-            touch(run)
 
-        async def phase(least, most):
+        async def phase(seconds):
             mortals.listen()
-            begin, looked = time.monotonic(), [0.0, least == most]
-
-            def enough():
-                now = time.monotonic()
-                if now - looked[0] > 2 and not looked[1] and now - begin >= least:
-                    looked[:] = now, evicts(server, run.models)
-                return now - begin >= most or (looked[1] and now - begin >= least)
-            await run.load(enough)
-        asyncio.run(phase(options.warm_up, options.warm_up * 10))
-        if not evicts(server, run.models):
-            run.note("the warm-up did not fill the pages: give it longer, or fewer --pages")
+            end = time.monotonic() + seconds
+            await run.load(lambda: time.monotonic() > end)
+        asyncio.run(phase(options.warm_up))
         first = settle(run)
-        asyncio.run(phase(options.minutes * 60, options.minutes * 60))
+        asyncio.run(phase(options.minutes * 60))
         last = settle(run)
         samples, lines = server.metrics(), server.lines()[0]
         grown = last[0] / first[0] - 1
@@ -552,7 +569,7 @@ def main():
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--warm-up", type=float, default=10, help="seconds, at least; then until each pool of pages was full")
+    parser.add_argument("--warm-up", type=float, default=30, help="seconds of load before memory is looked at")
     parser.add_argument("--pages", type=int, default=48, help="of the KV cache, with one model")
     parser.add_argument("--max-context", type=int, default=1024)
     parser.add_argument("--words", type=int, default=60, help="of prompts, beside what they share; slow builds want few")

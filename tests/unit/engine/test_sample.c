@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/cpu.h"
+#include "base/rng.h"
 #include "engine/engine_int.h"
 
 #define VOCAB 50
@@ -138,6 +139,32 @@ static void a_flat_distribution_needs_no_sorting_of_all(void **state)
     for (int i = 0; i < VOCAB; i++)
         used += count[i] > 0;
     assert_int_equal(used, VOCAB / 2);
+}
+
+/* Each candidate as often as its weight says, and nothing else, whichever way the draw was made. */
+static void wide_nuclei_keep_their_distribution(void **state)
+{
+    static const float top_p[] = {0.5f, 0.8f, 0.95f, 0.99f};
+    const int draws = 40000;
+    (void)state;
+    for (size_t k = 0; k < SP_COUNT(top_p); k++) {
+        float x[VOCAB], share[VOCAB] = {0}, sum = 0;
+        int count[VOCAB];
+        for (uint64_t i = 0; i < VOCAB; i++) /* with many that are equal */
+            x[i] = floorf((float)rng_uniform(k, i, 0) * 12) / 2;
+        struct sampling p = neutral(1 + 0.5f * (float)k);
+        p.top_p = top_p[k];
+        p.min_p = k == 2 ? 0.2f : 0;
+        int64_t n = sample_candidates(&sampler, x, &p, &no_counts);
+        assert_in_range(n, 2, VOCAB);
+        for (int64_t i = 0; i < n; i++)
+            sum += share[sampler.token[i]] = sampler.weight[i];
+        draw_many(x, &p, draws, count);
+        for (int i = 0; i < VOCAB; i++) {
+            double due = draws * (double)(share[i] / sum);
+            assert_true(fabs(count[i] - due) <= 5 * sqrt(due));
+        }
+    }
 }
 
 static void penalties_are_the_published_formulas(void **state)
@@ -431,6 +458,7 @@ int main(void)
         cmocka_unit_test(greedy_takes_the_first_of_the_greatest),
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(top_k_top_p_and_min_p_cut),
+        cmocka_unit_test(wide_nuclei_keep_their_distribution),
         cmocka_unit_test(a_flat_distribution_needs_no_sorting_of_all),
         cmocka_unit_test(penalties_are_the_published_formulas),
         cmocka_unit_test(draws_depend_on_seed_and_position_only),
