@@ -402,8 +402,15 @@ export const useConversations = defineStore('conversations', () => {
   /** The answer, or the one to a message that is on its way. One that the server doesn't know yet is stopped when it does. */
   async function stop(message: LiveMessage): Promise<void> {
     const ordered = message.role === 'user' ? delivering.get(message.chat) : message.sending ? message.id : undefined
-    if (ordered) stopWanted.add(ordered)
-    else if (running(message)) put(conversation(message.chat), await insist(() => api.stop(message.id), [200, 500]))
+    if (ordered) {
+      stopWanted.add(ordered)
+      return
+    }
+    if (!running(message)) return
+    const stopped = await insist(() => api.stop(message.id), [200, 500])
+    const it = conversation(message.chat)
+    const now = it.tree.get(message.id)
+    if (!now || running(now)) put(it, stopped) // else its end came first
   }
 
   async function rewrite(message: LiveMessage, content: string): Promise<void> {
