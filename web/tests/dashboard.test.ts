@@ -186,6 +186,26 @@ describe('models', () => {
     await settle(400)
     expect(asked).toEqual(['GET /api/models'])
   })
+  it('believe an event more than the answer to a call that was made before it', async () => {
+    answers['GET /api/models'] = () => list()
+    const models = useModels()
+    answers['POST /api/jobs'] = () => {
+      models.apply({ type: 'job', data: job('x', 'running') })
+      models.apply({ type: 'job', data: job('x', 'done') })
+      return job('x', 'queued')
+    }
+    await models.pull('hf:a/b')
+    expect(models.pulls.map((one) => one.state)).toEqual(['done'])
+    answers['POST /api/jobs/x/resume'] = () => {
+      models.apply({ type: 'job', data: job('x', 'failed') })
+      return job('x', 'queued')
+    }
+    await models.jobDo(job('x', 'done'), 'resume')
+    expect(models.pulls.map((one) => one.state)).toEqual(['failed'])
+    answers['POST /api/jobs/x/cancel'] = () => job('x', 'cancelled')
+    await models.jobDo(job('x', 'failed'), 'cancel')
+    expect(models.pulls.map((one) => one.state)).toEqual(['cancelled'])
+  })
   it('say what is under way with one, and no longer when it failed', async () => {
     answers['GET /api/models'] = () => list(model('a'))
     const models = useModels()

@@ -57,7 +57,10 @@ export const useModels = defineStore('models', () => {
       void read()
       void readPulls()
     } else if (event.type === 'model') patch(event.data)
-    else if (event.type === 'job' && event.data.kind === 'pull') put(event.data)
+    else if (event.type === 'job' && event.data.kind === 'pull') {
+      heard.set(event.data.id, (heard.get(event.data.id) ?? 0) + 1)
+      put(event.data)
+    }
     else if (event.type === 'job_deleted') pulls.value = pulls.value.filter((job) => job.id !== event.data.id)
   }
 
@@ -81,11 +84,17 @@ export const useModels = defineStore('models', () => {
   /** The pull of a catalogue model that has not ended. */
   const pullOf = (spec: string) => live.value.find((job) => job.params['spec'] === spec)
 
+  /** How often events told of a job: what they said last is newer than the answer to a call that was made before. */
+  const heard = new Map<string, number>()
+
   async function pull(spec: string, name?: string): Promise<void> {
-    put(await tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } }))
+    const job = await tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } })
+    if (!heard.has(job.id)) put(job)
   }
   async function jobDo(job: Job, what: 'pause' | 'resume' | 'cancel'): Promise<void> {
-    put(await tasksApi.ask(job.id, what))
+    const before = heard.get(job.id)
+    const now = await tasksApi.ask(job.id, what)
+    if (heard.get(job.id) === before) put(now)
   }
   async function forget(job: Job): Promise<void> {
     await tasksApi.remove(job.id)
