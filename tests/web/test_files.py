@@ -52,7 +52,8 @@ def drop(page, name, text):
 
 def finished(page, server):
     """The chat, once its answer has ended."""
-    expect(page.locator("article[aria-label=回答] .facts")).to_contain_text("词元", timeout=120_000)
+    expect(page.locator("article[aria-label=回答] .facts")).to_contain_text("词元", timeout=120_000)  # while it grows, too
+    expect(page.get_by_role("button", name="发送", exact=True)).to_be_visible(timeout=120_000)
     return call(server, "/api/chats/" + page.url.rsplit("/", 1)[1])
 
 
@@ -94,6 +95,15 @@ def test_a_pdf_and_a_word_document_are_summed_up(open_page, server, printed):
     page.reload()
     expect(page.locator("article[aria-label=你] li")).to_have_count(2)
     keep(page, "sent")
+
+
+def test_a_document_is_the_text_of_a_task(open_page):
+    page = open_page("/tasks")
+    page.locator(".source input[type=file]").set_input_files({"name": "tower.docx", "mimeType": "", "buffer": word(TALE, "登楼可以远眺长江。")})
+    expect(page.locator("textarea").first).to_have_value(re.compile("登楼可以远眺长江。"))
+    page.locator(".source input[type=file]").set_input_files({"name": "broken.pdf", "mimeType": "", "buffer": b"%PDF-1.4 nothing"})
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator("textarea").first).to_have_value(re.compile("登楼可以远眺长江。"))
 
 
 def test_dropped_and_pasted(open_page):

@@ -219,7 +219,7 @@ const en = {
     lengths: { any: 'as it comes', short: 'short', medium: 'medium', long: 'long' },
     file: {
       open: 'Open a file',
-      hint: 'Write or paste here, or drop a file: txt, md, csv, json, jsonl',
+      hint: 'Write or paste here, or drop a file: txt, md, csv, json, jsonl, docx, pdf',
       kind: '{name} is none of {kinds}.',
       size: '{name} has more than 4 MB: cut it into several.',
       encoding: '{name} is not in UTF-8: save it so and try again.',

@@ -220,7 +220,7 @@ const zh: Words = {
     lengths: { any: '不限', short: '短', medium: '中等', long: '长' },
     file: {
       open: '打开文件',
-      hint: '在这里输入或粘贴，也可以把文件拖进来：txt、md、csv、json、jsonl',
+      hint: '在这里输入或粘贴，也可以把文件拖进来：txt、md、csv、json、jsonl、docx、pdf',
       kind: '{name} 不是这些类型：{kinds}。',
       size: '{name} 超过 4 MB：请分成几份。',
       encoding: '{name} 不是 UTF-8 编码：请另存为 UTF-8 再试。',

@@ -10,6 +10,12 @@ export function explain(error: unknown, t: Translate): string {
   return t(`errors.${kindOf(api?.status ?? -1, api?.code ?? null)}`, { detail })
 }
 
+/** Of a file that the server could not take or read; `te` says whether there are words of ours for its code. */
+export function explainFile(error: unknown, t: Translate, te: (key: string) => boolean): string {
+  const key = error instanceof ApiError && error.code ? `files.why.${error.code}` : ''
+  return key && te(key) ? t(key, { detail: (error as ApiError).message }) : explain(error, t)
+}
+
 /** The same for an error that a message carries. */
 export function explainServer(error: ServerError, t: Translate): string {
   return t(`errors.${kindOf(-1, error.code)}`, { detail: error.message })
