@@ -414,6 +414,7 @@ def test_what_was_stopped_is_over(page):
         if len(before) <= 4000:
             assert page.answer(chat, message, **{"continue": True}) == message
             assert wait_until(lambda: page.message(chat, message)["state"] == "streaming")
+    page.ok("POST", f"/api/messages/{message}/stop")
     message = page.answer(chat, page.ask(chat, "Stop twice", None))
     with concurrent.futures.ThreadPoolExecutor(4) as many:  # who presses twice
         said = list(many.map(lambda _: page.ok("POST", f"/api/messages/{message}/stop"), range(4)))

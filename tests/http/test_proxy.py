@@ -118,16 +118,23 @@ def test_pages_and_paths(proxied):
 
 
 def test_the_client_and_its_id_are_in_the_log(proxied):
+    def client_of(request_id):
+        """The log has a thread of its own that writes it."""
+        lines = []
+
+        def written():
+            lines[:] = [json.loads(line) for line in (proxied.tmp / "log").read_text().splitlines(True) if line.endswith("\n")]
+            return any(e.get("request_id") == request_id for e in lines)
+        assert wait_until(written)
+        return next(e for e in lines if e.get("request_id") == request_id)["client"]
+
     request = urllib.request.Request(proxied.url + "/tokenize", b'{"prompt": "x"}', {"X-Forwarded-For": "198.51.100.7"})
     answer = urllib.request.urlopen(request, timeout=20)
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-Id"])  # nginx's
-    lines = [json.loads(line) for line in (proxied.tmp / "log").read_text().splitlines()]
-    line = next(e for e in lines if e.get("request_id") == answer.headers["X-Request-Id"])
-    assert line["client"] == "198.51.100.7"  # nginx's own peer, 127.0.0.1, is trusted here
+    assert client_of(answer.headers["X-Request-Id"]) == "198.51.100.7"  # nginx's own peer, 127.0.0.1, is trusted here
     direct = urllib.request.Request(proxied.server.url + "/tokenize", b'{"prompt": "x"}', {"X-Request-Id": "direct"})
     urllib.request.urlopen(direct, timeout=20)
-    lines = [json.loads(line) for line in (proxied.tmp / "log").read_text().splitlines()]
-    assert next(e for e in lines if e.get("request_id") == "direct")["client"] == "127.0.0.1"
+    assert client_of("direct") == "127.0.0.1"
 
 
 def test_silence_is_broken(proxied):
