@@ -50,6 +50,16 @@ describe('the job that is shown', () => {
   })
   const delta = (number: number, offset: number, text: string) => ({ type: 'job_delta', data: { job: 'j_1', number, offset, text } }) as const
 
+  it('is as an event told while a call was under way, whatever that answers', async () => {
+    const jobs = useJobs()
+    await jobs.open('j_1')
+    vi.stubGlobal('fetch', async () => {
+      jobs.apply({ type: 'job', data: job({ state: 'paused' }) })
+      return new Response(JSON.stringify(job({ stopping: 'pause' })), { status: 200, headers: { 'content-type': 'application/json' } })
+    })
+    await jobs.ask('j_1', 'pause')
+    expect(jobs.known.get('j_1')?.state).toBe('paused')
+  })
   it('grows with its deltas, each once, from where the reading was', async () => {
     const jobs = useJobs()
     await jobs.open('j_1')

@@ -3,6 +3,7 @@ import { defineStore } from 'pinia'
 import { computed, ref, shallowReactive, shallowRef } from 'vue'
 import { tasksApi } from '../api/tasks'
 import type { Job, JobPart, ServerEvent, Template } from '../api/types'
+import { Heard } from '../lib/heard'
 import { Assembly } from '../lib/stream'
 
 const PAGE = 100
@@ -25,6 +26,7 @@ export const useJobs = defineStore('jobs', () => {
   const parts = shallowRef<Parts | null>(null)
   const templates = shallowRef<Template[]>([])
   const growing = new Map<number, Assembly>()
+  const heard = new Heard()
   let timer: ReturnType<typeof setTimeout> | undefined
 
   /** Pulls are shown where the models are. */
@@ -56,6 +58,10 @@ export const useJobs = defineStore('jobs', () => {
     return job
   }
 
+  async function ask(id: string, what: 'pause' | 'resume' | 'cancel'): Promise<void> {
+    await heard.call(id, () => tasksApi.ask(id, what), put)
+  }
+
   // ---- the parts of one job
 
   function putPart(to: Parts, part: JobPart): void {
@@ -82,7 +88,7 @@ export const useJobs = defineStore('jobs', () => {
     growing.clear()
     const to = shallowReactive<Parts>({ job: id, rows: shallowReactive(new Map()), next: null, loading: false })
     parts.value = to
-    put(await tasksApi.job(id))
+    await heard.call(id, () => tasksApi.job(id), put)
     await readParts(to, 0)
   }
   function close(): void {
@@ -124,8 +130,10 @@ export const useJobs = defineStore('jobs', () => {
 
   function apply(event: ServerEvent): void {
     const to = parts.value
-    if (event.type === 'job') put(event.data)
-    else if (event.type === 'job_deleted') known.delete(event.data.id)
+    if (event.type === 'job') {
+      heard.note(event.data.id)
+      put(event.data)
+    } else if (event.type === 'job_deleted') known.delete(event.data.id)
     else if (event.type === 'job_part' && to?.job === event.data.job) applyPart(to, event.data)
     else if (event.type === 'job_delta' && to?.job === event.data.job) applyDelta(to, event.data)
     else if (event.type === 'template') templates.value = [...templates.value.filter((one) => one.id !== event.data.id), event.data].sort((a, b) => a.created - b.created)
@@ -134,7 +142,7 @@ export const useJobs = defineStore('jobs', () => {
       void first()
       void loadTemplates()
       if (to) {
-        void tasksApi.job(to.job).then(put)
+        void heard.call(to.job, () => tasksApi.job(to.job), put)
         rereadSoon()
       }
     }
@@ -148,5 +156,5 @@ export const useJobs = defineStore('jobs', () => {
     return shown.map((row) => (row.source.before ?? '') + (row.result?.text ?? row.text ?? '').trim() + (row.source.after ?? '')).join('')
   })
 
-  return { known, list, next, loading, parts, templates, text, first, more, loadTemplates, put, open, close, moreParts, apply }
+  return { known, list, next, loading, parts, templates, text, first, more, loadTemplates, put, ask, open, close, moreParts, apply }
 })

@@ -5,6 +5,7 @@ import { api } from '../api/client'
 import { tasksApi } from '../api/tasks'
 import type { Job, ModelList, ServerEvent, StoredModel } from '../api/types'
 import { hear } from '../lib/bus'
+import { Heard } from '../lib/heard'
 
 export type ModelAct = 'load' | 'unload' | 'sleep' | 'wake'
 
@@ -15,6 +16,7 @@ export const useModels = defineStore('models', () => {
   const list = shallowRef<ModelList | null>(null)
   const failure = ref<unknown>(null)
   const pulls = shallowRef<Job[]>([])
+  const heard = new Heard()
   /** Why nothing can be pulled from here; null: it can. */
   const noPulls = ref<unknown>(null)
   /** What has been asked of a model and is not done, by its name. */
@@ -58,10 +60,9 @@ export const useModels = defineStore('models', () => {
       void readPulls()
     } else if (event.type === 'model') patch(event.data)
     else if (event.type === 'job' && event.data.kind === 'pull') {
-      heard.set(event.data.id, (heard.get(event.data.id) ?? 0) + 1)
+      heard.note(event.data.id)
       put(event.data)
-    }
-    else if (event.type === 'job_deleted') pulls.value = pulls.value.filter((job) => job.id !== event.data.id)
+    } else if (event.type === 'job_deleted') pulls.value = pulls.value.filter((job) => job.id !== event.data.id)
   }
 
   /** Progress is shown as it comes; another state changes what else is free, so all is read again. */
@@ -84,17 +85,11 @@ export const useModels = defineStore('models', () => {
   /** The pull of a catalogue model that has not ended. */
   const pullOf = (spec: string) => live.value.find((job) => job.params['spec'] === spec)
 
-  /** How often events told of a job: what they said last is newer than the answer to a call that was made before. */
-  const heard = new Map<string, number>()
-
   async function pull(spec: string, name?: string): Promise<void> {
-    const job = await tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } })
-    if (!heard.has(job.id)) put(job)
+    await heard.call(null, () => tasksApi.start({ kind: 'pull', params: { spec, ...(name ? { name } : {}) } }), put)
   }
   async function jobDo(job: Job, what: 'pause' | 'resume' | 'cancel'): Promise<void> {
-    const before = heard.get(job.id)
-    const now = await tasksApi.ask(job.id, what)
-    if (heard.get(job.id) === before) put(now)
+    await heard.call(job.id, () => tasksApi.ask(job.id, what), put)
   }
   async function forget(job: Job): Promise<void> {
     await tasksApi.remove(job.id)
