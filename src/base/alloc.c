@@ -1,6 +1,9 @@
 #include "base/alloc.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -126,4 +129,11 @@ char *sp_strdup(const char *s)
 void sp_free(void *p)
 {
     free(p);
+}
+
+void sp_alloc_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }

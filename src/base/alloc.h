@@ -14,6 +14,9 @@ void *sp_alloc_aligned(size_t align, size_t n); /* free with sp_free */
 char *sp_strdup(const char *s);
 char *sp_strndup(const char *s, size_t n); /* copies n bytes and adds a NUL */
 void sp_free(void *p);
+/* What was freed goes back to the system, where libc keeps it in pieces: after something large has ended. Takes
+ * milliseconds. */
+void sp_alloc_trim(void);
 
 /* Tests: the n-th allocation of this thread from now on (1 = the next) returns NULL, and all after
  * it succeed; 0 turns it off. sp_alloc_count() counts this thread's allocations since the call. */

@@ -15,9 +15,15 @@ static double mb(uint64_t bytes)
     return (double)bytes / 1e6;
 }
 
+/* --kv-memory that holds no context gets room for one: then the engine says what is wrong with it. */
+static uint64_t least_of(const struct engine_need *n)
+{
+    return n->fixed + (n->kv_given > n->kv_one ? n->kv_given : n->kv_one);
+}
+
 uint64_t server_model_share(const struct engine_need *n, uint64_t left, size_t sharers)
 {
-    uint64_t least = n->fixed + (n->kv_given ? n->kv_given : n->kv_one);
+    uint64_t least = least_of(n);
     if (least > left)
         return 0;
     if (n->kv_given)
@@ -75,6 +81,7 @@ static bool close_retired(struct models *ms)
     keep_counts(l);
     pthread_mutex_unlock(&ms->lock);
     engine_close(l->engine);
+    sp_alloc_trim(); /* else models that take turns fill the arenas of all threads */
     pthread_mutex_lock(&ms->lock);
     log_info("server", "%s: unloaded: %.0f MB are free again", l->of->names[0], mb(l->bytes));
     l->of->users--;
@@ -197,7 +204,7 @@ static int room(void *arg, const struct engine_need *need, uint64_t *memory, sp_
 {
     struct loading *l = arg;
     struct models *ms = l->ms;
-    uint64_t least = need->fixed + (need->kv_given ? need->kv_given : need->kv_one);
+    uint64_t least = least_of(need);
     pthread_mutex_lock(&ms->lock);
     int code = make_room(l, least, err);
     if (code == 0) {

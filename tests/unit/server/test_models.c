@@ -374,6 +374,8 @@ static void shares(void **state)
     given.kv_given = 30;
     assert_int_equal(server_model_share(&given, 1000, 1), 130);
     assert_int_equal(server_model_share(&given, 129, 0), 0);
+    given.kv_given = 5; /* the engine refuses it */
+    assert_int_equal(server_model_share(&given, 1000, 0), 110);
 }
 
 int main(void)
