@@ -55,6 +55,7 @@ if ! buildah inspect --type image localhost/debian:12 >/dev/null 2>&1; then
     rm -rf "$work/root"
     say "a base of Debian 12 ($driver)"
 fi
+mkdir -p build/web # buildah wants something to copy; with the page in it / shows that
 buildah build -q --layers --format docker --build-arg BASE=localhost/debian:12 -f deploy/docker/Dockerfile -t sampan . \
     >"$work/build.log" 2>&1 || fail "the build: $(tail -n 20 "$work/build.log")"
 say "the image: $(buildah images --format '{{.Size}}' localhost/sampan)"
@@ -79,6 +80,9 @@ printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret
     ${#body} "$body" >&3
 cat <&3
 echo
+exec 4<>"/dev/tcp/127.0.0.1/$port"
+printf 'GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n' >&4
+grep -qaF assets/ <&4 && echo "the page is there"
 kill $server
 wait $server
 echo "ended: $?"
@@ -86,7 +90,9 @@ END_OF_ASK
 said=$(buildah run --user 10001:10001 --cap-drop ALL --volume "$store:/models:ro" --volume "$work/ask.sh:/ask.sh:ro" \
     --env SAMPAN_API_KEY=secret "$box" -- bash /ask.sh "$model")
 echo "$said"
-for wanted in ready "user 10001" "HTTP/1.1 200 OK" '"finish_reason":"length"' "ended: 0"; do
+page=()
+[ ! -s build/web/manifest.txt ] || page=("the page is there")
+for wanted in "${page[@]}" ready "user 10001" "HTTP/1.1 200 OK" '"finish_reason":"length"' "ended: 0"; do
     grep -qF "$wanted" <<<"$said" || fail "the image ran, and '$wanted' was not seen"
 done
 ! grep -qF "can be written" <<<"$said" || fail "/models is mounted read-only, and could be written"
