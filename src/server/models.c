@@ -163,7 +163,7 @@ int models_post(struct models *ms, enum model_job kind, struct served_model *m, 
 
 /* ---- calls ---- */
 
-static struct loaded_model *hold(struct call *c, struct loaded_model *l)
+struct loaded_model *models_hold(struct call *c, struct loaded_model *l)
 {
     l->calls++;
     c->model = l;
@@ -188,8 +188,10 @@ struct loaded_model *models_take(struct call *c, const char *name)
     struct served_model *m = models_find(ms, c, name);
     if (m)
         (void)snprintf(c->model_name, sizeof c->model_name, "%s", name ? name : m->names[0]);
-    if (m && m->current && m->state != MODEL_ASLEEP) {
-        l = hold(c, m->current);
+    if (m && c->model) { /* it has waited for it */
+        l = c->model;
+    } else if (m && m->current && m->state != MODEL_ASLEEP) {
+        l = models_hold(c, m->current);
     } else if (m) {
         c->awaits = m;
         m->users++;
@@ -209,7 +211,7 @@ struct loaded_model *models_take_loaded(struct call *c, const char *name, const 
     if (m)
         (void)snprintf(c->model_name, sizeof c->model_name, "%s", name ? name : m->names[0]);
     if (m && m->current && m->state != MODEL_ASLEEP)
-        l = hold(c, m->current);
+        l = models_hold(c, m->current);
     *why = l || !m                    ? NULL
            : m->state == MODEL_ASLEEP ? "the model is asleep"
                                       : "the model is not loaded";

@@ -130,6 +130,8 @@ uint64_t models_used(const struct models *ms); /* bytes of all that is loaded */
 /* Takes the current one out: no new calls; closed when its last call ends. */
 void models_retire(struct models *ms, struct served_model *m);
 struct call *models_take_waiting(struct served_model *m); /* all, linked by next_wait */
+/* The call has it from here, until models_release. */
+struct loaded_model *models_hold(struct call *c, struct loaded_model *l);
 
 void served_model_free(struct served_model *m); /* that nothing refers to */
 

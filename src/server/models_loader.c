@@ -298,11 +298,14 @@ static void note_failed(struct served_model *m, const sp_error *err)
     m->state = m->current ? m->state : MODEL_FAILED;
 }
 
-/* Those that wait go on; after a failure they hear of it. */
+/* Those that wait go on, and have the model from here: else the next one to be loaded could take its room before a worker
+ * has come to them. After a failure they hear of it. */
 static void end_waiting(struct models *ms, struct served_model *m, const sp_error *err)
 {
     pthread_mutex_lock(&ms->lock);
     struct call *c = models_take_waiting(m);
+    for (struct call *one = c; one && err->code == 0 && m->current; one = one->next_wait)
+        (void)models_hold(one, m->current);
     pthread_mutex_unlock(&ms->lock);
     while (c) {
         struct call *next = c->next_wait;

@@ -310,6 +310,20 @@ def open_request(s, body, chat=False):
     return line
 
 
+def test_who_asked_first_is_answered_first(serve):
+    """A model that has just been loaded for some is not unloaded for the next one before they all have it."""
+    args = ["--load", "demand", "--max-seqs", "128", "--kv-memory", "32M"]
+    s = serve(*args, "--memory", limit_for(serve(*args), 1.2))
+    assert complete(s, "two")[0] == 200
+    for name, other in [("one", "two"), ("two", "one")] * 5:
+        calls = [open_request(s, {"model": m, "prompt": "ab", "max_tokens": 2}) for m in [name] * 32 + [other]]
+        assert [c.getresponse().status for c in calls] == [200] * 33
+        for c in calls:
+            c.close()
+    loads = sum(metric(s, "model_loads_total", model_name=name) for name in ("one", "two"))
+    assert loads <= 1 + 2 * 10  # fewer: the other may still be there when it is asked
+
+
 def test_more_than_may_wait_are_told_to_come_later(serve):
     args = ["--load", "demand", "--max-seqs", "128", "--kv-memory", "32M"]
     size = limit_for(serve(*args), 1.2)
