@@ -298,8 +298,8 @@ static void note_failed(struct served_model *m, const sp_error *err)
     m->state = m->current ? m->state : MODEL_FAILED;
 }
 
-/* Those that wait go on, and have the model from here: else the next one to be loaded could take its room before a worker
- * has come to them. After a failure they hear of it. */
+/* Those that wait go on, and have the model from here: else the next one to be loaded could take its room before a
+ * worker has come to them. After a failure they hear of it. */
 static void end_waiting(struct models *ms, struct served_model *m, const sp_error *err)
 {
     pthread_mutex_lock(&ms->lock);
