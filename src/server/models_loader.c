@@ -526,8 +526,9 @@ static void run_job(struct models *ms, struct job *j)
     int32_t pages = 0;
     err.code = do_job(ms, j, &pages, &err);
     bool once_more = again(ms, j, &err);
-    bool loads = j->kind == JOB_LOAD || j->kind == JOB_WAKE || j->kind == JOB_REPLACE;
-    if (loads && !once_more)
+    /* Those that wait have a load of their own in the queue: only that one's failure is theirs. */
+    bool there = err.code == 0 && (j->kind == JOB_WAKE || j->kind == JOB_REPLACE);
+    if (there || (j->kind == JOB_LOAD && !once_more))
         end_waiting(ms, j->m, &err);
     pthread_mutex_lock(&ms->lock);
     j->m->users--; /* whoever hears of it may do the next thing; only this thread frees rows */
