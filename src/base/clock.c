@@ -29,3 +29,13 @@ void clock_sleep(double seconds)
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR) {
     }
 }
+
+struct timespec clock_after(double seconds)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t nanos = t.tv_nsec + (int64_t)(seconds * NS);
+    t.tv_sec += (time_t)(nanos / (int64_t)NS);
+    t.tv_nsec = (long)(nanos % (int64_t)NS);
+    return t;
+}

@@ -199,12 +199,8 @@ static json_t *take_due(jobs *js, double now, struct due_job *out)
 
 static void wait_until(jobs *js, double at)
 {
-    struct timespec until;
     double wait = at - clock_seconds();
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t nanos = until.tv_nsec + (int64_t)((wait > 0.001 ? wait : 0.001) * 1e9);
-    until.tv_sec += (time_t)(nanos / 1000000000);
-    until.tv_nsec = (long)(nanos % 1000000000);
+    struct timespec until = clock_after(wait > 0.001 ? wait : 0.001);
     (void)pthread_cond_timedwait(&js->changed, &js->lock, &until);
 }
 

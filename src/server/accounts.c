@@ -270,9 +270,7 @@ static void *keeper_main(void *arg)
     bool failing = false;
     pthread_mutex_lock(&a->lock);
     for (int turn = 1; !a->stop; turn++) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += LOOK_SECONDS;
+        struct timespec until = clock_after(LOOK_SECONDS);
         (void)pthread_cond_timedwait(&a->more, &a->lock, &until);
         if (a->stop)
             break;

@@ -172,18 +172,6 @@ void api_jobs_add(struct call *c)
 
 /* ---- one of them ---- */
 
-void api_jobs_get(struct call *c)
-{
-    char id[STORE_ID_BYTES];
-    json_t *job = NULL;
-    sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id))
-        return;
-    int code = jobs_get(js, c->owner, id, &job, &err);
-    answer(c, 200, code, job, &err);
-}
-
 void api_jobs_remove(struct call *c)
 {
     char id[STORE_ID_BYTES];
@@ -205,6 +193,11 @@ static void ask(struct call *c, int (*what)(jobs *, int64_t, const char *, json_
         return;
     int code = what(js, c->owner, id, &job, &err);
     answer(c, 200, code, job, &err);
+}
+
+void api_jobs_get(struct call *c)
+{
+    ask(c, jobs_get);
 }
 
 void api_jobs_pause(struct call *c)

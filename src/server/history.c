@@ -100,12 +100,7 @@ static bool wait_for_work(struct history *h, double not_before)
             pthread_cond_wait(&h->more, &h->lock);
             continue;
         }
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        double wait = not_before - now > 0.01 ? not_before - now : 0.01;
-        int64_t nanos = until.tv_nsec + (int64_t)(wait * 1e9);
-        until.tv_sec += (time_t)(nanos / 1000000000);
-        until.tv_nsec = (long)(nanos % 1000000000);
+        struct timespec until = clock_after(not_before - now > 0.01 ? not_before - now : 0.01);
         (void)pthread_cond_timedwait(&h->more, &h->lock, &until);
     }
 }

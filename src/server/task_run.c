@@ -84,11 +84,7 @@ void task_close(struct task *t)
 /* Under lock: until something came, or it is time to look whether to stop. */
 static void wait(struct task *t)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t nanos = until.tv_nsec + (int64_t)(POLL_SECONDS * 1e9);
-    until.tv_sec += (time_t)(nanos / 1000000000);
-    until.tv_nsec = (long)(nanos % 1000000000);
+    struct timespec until = clock_after(POLL_SECONDS);
     (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
 }
 

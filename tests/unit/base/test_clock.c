@@ -35,12 +35,26 @@ static void unix_time_is_the_systems(void **state)
     assert_true(now >= before && now <= before + 60);
 }
 
+static void moments_come_in_order(void **state)
+{
+    static const double waits[] = {0, 0.25, 0.999999999, 1, 2.75, 86400.5};
+    (void)state;
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        double before = clock_seconds();
+        struct timespec t = clock_after(waits[i]);
+        double at = (double)t.tv_sec + (double)t.tv_nsec / 1e9, after = clock_seconds();
+        assert_in_range(t.tv_nsec, 0, 999999999);
+        assert_true(at >= before + waits[i] - 1e-6 && at <= after + waits[i] + 1e-6);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_forward),
         cmocka_unit_test(sleeps_at_least_as_long),
         cmocka_unit_test(unix_time_is_the_systems),
+        cmocka_unit_test(moments_come_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
