@@ -131,6 +131,13 @@ void sp_free(void *p)
     free(p);
 }
 
+void sp_alloc_return_large(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
+#endif
+}
+
 void sp_alloc_trim(void)
 {
 #ifdef __GLIBC__

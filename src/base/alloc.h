@@ -14,6 +14,9 @@ void *sp_alloc_aligned(size_t align, size_t n); /* free with sp_free */
 char *sp_strdup(const char *s);
 char *sp_strndup(const char *s, size_t n); /* copies n bytes and adds a NUL */
 void sp_free(void *p);
+/* Programs that run for long, before their threads start: blocks of 256 KiB and more always come from the system and go
+ * back to it. libc raises that bound to 32 MiB once such blocks are freed, and its arenas keep holes of that size. */
+void sp_alloc_return_large(void);
 /* What was freed goes back to the system, where libc keeps it in pieces: after something large has ended. Takes
  * milliseconds. */
 void sp_alloc_trim(void);

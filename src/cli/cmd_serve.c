@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "cli/cli_int.h"
@@ -278,6 +279,7 @@ int cmd_serve(const options *o, sp_error *err)
         return sp_fail(err, SP_EUSAGE,
                        "serve takes no bare argument, '%s' was given: say --model %s", args[0],
                        args[0]);
+    sp_alloc_return_large();
     int code = serve_list_read(o, &w.list, err);
     if (code == 0 && options_bool(o, "plan"))
         code = tell_plan(&w, err);

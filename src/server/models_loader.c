@@ -342,6 +342,7 @@ static int load(struct models *ms, struct job *j, sp_error *err)
     int code = l && spec ? s->opts.open(s->opts.arg, spec, &with, &e, err)
                          : sp_fail(err, SP_ENOMEM, "out of memory");
     sp_free(spec);
+    sp_alloc_trim(); /* what only the loading needed */
     pthread_mutex_lock(&ms->lock);
     if (code == 0) {
         *l = (struct loaded_model){

@@ -1,5 +1,8 @@
 #include "scratch.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -139,9 +142,30 @@ static void guard_stops_allocations(void **state)
     sp_free(p);
 }
 
+/* The mapping of a large block that is freed raises libc's bound for mappings, unless it is held. */
+static void large_blocks_go_back(void **state)
+{
+    (void)state;
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    sp_alloc_return_large();
+    char *p = sp_malloc(8 << 20);
+    assert_non_null(p);
+    sp_free(p);
+    struct mallinfo2 before = mallinfo2();
+    p = sp_malloc(1 << 20);
+    assert_non_null(p);
+    assert_int_equal(mallinfo2().hblks, before.hblks + 1);
+    sp_free(p);
+    assert_int_equal(mallinfo2().hblks, before.hblks);
+#else
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_blocks_go_back),
         cmocka_unit_test(zero_sizes_give_memory),
         cmocka_unit_test(results_are_aligned),
         cmocka_unit_test(calloc_zeroes),
