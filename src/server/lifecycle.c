@@ -118,7 +118,11 @@ static void become_ready(struct server *s)
     char state[512];
     const struct server_opts *o = &s->opts;
     s->loading = false;
-    event_add(s->sigint, NULL); /* until now they end the process as it stands: nothing runs yet */
+    /* Until now they end the process as it stands: nothing runs yet. Once the loop has ended libevent puts back what it
+     * finds here, and what is then still written down must not be cut. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    event_add(s->sigint, NULL);
     event_add(s->sigterm, NULL);
     page_jobs_start(s);
     if (o->on_ready)

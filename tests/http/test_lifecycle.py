@@ -119,6 +119,15 @@ def test_the_official_client_sees_the_cut(serve):
     assert s.process.wait(timeout=20) == 0
 
 
+def test_signals_while_it_puts_things_away_change_nothing(serve):
+    s = serve()
+    deadline = time.monotonic() + 20
+    while s.process.poll() is None and time.monotonic() < deadline:
+        s.process.send_signal(signal.SIGTERM)
+        time.sleep(0.0005)
+    assert s.process.wait(timeout=20) == 0
+
+
 def test_idle_it_ends_at_once(serve):
     s = serve()
     with socket.create_connection(("127.0.0.1", int(s.url.rsplit(":", 1)[1]))):
