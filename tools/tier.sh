@@ -31,6 +31,15 @@ esac
 cmake "${options[@]}"
 cmake --build $build
 ctest --test-dir $build -j "$(nproc)" --output-on-failure --no-tests=error "${filter[@]}"
+if [ "$tier" = asan ] || [ "$tier" = tsan ]; then
+    # The whole server among clients that fail, with a model that costs nothing; then two that take turns. What the
+    # sanitizers keep aside grows by itself.
+    rm -rf $build/tiny && build/venv/bin/python tests/http/tiny.py $build/tiny/one $build/tiny/two
+    run=(--model $build/tiny/one --clients 24 --warm-up 1 --minutes 0.07 --words 9 --longest 24 --rss 1000)
+    export SAMPAN=$PWD/$build/sampan
+    build/venv/bin/python tests/load/faults.py "${run[@]}" --pages 18
+    build/venv/bin/python tests/load/faults.py "${run[@]}" --model $build/tiny/two -- --kv-memory 256K --memory 1500K
+fi
 if [ "$tier" = coverage ]; then
     # What only whole programs reach: pulls, the API as its client sees it, servers under load.
     export SAMPAN=$PWD/$build/sampan

@@ -8,7 +8,8 @@ struct mm_act {
     const int8_t *q;
     const float *d;
     const int32_t *sum;
-    int64_t ldq, ldd, lds;
+    const int32_t *start; /* of put_starts; NULL: start_of each group */
+    int64_t ldq, ldd, lds, ldstart;
 };
 
 MM_INLINE struct mm_act act_at(const struct activations *a, int64_t row)
@@ -20,10 +21,38 @@ MM_INLINE struct mm_act act_at(const struct activations *a, int64_t row)
     return x;
 }
 
-/* sum over 4 n columns of u * q: exact, so its order is free: two chains. */
-MM_INLINE __m512i dot(const __m512i *line, const int8_t *q, int n)
+/* Weights u stand for u - zero, so a group's sum of u * q begins at -zero times its sum of q. The sum of group g of a
+ * step whose two halves have sum[0] and sum[1]: */
+MM_INLINE __m512i total_of(const struct mm_kind k, const int32_t *sum, int g)
 {
-    __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+    __m512i total = _mm512_set1_epi32(sum[g]);
+    return k.group == 32 ? _mm512_add_epi32(total, _mm512_set1_epi32(sum[1])) : total;
+}
+
+MM_INLINE __m512i start_of(const struct mm_kind k, const int32_t *sum, int g)
+{
+    if (k.zero_shift < 0)
+        return _mm512_setzero_si512();
+    const __m512i shift = _mm512_set1_epi32(k.zero_shift);
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_sllv_epi32(total_of(k, sum, g), shift));
+}
+
+/* The starts of all groups of some rows, once for all tiles: [rows][cols / group]. */
+MM_INLINE void put_starts(const struct mm_kind k, const struct activations *a, int64_t row,
+                          int64_t rows, int32_t *out)
+{
+    const int64_t groups = a->cols / k.group, halves = a->cols / 16;
+    for (int64_t r = 0; r < rows; r++, out += groups) {
+        const int32_t *sum = a->sum + (row + r) * halves;
+        for (int64_t g = 0; g < groups; g++)
+            out[g] = -(k.group == 32 ? sum[2 * g] + sum[2 * g + 1] : sum[g]) * (1 << k.zero_shift);
+    }
+}
+
+/* start + sum over 4 n columns of u * q: exact, so its order is free: two chains. */
+MM_INLINE __m512i dot(__m512i start, const __m512i *line, const int8_t *q, int n)
+{
+    __m512i even = start, odd = _mm512_setzero_si512();
     MM_UNROLL
     for (int i = 0; i < n; i += 2) {
         even = _mm512_dpbusd_epi32(even, line[i], _mm512_set1_epi32(mm_load32(q + 4 * i)));
@@ -32,29 +61,26 @@ MM_INLINE __m512i dot(const __m512i *line, const int8_t *q, int n)
     return _mm512_add_epi32(even, odd);
 }
 
-/* Adds one step of one row to the accumulators of n tiles. */
+/* Adds one step of row r of x to the accumulators of n tiles. */
 MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const int n,
-                        const int8_t *q, float d, const int32_t *sum, __m512 *acc)
+                        const struct mm_act *x, int64_t r, __m512 *acc)
 {
-    const __m512i shift = _mm512_set1_epi32(k.zero_shift);
-    const __m512 dx = _mm512_set1_ps(d);
+    const int8_t *q = x->q + r * x->ldq;
+    const int32_t *sum = x->sum + r * x->lds;
+    const __m512 dx = _mm512_set1_ps(x->d[r * x->ldd]);
     const int groups = MM_STEP / k.group;
     MM_UNROLL
     for (int g = 0; g < groups; g++) {
-        __m512i total = _mm512_set1_epi32(sum[g]);
-        if (k.group == 32)
-            total = _mm512_add_epi32(total, _mm512_set1_epi32(sum[1]));
-        __m512i offset = k.zero_shift >= 0 ? _mm512_sllv_epi32(total, shift) : total;
-        __m512 total_f = k.has_min ? _mm512_cvtepi32_ps(total) : _mm512_setzero_ps();
+        __m512i start = x->start ? _mm512_set1_epi32(x->start[r * x->ldstart + g])
+                                 : start_of(k, sum, g);
+        __m512 total = k.has_min ? _mm512_cvtepi32_ps(total_of(k, sum, g)) : _mm512_setzero_ps();
         MM_UNROLL
         for (int t = 0; t < n; t++) {
-            __m512i v = dot(s[t].line + g * (k.group / 4), q + g * k.group, k.group / 4);
-            if (k.zero_shift >= 0)
-                v = _mm512_sub_epi32(v, offset);
+            __m512i v = dot(start, s[t].line + g * (k.group / 4), q + g * k.group, k.group / 4);
             acc[t] =
                 _mm512_fmadd_ps(_mm512_mul_ps(s[t].scale[g], dx), _mm512_cvtepi32_ps(v), acc[t]);
             if (k.has_min)
-                acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(s[t].min[g], dx), total_f, acc[t]);
+                acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(s[t].min[g], dx), total, acc[t]);
         }
     }
 }
@@ -78,7 +104,7 @@ MM_INLINE void few_rows(const struct mm_kind k, const struct mm_args *m, int64_t
                 mm_prefetch_once(mm_step_bytes(k), super + i * mm_step_bytes(k), MM_ONCE_AHEAD);
                 MM_UNROLL
                 for (int r = 0; r < n; r++)
-                    add_step(k, &s, 1, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc + r);
+                    add_step(k, &s, 1, &x, r, acc + r);
             }
         }
         MM_UNROLL
@@ -105,6 +131,13 @@ MM_INLINE void load_steps(const struct mm_kind k, const struct packed *w, int64_
     }
 }
 
+/* Where a block's starts lie in scratch: behind the accumulators. */
+MM_INLINE int32_t *starts_in(const struct mm_args *m)
+{
+    static_assert(MM_ROW_BLOCK * 4 / 16 <= 64, "room for each column");
+    return (int32_t *)(void *)(m->scratch + MM_ROW_BLOCK * 2 * PACK_ROWS);
+}
+
 /* Rows [row, row + rows) of n tiles from t on: accumulators in scratch, [rows][n][16]. */
 MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int64_t row,
                            int64_t rows, int64_t t, const int n)
@@ -114,6 +147,10 @@ MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int6
     struct mm_act x = act_at(m->a, row);
     float *accs = m->scratch;
     memset(accs, 0, (size_t)(rows * n) * PACK_ROWS * sizeof *accs);
+    if (k.zero_shift >= 0) {
+        x.start = starts_in(m);
+        x.ldstart = m->a->cols / k.group;
+    }
     for (int64_t b = 0; b < supers; b++) {
         for (int i = 0; i < steps; i++, x.q += MM_STEP, x.d++, x.sum += 2) {
             struct mm_step s[2];
@@ -124,11 +161,13 @@ MM_INLINE void block_tiles(const struct mm_kind k, const struct mm_args *m, int6
                 MM_UNROLL
                 for (int j = 0; j < n; j++)
                     acc[j] = _mm512_load_ps(at + j * PACK_ROWS);
-                add_step(k, s, n, x.q + r * x.ldq, x.d[r * x.ldd], x.sum + r * x.lds, acc);
+                add_step(k, s, n, &x, r, acc);
                 MM_UNROLL
                 for (int j = 0; j < n; j++)
                     _mm512_store_ps(at + j * PACK_ROWS, acc[j]);
             }
+            if (k.zero_shift >= 0)
+                x.start += MM_STEP / k.group;
         }
     }
     for (int64_t r = 0; r < rows; r++) {
@@ -146,6 +185,8 @@ MM_INLINE void all_rows(const struct mm_kind k, const struct mm_args *m)
     while (m->rows - row > FEW_ROWS) {
         int64_t n = mm_block_rows(m->rows - row);
         int64_t t = m->tile_begin;
+        if (k.zero_shift >= 0)
+            put_starts(k, m->a, row, n, starts_in(m));
         for (; t + 2 <= m->tile_end; t += 2)
             block_tiles(k, m, row, n, t, 2);
         if (t < m->tile_end)
