@@ -207,25 +207,26 @@ static void time_search(store *s, const char *what, bool chinese, int words, int
     tell(what, ms, TRIES, found);
 }
 
-/* The word that somebody is still typing. */
-static void time_prefix(store *s)
+/* The word that somebody is still typing: its first `letters`. */
+static void time_prefix(store *s, const char *what, size_t letters)
 {
     double ms[TRIES];
     size_t found = 0;
     buf b;
     buf_init(&b, 4096);
     for (int i = 0; i < TRIES; i++) {
-        buf_clear(&b);
-        put_word(&b, ranked(WORDS));
-        if (b.len > 3)
-            b.data[3 + below((int64_t)b.len - 3)] = '\0';
+        do {
+            buf_clear(&b);
+            put_word(&b, ranked(WORDS));
+        } while (b.len < letters);
+        b.data[letters] = '\0';
         struct store_query q = {.text = b.data, .limit = 50, .pinned = -1};
         double from = clock_seconds();
         found += page(s, &q, NULL);
         ms[i] = (clock_seconds() - from) * 1e3;
     }
     buf_free(&b);
-    tell("search, the beginning of a word", ms, TRIES, found);
+    tell(what, ms, TRIES, found);
 }
 
 static void time_open(store *s, int64_t chats)
@@ -261,7 +262,9 @@ static void time_all(store *s, int64_t chats)
     time_list(s, "list of pinned ones", (struct store_query){.limit = 50, .pinned = 1});
     time_search(s, "search, one word", false, 1, 1);
     time_search(s, "search, two words", false, 2, 1);
-    time_prefix(s);
+    time_prefix(s, "search, four letters of a word", 4);
+    time_prefix(s, "search, five letters of a word", 5);
+    time_prefix(s, "search, six letters of a word", 6);
     time_search(s, "search, one character", true, 1, 1);
     time_search(s, "search, two characters", true, 2, 1);
     time_search(s, "search, three characters", true, 3, 1);

@@ -32,7 +32,7 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 6     /* of the file: PRAGMA user_version */
+#define STORE_VERSION 7     /* of the file: PRAGMA user_version */
 #define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
 #define STORE_PAGE_MOST 200 /* chats of one page */
 #define STORE_QUERY_MOST 400                   /* bytes of a search */

@@ -1,6 +1,8 @@
 /* Chats, trees of messages, pages of them, the search, and files of every age and kind. */
+#include <signal.h>
 #include <unistd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include "store_test.h"
 
 /* ---- chats and messages ---- */
@@ -351,6 +353,69 @@ static void test_migrations(void **state)
     }
 }
 
+static int kill_me(void *arg)
+{
+    (void)arg;
+    return raise(SIGKILL);
+}
+
+/* In a process that is killed after so many steps of SQLite's machine; false: it came to the end before. */
+static bool killed_while_it_migrates(int steps)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct conn c = {.n_cache = 0};
+        if (db_open(&c, in_scratch("history.db"), true, NULL) != 0)
+            _exit(1);
+        sqlite3_progress_handler(c.db, steps, kill_me, NULL);
+        _exit(migrate_to(&c, STORE_VERSION, NULL) == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+static void add_old_chats(struct conn *c)
+{
+    sp_error err = {0};
+    const char *fill = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+                       "INSERT INTO chats (seq, id, owner, title, titled, updated) SELECT i * 10,"
+                       " 'c_' || i, 0, 'chat ' || i, 1, i FROM n;"
+                       "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+                       "INSERT INTO messages (seq, id, owner, chat, role, content, state) SELECT "
+                       "i * 10 + 1, 'm_' || i, 0, i * 10, 'user', 'bridge 长江 ' || i, 'complete' "
+                       "FROM n";
+    assert_int_equal(db_exec(c, fill, &err), 0);
+}
+
+/* kill -9 at any moment of an update: the next one finds all there is. */
+static void test_killed_while_it_migrates(void **state)
+{
+    struct conn c = {.n_cache = 0};
+    int kills = 0;
+    (void)state;
+    store_close(s);
+    s = NULL;
+    unlink(in_scratch("history.db"));
+    assert_int_equal(db_open(&c, in_scratch("history.db"), true, NULL), 0);
+    assert_int_equal(db_exec(&c, "PRAGMA journal_mode = WAL", NULL), 0);
+    assert_int_equal(migrate_to(&c, 6, NULL), 0);
+    add_old_chats(&c);
+    db_close(&c);
+    for (int steps = 40; killed_while_it_migrates(steps); steps += steps / 3)
+        kills++;
+    assert_true(kills > 5);
+    open_store();
+    assert_sound();
+    struct store_query q = {.text = "长江 bridg", .limit = STORE_PAGE_MOST, .pinned = -1};
+    json_t *page = NULL;
+    assert_int_equal(store_chats(s, 0, &q, &page, NULL), 0);
+    assert_int_equal(json_array_size(json_object_get(page, "data")), 200);
+    json_decref(page);
+}
+
 static int try_open(const char *name, sp_error *err)
 {
     store *other = NULL;
@@ -695,6 +760,7 @@ int main(void)
         TEST(test_search),
         TEST(test_pages_of_a_search),
         TEST(test_migrations),
+        TEST(test_killed_while_it_migrates),
         TEST(test_files_that_are_none),
         TEST(test_one_writer_and_private_files),
         TEST(test_templates),
