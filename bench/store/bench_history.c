@@ -16,6 +16,8 @@
 #define CHARACTERS 3000
 #define TRIES 200
 #define PER_TRANSACTION 500
+#define CHATS_PER_FILE 50 /* one of so many has a file */
+#define FILE_WORDS 5000
 
 static uint64_t draws;
 
@@ -67,6 +69,22 @@ static void make_text(buf *b)
     }
 }
 
+static int add_file(struct conn *c, int64_t message, int64_t at, buf *b, sp_error *err)
+{
+    char id[STORE_ID_BYTES];
+    int64_t seq = 0;
+    store_id_new('f', id);
+    buf_clear(b);
+    for (int i = 0; i < FILE_WORDS; i++) {
+        put_word(b, ranked(WORDS));
+        buf_putc(b, ' ');
+    }
+    const struct store_file f = {
+        .name = "notes.txt", .type = "text/plain", .text = {b->data, b->len}};
+    int code = file_insert(c, 0, id, &f, at, &seq, err);
+    return code == 0 ? files_attach(c, message, &seq, 1, err) : code;
+}
+
 static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_error *err)
 {
     char id[STORE_ID_BYTES], title[STORE_TITLE_MOST + 1];
@@ -94,6 +112,8 @@ static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_err
                                 .parent = parent,
                                 .at = at + k * 1000000};
         code = message_insert(c, 0, &m, &parent, err);
+        if (code == 0 && k == 0 && i % CHATS_PER_FILE == 0)
+            code = add_file(c, parent, at, b, err);
     }
     return code == 0
                ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", parent, chat)

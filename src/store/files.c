@@ -100,6 +100,51 @@ int files_attach(struct conn *c, int64_t message, const int64_t *files, size_t n
     return code;
 }
 
+/* Without a character that is cut at its end. */
+static size_t whole_characters(const char *text, size_t n)
+{
+    while (n > 0 && ((unsigned char)text[n - 1] & 0xc0) == 0x80)
+        n--;
+    return n > 0 && (unsigned char)text[n - 1] >= 0xc0 ? n - 1 : n;
+}
+
+/* Only as much as is wanted is read: a text can have 32 MiB. */
+static int read_head(struct conn *c, int64_t seq, char **text, size_t *n, sp_error *err)
+{
+    sqlite3_blob *blob = NULL;
+    int code = sqlite3_blob_open(c->db, "main", "files", "text", seq, 0, &blob);
+    if (code != SQLITE_OK)
+        return db_fail(c, code, err);
+    size_t all = (size_t)sqlite3_blob_bytes(blob);
+    *n = all < SNIPPET_TEXT_MOST ? all : SNIPPET_TEXT_MOST;
+    *text = sp_malloc(*n + 1); /* an empty one is one, too */
+    code = *text ? sqlite3_blob_read(blob, *text, (int)*n, 0) : SQLITE_NOMEM;
+    sqlite3_blob_close(blob);
+    if (code == SQLITE_OK && *n < all)
+        *n = whole_characters(*text, *n);
+    return code == SQLITE_OK ? 0 : db_fail(c, code, err);
+}
+
+int file_at(struct conn *c, int64_t number, json_t **file, char **text, size_t *n, sp_error *err)
+{
+    int64_t seq = 0;
+    sqlite3_stmt *st = db_query(c, err,
+                                "SELECT f.id, f.name, f.seq FROM message_files m JOIN files f ON "
+                                "f.seq = m.file WHERE m.message = ?1 AND m.place = ?2",
+                                "ii", number / FILE_PLACES, number % FILE_PLACES);
+    int code = st ? db_step(c, st, err) : db_failed(err);
+    if (code == 1) {
+        seq = sqlite3_column_int64(st, 2);
+        *file = json_pack("{s:s,s:s}", "id", sqlite3_column_text(st, 0), "name",
+                          sqlite3_column_text(st, 1));
+        code = *file ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    } else if (code == 0) {
+        code = sp_fail(err, SP_ENOTFOUND, "there is no such file");
+    }
+    db_done(st);
+    return code == 0 ? read_head(c, seq, text, n, err) : code;
+}
+
 static int add_with_text(json_t *list, sqlite3_stmt *st)
 {
     json_t *file = file_json(st);

@@ -187,7 +187,21 @@ static const char *const steps[STORE_VERSION] = {
     "CREATE VIRTUAL TABLE chat_search USING fts5(title, content = 'chats', content_rowid = 'seq',"
     "  tokenize = 'sampan', prefix = '4 5');"
     "INSERT INTO chat_search(chat_search) VALUES ('rebuild');",
+
+    /* 8: the files of messages are searched, too: the one at `place` of a message is number message * 32 + place. */
+    "CREATE VIEW file_texts AS SELECT m.message * 32 + m.place AS number, f.name, f.text FROM "
+    "message_files m JOIN files f ON f.seq = m.file;"
+    "CREATE VIRTUAL TABLE file_search USING fts5(name, text, content = 'file_texts', "
+    "content_rowid = 'number', tokenize = 'sampan', prefix = '4 5');"
+    "CREATE TRIGGER file_taken AFTER INSERT ON message_files BEGIN"
+    "  INSERT INTO file_search(rowid, name, text) SELECT new.message * 32 + new.place, name, text "
+    "FROM files WHERE seq = new.file; END;"
+    "CREATE TRIGGER file_leaves BEFORE DELETE ON message_files BEGIN"
+    "  INSERT INTO file_search(file_search, rowid, name, text) SELECT 'delete', old.message * 32 + "
+    "old.place, name, text FROM files WHERE seq = old.file; END;"
+    "INSERT INTO file_search(file_search) VALUES ('rebuild');",
 };
+_Static_assert(STORE_FILES_MOST <= FILE_PLACES, "each file of a message needs a number");
 
 /* A million messages take a minute: piece by piece, so that the log can say how far it is. */
 static int index_messages(struct conn *c, sp_error *err)

@@ -32,7 +32,7 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 7     /* of the file: PRAGMA user_version */
+#define STORE_VERSION 8     /* of the file: PRAGMA user_version */
 #define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
 #define STORE_PAGE_MOST 200 /* chats of one page */
 #define STORE_QUERY_MOST 400                   /* bytes of a search */
@@ -72,7 +72,7 @@ void store_title_from(const char *text, size_t n, char out[STORE_TITLE_MOST + 1]
 /* ---- chats ---- */
 
 struct store_query {
-    const char *text;   /* search in titles and messages; NULL or "": all chats */
+    const char *text;   /* search in titles, messages and their files; NULL or "": all chats */
     const char *folder; /* NULL: any */
     const char *cursor; /* `next` of the page before; NULL: the first */
     int limit;          /* 1 .. STORE_PAGE_MOST */
@@ -80,7 +80,8 @@ struct store_query {
     bool deleted;       /* those that are marked so, else the others */
 };
 /* {"data": [chat...], "next"}: last changed first; of a search newest match first, one entry a chat, with "snippet"
- * (\2 and \3 around what matched) and "message" (null: the title matched). */
+ * (\2 and \3 around what matched), "message" (null: the title matched) and "file" ({"id", "name"} of the message's file
+ * that matched, or null). */
 int store_chats(store *s, int64_t owner, const struct store_query *q, json_t **out, sp_error *err);
 int store_folders(store *s, int64_t owner, json_t **out, sp_error *err); /* ["name"...], sorted */
 /* fields of a new chat or of a change: title, folder, pinned, model, system, params, head (a change only). Unknown

@@ -250,6 +250,23 @@ def test_out_and_in_again(page):
     assert text_of(page, file) == SAYS
 
 
+def test_search_finds_files(page):
+    """By words of what was put into a prompt; a file that no message has is nobody's find."""
+    file, lone = upload(page, "report.docx", word("The flamingo census")), upload(page, "lone.txt", b"flamingo pelican")
+    assert page.found("flamingo") == []
+    chat = page.chat(title="Birds")
+    message = ask(page, chat, "Sum up", [upload(page, "other.md", b"nothing"), file])
+    hit, = page.found("flamin")
+    assert (hit["id"], hit["message"], hit["file"]) == (chat, message["id"], {"id": file["id"], "name": "report.docx"})
+    assert "\u0002flamingo\u0003 census" in hit["snippet"]
+    hit, = page.found("report")
+    assert hit["file"]["name"] == "report.docx" and "\u0002report\u0003" in hit["snippet"]
+    assert page.found("birds")[0]["file"] is None and page.found("pelican") == []
+    page.ok("DELETE", f"/api/files/{lone['id']}")
+    page.ok("DELETE", f"/api/chats/{chat}?forever=1")
+    assert page.found("flamingo") == []
+
+
 def test_removing_one(page):
     file = upload(page, "x.txt", b"x")
     assert page.ok("DELETE", f"/api/files/{file['id']}") == {"id": file["id"], "deleted": True}

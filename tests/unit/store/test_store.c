@@ -344,9 +344,17 @@ static void test_migrations(void **state)
                     " 'm_baaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'assistant', '半句黄河', 'streaming')",
                     &err),
                 0);
+        if (from >= 3)
+            assert_int_equal(db_exec(&c,
+                                     "INSERT INTO files VALUES (9, 'f_aaaaaaaaaaaaaaaaaaaaaaaaaa', "
+                                     "0, 'a.txt', 'text/plain', 6, 2, '珠江');"
+                                     "INSERT INTO message_files VALUES (11, 0, 9)",
+                                     &err),
+                             0);
         db_close(&c);
         open_store();
         assert_int_equal(version_of(s->writer.db), STORE_VERSION);
+        assert_string_equal(found("珠江"), from >= 3 ? "旧的|" : "");
         assert_string_equal(found("长江"), from >= 1 ? "旧的|" : "");
         assert_string_equal(found("黄河"), from >= 1 ? "旧的|" : "");
         assert_sound();
@@ -586,6 +594,104 @@ static void test_files_of_messages(void **state)
     assert_sound();
 }
 
+static json_t *hits(const char *words, int limit, const char *cursor)
+{
+    json_t *page = NULL;
+    struct store_query q = {.text = words, .limit = limit, .pinned = -1, .cursor = cursor};
+    assert_int_equal(store_chats(s, 0, &q, &page, NULL), 0);
+    return page;
+}
+
+/* The first hit's message, file and snippet. */
+static void assert_hit(const char *words, const char *message, const char *file,
+                       const char *snippet)
+{
+    json_t *page = hits(words, 5, NULL);
+    const json_t *first = json_array_get(json_object_get(page, "data"), 0);
+    assert_string_equal(get(first, "message"), message);
+    assert_string_equal(get(json_object_get(first, "file"), "id"), file);
+    assert_string_equal(get(first, "snippet"), snippet);
+    json_decref(page);
+}
+
+static void test_words_of_files(void **state)
+{
+    char *next = NULL;
+    json_t *m = NULL;
+    char id[STORE_ID_BYTES];
+    (void)state;
+    store_id_new('m', id);
+    const char *chat = new_chat("x"), *a = new_file("a.txt", "The Yangtze, 长江, is long."),
+               *b = new_file("黄河.md", "another river");
+    (void)new_file("unsent.txt", "长江"); /* no message has it */
+    assert_string_equal(found("长江"), "");
+    assert_int_equal(say_with(chat, id, a, b, &m), 0);
+    json_decref(m);
+    assert_hit("长江", id, a, "The Yangtze, \2长江\3, is long.");
+    assert_hit("yangt", id, a, "The \2Yangtze\3, 长江, is long.");
+    assert_hit("黄河", id, b, "\2黄河\3.md"); /* only its name */
+    assert_hit("黄河 river", id, b, "another \2river\3");
+    assert_hit("look", id, "(null)", "\2look\3");
+    assert_string_equal(found("yangtze another"), ""); /* in two files */
+    /* Another chat has a file, too: each once, the newest first, page by page. */
+    const char *other = new_chat("y");
+    assert_int_equal(say_with(other, NULL, a, NULL, &m), 0);
+    json_decref(m);
+    (void)say(chat, id, "长江?");
+    (void)say(new_chat("z"), NULL, "长江");
+    struct store_query q = {.text = "长江", .limit = 1, .pinned = -1};
+    assert_string_equal(titles(&q, &next), "z|");
+    q.cursor = next;
+    char *third = NULL, *last = NULL;
+    assert_string_equal(titles(&q, &third), "x|");
+    q.cursor = third;
+    assert_string_equal(titles(&q, &last), "y|");
+    sp_free(next);
+    q.cursor = last;
+    if (last)
+        assert_string_equal(titles(&q, NULL), "");
+    sp_free(third);
+    sp_free(last);
+    assert_sound();
+    assert_int_equal(store_message_edit(s, 0, id, "other words", &m, NULL), 0);
+    json_decref(m);
+    assert_string_equal(found("yangtze"), "y|x|");
+    assert_int_equal(store_chat_remove(s, 0, chat, NULL), 0);
+    assert_string_equal(found("yangtze"), "y|");
+    assert_sound();
+    assert_int_equal(store_chat_remove(s, 0, other, NULL), 0);
+    assert_string_equal(found("yangtze"), "");
+    assert_sound();
+}
+
+/* What is looked at for a snippet ends within a character. */
+static void test_words_of_a_long_file(void **state)
+{
+    buf text;
+    json_t *m = NULL;
+    (void)state;
+    buf_init(&text, 2 << 20);
+    buf_puts(&text, "a");
+    while (text.len < SNIPPET_TEXT_MOST - 11)
+        buf_puts(&text, "。");
+    buf_puts(&text, "长江长江长江");
+    while (text.len < 2 * SNIPPET_TEXT_MOST)
+        buf_puts(&text, " 山");
+    buf_puts(&text, " deep");
+    const char *chat = new_chat("x"), *file = new_file("long.txt", text.data);
+    assert_int_equal(say_with(chat, NULL, file, NULL, &m), 0);
+    const char *message = get(m, "id");
+    assert_hit("long", message, file, "\2long\3.txt");
+    assert_string_equal(found("deep"), "x|");
+    json_t *page = hits("长江", 5, NULL);
+    assert_non_null(
+        strstr(get(json_array_get(json_object_get(page, "data"), 0), "snippet"), "\2长江\3"));
+    json_decref(page);
+    json_decref(m);
+    buf_free(&text);
+    assert_sound();
+}
+
 static void test_files_that_nobody_took(void **state)
 {
     (void)state;
@@ -767,6 +873,8 @@ int main(void)
         TEST(test_backup),
         TEST(test_check_finds_damage),
         TEST(test_files_of_messages),
+        TEST(test_words_of_files),
+        TEST(test_words_of_a_long_file),
         TEST(test_files_that_nobody_took),
         TEST(test_files_travel),
         TEST(test_failing_allocations),
