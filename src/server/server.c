@@ -655,8 +655,13 @@ static int start_workers(struct server *s, sp_error *err)
 
 static int set_limits(struct server_limits *l, sp_error *err)
 {
-    const struct server_limits most = {BODY_MAX,     UPLOAD_MAX,   HEADERS_MAX,     HEAD_SECONDS,
-                                       BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
+    const struct server_limits most = {.body_bytes = BODY_MAX,
+                                       .upload_bytes = UPLOAD_MAX,
+                                       .head_bytes = HEADERS_MAX,
+                                       .head_seconds = HEAD_SECONDS,
+                                       .body_seconds = BODY_SECONDS,
+                                       .keep_seconds = KEEP_SECONDS,
+                                       .connections = CONNECTIONS_MOST};
     l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
     l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
     l->head_seconds = l->head_seconds ? l->head_seconds : most.head_seconds;
@@ -672,6 +677,8 @@ static int set_limits(struct server_limits *l, sp_error *err)
         return sp_fail(err, SP_EUSAGE,
                        "--max-upload: %zu bytes are not from 1K to --max-body (%zu)",
                        l->upload_bytes, l->body_bytes);
+    if (l->unsent_bytes && l->unsent_bytes < 1024)
+        return sp_fail(err, SP_EUSAGE, "--max-unsent: %zu bytes are less than 1K", l->unsent_bytes);
     if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
         return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
                        l->head_bytes, HEADERS_MAX >> 10);

@@ -35,8 +35,7 @@ int file_insert(struct conn *c, int64_t owner, const char *id, const struct stor
 int files_expire(struct conn *c, sp_error *err)
 {
     return db_run(c, err,
-                  "DELETE FROM files WHERE seq < ?1 AND NOT EXISTS"
-                  " (SELECT 1 FROM message_files m WHERE m.file = files.seq)",
+                  "DELETE FROM files WHERE seq IN (SELECT file FROM unsent_files WHERE file < ?1)",
                   "i", now_micros() - (int64_t)STORE_FILE_SECONDS * 1000000);
 }
 
@@ -178,6 +177,33 @@ int files_of_chat(struct conn *c, int64_t chat, json_t *whole, sp_error *err)
 
 /* ---- for all ---- */
 
+/* For one more, of n bytes of text. */
+static int check_unsent(struct conn *c, int64_t owner, size_t most, size_t n, sp_error *err)
+{
+    int64_t files = 0, bytes = 0;
+    int code = db_number(c, &files, err,
+                         "SELECT count(*) FROM unsent_files u JOIN files f ON f.seq = u.file WHERE "
+                         "f.owner = ?1",
+                         "i", owner);
+    if (code == 0)
+        code = db_number(c, &bytes, err,
+                         "SELECT total(u.bytes) FROM unsent_files u JOIN files f ON f.seq = u.file "
+                         "WHERE f.owner = ?1",
+                         "i", owner);
+    if (code == 0 && files >= STORE_UNSENT_FILES)
+        return sp_fail(err, SP_EFULL,
+                       "%lld files that are in no message are kept already, which is the most: "
+                       "send or remove some; each goes by itself a day after it came",
+                       (long long)files);
+    if (code == 0 && (size_t)bytes + n > most)
+        return sp_fail(err, SP_EFULL,
+                       "with this file those that are in no message would have %.1f MB of text, "
+                       "and the most is %.1f MB (--max-unsent): send or remove some; each goes by "
+                       "itself a day after it came",
+                       (double)((size_t)bytes + n) / (1 << 20), (double)most / (1 << 20));
+    return code;
+}
+
 int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t **out, sp_error *err)
 {
     char id[STORE_ID_BYTES];
@@ -194,6 +220,8 @@ int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t *
         code = db_write(s, &c, err);
     if (code == 0)
         code = files_expire(c, err);
+    if (code == 0)
+        code = check_unsent(c, owner, s->unsent_bytes, f->text.n, err);
     if (code == 0)
         code = file_insert(c, owner, id, f, now_micros(), &seq, err);
     if (code == 0)
@@ -251,5 +279,14 @@ int store_file_remove(store *s, int64_t owner, const char *id, sp_error *err)
         code = sp_fail(err, SP_EFULL, "a message has this file: it goes when the chat is deleted");
     if (code == 0)
         code = db_run(c, err, "DELETE FROM files WHERE seq = ?1", "i", seq);
+    return db_written(c, code, err);
+}
+
+int store_files_expire(store *s, sp_error *err)
+{
+    struct conn *c;
+    int code = db_write(s, &c, err);
+    if (code == 0)
+        code = files_expire(c, err);
     return db_written(c, code, err);
 }

@@ -200,6 +200,17 @@ static const char *const steps[STORE_VERSION] = {
     "  INSERT INTO file_search(file_search, rowid, name, text) SELECT 'delete', old.message * 32 + "
     "old.place, name, text FROM files WHERE seq = old.file; END;"
     "INSERT INTO file_search(file_search) VALUES ('rebuild');",
+
+    /* 9: files that no message has had yet */
+    "CREATE TABLE unsent_files ("
+    "  file INTEGER PRIMARY KEY REFERENCES files(seq) ON DELETE CASCADE,"
+    "  bytes INTEGER NOT NULL);" /* of its text */
+    "CREATE TRIGGER file_added AFTER INSERT ON files BEGIN"
+    "  INSERT INTO unsent_files VALUES (new.seq, length(CAST(new.text AS BLOB))); END;"
+    "CREATE TRIGGER file_sent AFTER INSERT ON message_files BEGIN"
+    "  DELETE FROM unsent_files WHERE file = new.file; END;"
+    "INSERT INTO unsent_files SELECT seq, length(CAST(text AS BLOB)) FROM files"
+    "  WHERE seq NOT IN (SELECT file FROM message_files);",
 };
 _Static_assert(STORE_FILES_MOST <= FILE_PLACES, "each file of a message needs a number");
 

@@ -32,7 +32,7 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 8     /* of the file: PRAGMA user_version */
+#define STORE_VERSION 9     /* of the file: PRAGMA user_version */
 #define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
 #define STORE_PAGE_MOST 200 /* chats of one page */
 #define STORE_QUERY_MOST 400                   /* bytes of a search */
@@ -40,6 +40,8 @@ typedef struct store store;
 #define STORE_TEXT_MOST ((size_t)32 << 20)     /* bytes of a message, and of a file */
 #define STORE_FILES_MOST 32                    /* of one message */
 #define STORE_FILE_SECONDS 86400               /* that a file stays which no message has */
+#define STORE_UNSENT_FILES 200                 /* of an owner: such files */
+#define STORE_UNSENT_BYTES ((size_t)256 << 20) /* of their texts, unless the options say else */
 #define STORE_TEMPLATES_MOST 1000              /* of an owner */
 #define STORE_JOBS_MOST 10000                  /* jobs of an owner */
 #define STORE_RESULTS_MOST ((size_t)256 << 20) /* bytes of the results of a job's parts */
@@ -50,6 +52,7 @@ struct store_opts {
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
     bool
         beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
+    size_t unsent_bytes; /* of an owner's files that no message has; 0: STORE_UNSENT_BYTES */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
  * SP_ENOSPACE say what the disk says. With `writes`, answers and jobs that a crash left
@@ -123,7 +126,7 @@ struct store_file {
     int64_t bytes; /* of the file as it came, which is not kept */
     str text;      /* UTF-8 without NUL */
 };
-/* {"id", "name", "type", "bytes", "characters", "created"}. Files that no message has for STORE_FILE_SECONDS go. */
+/* {"id", "name", "type", "bytes", "characters", "created"}. SP_EFULL: the owner has too many that no message has. */
 int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t **out,
                    sp_error *err);
 int store_file_get(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
@@ -131,6 +134,9 @@ int store_file_get(store *s, int64_t owner, const char *id, json_t **out, sp_err
 int store_file_text(store *s, int64_t owner, const char *id, char **text, size_t *n, sp_error *err);
 /* SP_EFULL: a message has it. */
 int store_file_remove(store *s, int64_t owner, const char *id, sp_error *err);
+/* Those that no message has had for STORE_FILE_SECONDS go, whoever's; so they do when the store is opened, and when a
+ * file is added. */
+int store_files_expire(store *s, sp_error *err);
 
 /* ---- texts that grow ---- */
 

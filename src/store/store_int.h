@@ -23,6 +23,7 @@ struct store {
     char *path;
     int lock_fd; /* -1: none */
     bool writes;
+    size_t unsent_bytes;
     struct conn writer, reader; /* without `writes` there is only the reader */
 };
 

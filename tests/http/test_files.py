@@ -159,9 +159,24 @@ def test_sizes(page):
 
 
 def test_limits_that_contradict(model):
-    for more in (["--max-upload", "3M", "--max-body", "2M"], ["--max-upload", "10"]):
+    for more in (["--max-upload", "3M", "--max-body", "2M"], ["--max-upload", "10"], ["--max-unsent", "10"]):
         done = subprocess.run([SAMPAN, "serve", "--model", model, "--port", "0", *more], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and "--max-upload" in done.stderr
+        assert done.returncode == 2 and more[0] in done.stderr
+
+
+def test_unsent_files_have_a_limit(model, tmp_path):
+    p = Page(model, tmp_path / "history.db", "--max-unsent", "4K")
+    try:
+        first = upload(p, "a.txt", b"a" * 4000)
+        error = upload(p, "b.txt", b"b" * 4000, 409)
+        assert error["code"] == "too_much_unsent" and "--max-unsent" in error["message"] and "a day" in error["message"]
+        ask(p, p.chat(), "Take it", [first])
+        second = upload(p, "b.txt", b"b" * 4000)
+        upload(p, "c.txt", b"c" * 4000, 409)
+        p.ok("DELETE", f"/api/files/{second['id']}")
+        upload(p, "c.txt", b"c" * 4000)
+    finally:
+        p.end()
 
 
 def test_other_sites_may_not(page):

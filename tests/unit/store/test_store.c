@@ -705,7 +705,8 @@ static void test_files_that_nobody_took(void **state)
                 "PRAGMA foreign_keys = OFF; UPDATE message_files SET file = 1 WHERE file = (SELECT "
                 "seq FROM "
                 "files WHERE name = 'kept'); UPDATE files SET seq = 1 WHERE name = 'kept';"
-                "UPDATE files SET seq = 2 WHERE name = 'old'; PRAGMA foreign_keys = ON",
+                "UPDATE unsent_files SET file = 2 WHERE file = (SELECT seq FROM files WHERE name = "
+                "'old'); UPDATE files SET seq = 2 WHERE name = 'old'; PRAGMA foreign_keys = ON",
                 NULL),
         0);
     (void)new_file("new", "n");
@@ -714,6 +715,54 @@ static void test_files_that_nobody_took(void **state)
     assert_file(mine, "m");
     assert_int_equal(store_file_remove(s, 0, mine, NULL), 0);
     assert_file(mine, NULL);
+}
+
+static int try_file(int64_t owner, const char *text, sp_error *err)
+{
+    json_t *file = NULL;
+    const struct store_file f = {.name = "x", .type = "text/plain", .text = str_of(text)};
+    int code = store_file_add(s, owner, &f, &file, err);
+    json_decref(file);
+    return code;
+}
+
+/* How many and how much an owner may leave unsent; what is sent or removed makes room. */
+static void test_unsent_files_are_bounded(void **state)
+{
+    json_t *m = NULL;
+    sp_error err = {0};
+    (void)state;
+    store_close(s);
+    struct store_opts o = {.path = in_scratch("history.db"), .writes = true, .unsent_bytes = 1000};
+    assert_int_equal(store_open(&o, &s, &err), 0);
+    char text[1001];
+    memset(text, 'a', sizeof text - 1);
+    text[1000] = '\0';
+    const char *chat = new_chat("x"), *id = new_file("a", "长");
+    assert_int_equal(try_file(0, text, &err), SP_EFULL); /* 1000 and 3 */
+    assert_non_null(strstr(err.message, "--max-unsent"));
+    assert_int_equal(try_file(1, text, &err), 0); /* somebody else's */
+    assert_int_equal(say_with(chat, NULL, id, NULL, &m), 0);
+    json_decref(m);
+    assert_int_equal(try_file(0, text, &err), 0);
+    assert_int_equal(try_file(0, "b", &err), SP_EFULL);
+    assert_int_equal(
+        db_exec(&s->writer, "DELETE FROM files WHERE seq IN (SELECT file FROM unsent_files)", NULL),
+        0);
+    for (int i = 0; i < STORE_UNSENT_FILES; i++)
+        assert_int_equal(try_file(0, "", &err), 0);
+    assert_int_equal(try_file(0, "", &err), SP_EFULL);
+    assert_non_null(strstr(err.message, "a day after"));
+    assert_int_equal(db_exec(&s->writer,
+                             "PRAGMA foreign_keys = OFF; UPDATE files SET seq = 3 WHERE seq = "
+                             "(SELECT max(file) FROM unsent_files); UPDATE unsent_files SET file = "
+                             "3 WHERE file = (SELECT max(file) FROM unsent_files); PRAGMA "
+                             "foreign_keys = ON",
+                             NULL),
+                     0);
+    assert_int_equal(store_files_expire(s, &err), 0); /* that one is of 1970 */
+    assert_int_equal(try_file(0, "", &err), 0);
+    assert_sound();
 }
 
 static int collect(void *arg, const json_t *chat, sp_error *err)
@@ -876,6 +925,7 @@ int main(void)
         TEST(test_words_of_files),
         TEST(test_words_of_a_long_file),
         TEST(test_files_that_nobody_took),
+        TEST(test_unsent_files_are_bounded),
         TEST(test_files_travel),
         TEST(test_failing_allocations),
     };
