@@ -313,7 +313,9 @@ static void take_posted(struct server *s)
         next = c->next;
         call_link(c);
         c->pending = 1;
-        if (!work_push(s, c)) {
+        if (!ask_let_in(c)) {
+            call_worked(c);
+        } else if (!work_push(s, c)) {
             reply_set_error(c, 503, "server_error", NULL, "overloaded",
                             "too many requests wait: try again in a second");
             call_worked(c);

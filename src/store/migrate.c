@@ -211,6 +211,9 @@ static const char *const steps[STORE_VERSION] = {
     "  DELETE FROM unsent_files WHERE file = new.file; END;"
     "INSERT INTO unsent_files SELECT seq, length(CAST(text AS BLOB)) FROM files"
     "  WHERE seq NOT IN (SELECT file FROM message_files);",
+
+    /* 10: hash of the key that a job was asked for with; null: none */
+    "ALTER TABLE jobs ADD COLUMN key TEXT;",
 };
 _Static_assert(STORE_FILES_MOST <= FILE_PLACES, "each file of a message needs a number");
 

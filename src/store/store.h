@@ -32,8 +32,9 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 9     /* of the file: PRAGMA user_version */
+#define STORE_VERSION 10    /* of the file: PRAGMA user_version */
 #define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
+#define STORE_SHA_BYTES 65  /* SHA-256 in lower-case hex, NUL */
 #define STORE_PAGE_MOST 200 /* chats of one page */
 #define STORE_QUERY_MOST 400                   /* bytes of a search */
 #define STORE_TITLE_MOST 400                   /* bytes */
@@ -161,6 +162,7 @@ struct store_new_job {
     str input;            /* what it works on, until its parts are known; p NULL: none */
     const json_t *parts;  /* [source...], their numbers from 0; NULL: not known yet */
     int64_t total;        /* in `unit` */
+    const char *key;      /* hash of the key it is asked for with; NULL: none */
 };
 struct store_job_query {
     const char *state, *kind; /* NULL: any */
@@ -172,6 +174,8 @@ struct store_job_change {
     bool starts, ends; /* now */
     int64_t done, total;
     const json_t *result, *error; /* NULL: none */
+    bool asked;                   /* anew, with this key */
+    const char *key;
 };
 /* State "queued". SP_EFULL: there are STORE_JOBS_MOST. */
 int store_job_add(store *s, int64_t owner, const struct store_new_job *n, json_t **out,
@@ -189,6 +193,8 @@ int store_job_change(store *s, int64_t owner, const char *id, const struct store
 /* Of one that is running; of any other, nothing is done. */
 int store_job_progress(store *s, const char *id, int64_t done, int64_t total, sp_error *err);
 int store_job_remove(store *s, int64_t owner, const char *id, sp_error *err);
+/* Of the key that it was asked for with, last; "": none. It is in no job's object. */
+int store_job_key(store *s, const char *id, char out[STORE_SHA_BYTES], sp_error *err);
 /* SP_ENOTFOUND: it has none (any more). *text is the caller's (sp_free). */
 int store_job_input(store *s, const char *id, char **text, size_t *n, sp_error *err);
 
