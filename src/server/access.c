@@ -514,6 +514,7 @@ bool access_take(struct call *c)
 
 bool access_ask(struct call *c, const char *hash, bool request)
 {
+    access_refresh(c->s);
     c->key = find_key(c->s->access, hash);
     if (!c->key) {
         reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",

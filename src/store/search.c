@@ -99,7 +99,7 @@ struct search {
 
 enum where { IN_MESSAGES, IN_FILES, IN_TITLES, PLACES };
 
-/* The index, and how its rows come to the messages m and chats c. */
+/* The index, and how its rows come to the messages m and chats c. 32: FILE_PLACES. */
 static const struct {
     const char *index, *from, *message;
 } places[PLACES] = {
@@ -129,10 +129,12 @@ static void step_match(struct search *s, struct match *m, sp_error *err)
     m->seq = m->where == IN_FILES && m->code == 1 ? m->row / FILE_PLACES : m->row;
 }
 
-/* The number in an index that all rows below message or chat `seq` are below. */
+/* The number in an index that the rows of messages or chats below `seq` are below, whatever a cursor says. */
 static int64_t row_of(enum where where, int64_t seq)
 {
-    return where == IN_FILES && seq < INT64_MAX ? seq * FILE_PLACES : seq;
+    if (where != IN_FILES)
+        return seq;
+    return seq < 0 ? 0 : seq < INT64_MAX / FILE_PLACES ? seq * FILE_PLACES : INT64_MAX;
 }
 
 /* With the conditions on its chat that a page asks for. */

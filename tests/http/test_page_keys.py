@@ -156,6 +156,22 @@ def test_a_job_waits_for_the_limits_of_its_key(alice):
     assert named(b, "slow")["requests"] == 1
 
 
+def test_a_job_has_its_key_after_a_restart(outside):
+    s = outside()
+    b = Browser(s.url)
+    b.sign_up(s.code)
+    program = Program(s, b, "program")
+    first, _, queued = program.batch(30, 2000), program.batch(30, 2000), program.batch(2, 3)
+    assert b.ok("GET", f"/api/jobs/{queued}")["state"] == "queued"  # two run at once
+    s.end()
+    s = outside()
+    b = Browser(s.url)
+    b.sign_in()
+    job = ended(b, queued, "done", "failed")  # it began before anybody asked
+    assert job["state"] == "done" and b.ok("GET", f"/api/jobs/{first}")["state"] == "interrupted"
+    assert named(b, "program")["tokens"] >= job["result"]["prompt_tokens"] + job["result"]["completion_tokens"]
+
+
 def test_a_job_ends_with_its_key(alice):
     s, b = alice
     program = Program(s, b, "gone", concurrent=1)

@@ -652,6 +652,11 @@ static void test_words_of_files(void **state)
         assert_string_equal(titles(&q, NULL), "");
     sp_free(third);
     sp_free(last);
+    q = (struct store_query){
+        .text = "yangtze", .limit = 5, .pinned = -1, .cursor = "9223372036854775806"};
+    assert_string_equal(titles(&q, NULL), "y|x|");
+    q.cursor = "-9223372036854775808";
+    assert_string_equal(titles(&q, NULL), "");
     assert_sound();
     assert_int_equal(store_message_edit(s, 0, id, "other words", &m, NULL), 0);
     json_decref(m);
