@@ -16,6 +16,8 @@
 #define CHARACTERS 3000
 #define TRIES 200
 #define PER_TRANSACTION 500
+#define CHATS_PER_FILE 50 /* one of so many has a file */
+#define FILE_WORDS 5000
 
 static uint64_t draws;
 
@@ -67,6 +69,22 @@ static void make_text(buf *b)
     }
 }
 
+static int add_file(struct conn *c, int64_t message, int64_t at, buf *b, sp_error *err)
+{
+    char id[STORE_ID_BYTES];
+    int64_t seq = 0;
+    store_id_new('f', id);
+    buf_clear(b);
+    for (int i = 0; i < FILE_WORDS; i++) {
+        put_word(b, ranked(WORDS));
+        buf_putc(b, ' ');
+    }
+    const struct store_file f = {
+        .name = "notes.txt", .type = "text/plain", .text = {b->data, b->len}};
+    int code = file_insert(c, 0, id, &f, at, &seq, err);
+    return code == 0 ? files_attach(c, message, &seq, 1, err) : code;
+}
+
 static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_error *err)
 {
     char id[STORE_ID_BYTES], title[STORE_TITLE_MOST + 1];
@@ -94,6 +112,8 @@ static int make_chat(struct conn *c, int64_t i, int64_t messages, buf *b, sp_err
                                 .parent = parent,
                                 .at = at + k * 1000000};
         code = message_insert(c, 0, &m, &parent, err);
+        if (code == 0 && k == 0 && i % CHATS_PER_FILE == 0)
+            code = add_file(c, parent, at, b, err);
     }
     return code == 0
                ? db_run(c, err, "UPDATE chats SET head = ?1 WHERE seq = ?2", "ki", parent, chat)
@@ -207,25 +227,26 @@ static void time_search(store *s, const char *what, bool chinese, int words, int
     tell(what, ms, TRIES, found);
 }
 
-/* The word that somebody is still typing. */
-static void time_prefix(store *s)
+/* The word that somebody is still typing: its first `letters`. */
+static void time_prefix(store *s, const char *what, size_t letters)
 {
     double ms[TRIES];
     size_t found = 0;
     buf b;
     buf_init(&b, 4096);
     for (int i = 0; i < TRIES; i++) {
-        buf_clear(&b);
-        put_word(&b, ranked(WORDS));
-        if (b.len > 3)
-            b.data[3 + below((int64_t)b.len - 3)] = '\0';
+        do {
+            buf_clear(&b);
+            put_word(&b, ranked(WORDS));
+        } while (b.len < letters);
+        b.data[letters] = '\0';
         struct store_query q = {.text = b.data, .limit = 50, .pinned = -1};
         double from = clock_seconds();
         found += page(s, &q, NULL);
         ms[i] = (clock_seconds() - from) * 1e3;
     }
     buf_free(&b);
-    tell("search, the beginning of a word", ms, TRIES, found);
+    tell(what, ms, TRIES, found);
 }
 
 static void time_open(store *s, int64_t chats)
@@ -261,7 +282,9 @@ static void time_all(store *s, int64_t chats)
     time_list(s, "list of pinned ones", (struct store_query){.limit = 50, .pinned = 1});
     time_search(s, "search, one word", false, 1, 1);
     time_search(s, "search, two words", false, 2, 1);
-    time_prefix(s);
+    time_prefix(s, "search, four letters of a word", 4);
+    time_prefix(s, "search, five letters of a word", 5);
+    time_prefix(s, "search, six letters of a word", 6);
     time_search(s, "search, one character", true, 1, 1);
     time_search(s, "search, two characters", true, 2, 1);
     time_search(s, "search, three characters", true, 3, 1);

@@ -141,6 +141,9 @@ static const struct option_spec table[] = {
      "largest body of a request, 1K to 256M"},
     {"max-upload", OPT_BYTES, NULL, NULL, NO_RANGE, VERB_SERVE, "BYTES",
      "largest file that the page takes into a prompt, 1K to --max-body; 20M if unset"},
+    {"max-unsent", OPT_BYTES, "256M", NULL, NO_RANGE, VERB_SERVE, "BYTES",
+     "text of all files that somebody has uploaded for prompts and not sent yet, from 1K; they are 200 at most, and go "
+     "a day after they came"},
     {"max-header", OPT_BYTES, "64K", NULL, NO_RANGE, VERB_SERVE, "BYTES",
      "largest head of a request, 1K to 64K"},
     {"header-timeout", OPT_INT, "15", NULL, 1, 3600, VERB_SERVE, "SECONDS",

@@ -254,6 +254,7 @@ static int serve(struct serving *w, sp_error *err)
     so.n_allowed_hosts = options_list(o, "allowed-host", &so.allowed_hosts);
     so.limits = (struct server_limits){.body_bytes = options_bytes(o, "max-body"),
                                        .upload_bytes = options_bytes(o, "max-upload"),
+                                       .unsent_bytes = options_bytes(o, "max-unsent"),
                                        .head_bytes = options_bytes(o, "max-header"),
                                        .head_seconds = (int)options_int(o, "header-timeout"),
                                        .body_seconds = (int)options_int(o, "body-timeout"),

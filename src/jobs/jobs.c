@@ -226,6 +226,8 @@ struct held {
     json_t *row;
     const char *state;       /* of row */
     struct job_run *waiting; /* it was queued; the holder's */
+    bool asked;              /* to run, with this key */
+    const char *key;
     bool running;
 };
 
@@ -262,6 +264,8 @@ static int move(jobs *js, int64_t owner, struct held *h, const char *state, json
         .done = json_integer_value(json_object_get(progress, "done")),
         .total = json_integer_value(json_object_get(progress, "total")),
         .result = json_object_get(h->row, "result"),
+        .asked = h->asked,
+        .key = h->key,
     };
     json_t *row = NULL;
     const char *id = json_string_value(json_object_get(h->row, "id"));
@@ -325,7 +329,8 @@ static bool rests(const char *state)
            strcmp(state, "failed") == 0;
 }
 
-static int ask_resume(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err)
+static int ask_resume(jobs *js, int64_t owner, const char *id, const char *key, json_t **out,
+                      sp_error *err)
 {
     struct held h;
     int code = check_room(js, err);
@@ -340,14 +345,17 @@ static int ask_resume(jobs *js, int64_t owner, const char *id, json_t **out, sp_
         return refuse(&h, err, "only what is paused, interrupted or failed can be resumed");
     if (!kind || !kind->resumes)
         return refuse(&h, err, "a job of its kind can't be resumed: start a new one");
+    h.asked = true;
+    h.key = key;
     return move(js, owner, &h, "queued", out, err);
 }
 
-int jobs_resume(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err)
+int jobs_resume(jobs *js, int64_t owner, const char *id, const char *key, json_t **out,
+                sp_error *err)
 {
     *out = NULL;
     pthread_mutex_lock(&js->order);
-    int code = ask_resume(js, owner, id, out, err);
+    int code = ask_resume(js, owner, id, key, out, err);
     pthread_mutex_unlock(&js->order);
     return code;
 }
@@ -531,6 +539,11 @@ const char *job_id(const job_run *j)
 int64_t job_owner(const job_run *j)
 {
     return j->owner;
+}
+
+const char *job_key(const job_run *j)
+{
+    return j->key;
 }
 
 store *job_store(const job_run *j)

@@ -83,7 +83,9 @@ int jobs_list(jobs *js, int64_t owner, const struct store_job_query *q, json_t *
 /* *out: the job as it is then; one that runs stops soon after. SP_EBUSY: it is not in a state for that, or its kind
  * can't. To cancel what has ended changes nothing. */
 int jobs_pause(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err);
-int jobs_resume(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err);
+/* key: as in store_new_job, from now on. */
+int jobs_resume(jobs *js, int64_t owner, const char *id, const char *key, json_t **out,
+                sp_error *err);
 int jobs_cancel(jobs *js, int64_t owner, const char *id, json_t **out, sp_error *err);
 int jobs_remove(jobs *js, int64_t owner, const char *id, sp_error *err); /* SP_EBUSY: it runs */
 /* The store has given all rows of one owner to another: so are the jobs that are queued or run. */
@@ -93,6 +95,7 @@ void jobs_adopt(jobs *js, int64_t from, int64_t to);
 
 const char *job_id(const job_run *j);
 int64_t job_owner(const job_run *j);
+const char *job_key(const job_run *j); /* "": none */
 const json_t *job_params(const job_run *j);
 store *job_store(const job_run *j);
 bool job_stopping(const job_run *j);

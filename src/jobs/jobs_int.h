@@ -13,8 +13,9 @@ struct job_run {
     struct jobs *of;
     const struct job_kind *kind;
     char id[STORE_ID_BYTES];
-    _Atomic int64_t owner; /* changes in jobs_adopt only */
-    atomic_int stop;       /* enum job_stop */
+    _Atomic int64_t owner;     /* changes in jobs_adopt only */
+    char key[STORE_SHA_BYTES]; /* once it runs */
+    atomic_int stop;           /* enum job_stop */
 
     /* under lock */
     bool running; /* a thread has it */

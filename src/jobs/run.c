@@ -42,6 +42,8 @@ static int begin(struct job_run *j, sp_error *err)
     to.total = j->total;
     pthread_mutex_unlock(&js->lock);
     int code = change(j, &to, err);
+    if (code == 0)
+        code = store_job_key(js->store, j->id, j->key, err);
     pthread_mutex_unlock(&js->order);
     return code;
 }

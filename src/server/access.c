@@ -512,6 +512,21 @@ bool access_take(struct call *c)
     return ok;
 }
 
+bool access_ask(struct call *c, const char *hash, bool request)
+{
+    access_refresh(c->s);
+    c->key = find_key(c->s->access, hash);
+    if (!c->key) {
+        reply_set_error(c, 401, "invalid_request_error", NULL, "invalid_api_key",
+                        "the key that asked for this is not valid any more: resume it to go on "
+                        "without it");
+        return false;
+    }
+    c->key->refs++;
+    refill(c->key);
+    return !request || take(c);
+}
+
 void access_charge(struct call *c, int64_t tokens)
 {
     if (!c->key || tokens <= 0)
@@ -553,6 +568,11 @@ bool access_model(const struct call *c, const struct served_model *m)
 const char *access_key_name(const struct call *c)
 {
     return c->key ? c->key->entry.name : NULL;
+}
+
+const char *access_key_hash(const struct call *c)
+{
+    return c->key ? c->key->entry.hash : NULL;
 }
 
 static json_t *left_json(struct key *k)

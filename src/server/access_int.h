@@ -1,6 +1,6 @@
 /* Who may ask, for what and how much: Host and Origin, keys with their limits, the admin's key. All on the loop
- * thread, but access_model, which a worker may call for a call of its own: what it reads of a key never changes,
- * and the call holds the key.
+ * thread, but access_model and access_key_hash, which a worker may call for a call of its own: what they read of a key
+ * never changes, and the call holds the key.
  *
  * Rates are token buckets, one a minute deep: a key that has not been used for a minute may take its whole minute
  * at once. A request is let in while the account of tokens is above zero; what its prompt and answer take is
@@ -53,7 +53,11 @@ void access_charge(struct call *c, int64_t tokens); /* of prompt or answer */
 uint64_t
 access_tenant(const struct call *c); /* whose prefixes it shares; the same after a restart */
 void access_release(struct call *c); /* the call ends */
+/* Of a call without a request, whose work was asked for with the key of this hash: it holds the key, and, with
+ * `request`, counts as one of the key's requests, as access_take does. false: the error has been set. */
+bool access_ask(struct call *c, const char *hash, bool request);
 const char *access_key_name(const struct call *c); /* NULL: none */
+const char *access_key_hash(const struct call *c); /* NULL: none; any thread, as access_model */
 json_t *access_json(const struct server *s); /* a list of keys and what is left of their limits */
 
 #endif

@@ -126,7 +126,10 @@ void api_files_add(struct call *c)
                                      .type = type.type,
                                      .bytes = (int64_t)c->n_body,
                                      .text = {text.data, text.len}};
-        if (store_file_add(s, c->owner, &f, &file, &err) < 0)
+        int code = store_file_add(s, c->owner, &f, &file, &err);
+        if (code == SP_EFULL)
+            reply_set_error(c, 409, INVALID, NULL, "too_much_unsent", "%s", err.message);
+        else if (code < 0)
             page_fail(c, &err);
         else if (put_tokens(c, file, f.text))
             reply_set_json(c, 201, json_incref(file));

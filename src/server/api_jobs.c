@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
+#include "server/access_int.h"
 #include "server/task_int.h"
 
 #define INVALID "invalid_request_error"
@@ -151,7 +152,8 @@ static void add(struct call *c, struct jobs *js, json_t *body, struct job_work *
                               .params = params,
                               .input = {w->input, w->n_input},
                               .parts = w->parts,
-                              .total = w->total};
+                              .total = w->total,
+                              .key = access_key_hash(c)};
     int code = jobs_add(js, c->owner, &n, &job, &err);
     answer(c, 202, code, job, &err);
 }
@@ -205,9 +207,17 @@ void api_jobs_pause(struct call *c)
     ask(c, jobs_pause);
 }
 
+/* Whoever lets a job go on is who asks for it from then on. */
 void api_jobs_resume(struct call *c)
 {
-    ask(c, jobs_resume);
+    char id[STORE_ID_BYTES];
+    json_t *job = NULL;
+    sp_error err = {0};
+    struct jobs *js = jobs_of(c);
+    if (!js || !page_id(c, 'j', id))
+        return;
+    int code = jobs_resume(js, c->owner, id, access_key_hash(c), &job, &err);
+    answer(c, 200, code, job, &err);
 }
 
 void api_jobs_cancel(struct call *c)

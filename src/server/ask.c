@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <string.h>
+#include "server/access_int.h"
 #include "server/ask_int.h"
 #include "server/models_int.h"
 #include "server/stats_int.h"
@@ -43,6 +44,13 @@ void ask_refused(struct call *c, int status, const char *code, const char *messa
 
 /* ---- on the loop ---- */
 
+bool ask_let_in(struct call *c)
+{
+    struct ask *a = c->ask;
+    a->kept_out = a->key[0] && !access_ask(c, a->key, a->o.request != NULL);
+    return !a->kept_out;
+}
+
 static void add_text(void *arg, bool reasoning, const char *text, size_t n)
 {
     struct ask *a = arg;
@@ -60,14 +68,15 @@ static void end(struct ask *a, const struct ask_end *e)
     if (a->ended)
         return;
     a->ended = true;
-    if (a->o.request)
+    if (a->o.request && !a->kept_out)
         stats_ended(a->call, state_of(e), e->code);
     a->o.end(a->o.arg, e);
 }
 
 static void end_badly(struct ask *a, const char *code, const char *message)
 {
-    const struct ask_end e = {.code = code, .message = message};
+    const struct ask_end e = {
+        .code = code, .message = message, .retry_after = a->call->retry_after};
     end(a, &e);
 }
 
@@ -124,6 +133,7 @@ int ask_begin(struct server *s, const struct ask_opts *o, struct ask **out, sp_e
     a->call = c;
     a->o = *o;
     json_incref(a->o.request);
+    (void)snprintf(a->key, sizeof a->key, "%s", o->key);
     (void)snprintf(a->model, sizeof a->model, "%s", o->model ? o->model : "");
     c->ask = a;
     *out = a;

@@ -8,6 +8,7 @@
 #define RETRY_SECONDS 2 /* after a disk that said no */
 #define SAVED_AT_ONCE 64
 #define DAY_SECONDS 86400.0
+#define PURGE_SECONDS 3600.0
 
 /* ---- the saver ---- */
 
@@ -85,8 +86,9 @@ static bool wanted(const struct history *h, bool ended)
     return false;
 }
 
-/* Until something has ended, or SAVE_SECONDS after the last time when something has grown. false: the end. */
-static bool wait_for_work(struct history *h, double not_before)
+/* Until something has ended, or SAVE_SECONDS after the last time when something has grown, or there is time to look for
+ * what is to be removed. false: the end. */
+static bool wait_for_work(struct history *h, double not_before, double purge_at)
 {
     for (;;) {
         double now = clock_seconds();
@@ -96,11 +98,11 @@ static bool wait_for_work(struct history *h, double not_before)
             return true;
         if (h->stop && !wanted(h, false))
             return false;
-        if (!wanted(h, false)) {
-            pthread_cond_wait(&h->more, &h->lock);
-            continue;
-        }
-        struct timespec until = clock_after(not_before - now > 0.01 ? not_before - now : 0.01);
+        bool idle = !wanted(h, false);
+        if (idle && now >= purge_at)
+            return true;
+        double wait = (idle ? purge_at : not_before) - now;
+        struct timespec until = clock_after(wait > 0.01 ? wait : 0.01);
         (void)pthread_cond_timedwait(&h->more, &h->lock, &until);
     }
 }
@@ -114,16 +116,21 @@ static void tell_failure(const sp_error *err, bool *failing)
     *failing = err->code != 0;
 }
 
-/* Chats that were deleted long ago go for ever: at start and, with the saving of answers, once a day. */
+/* Chats that were deleted long ago go for ever, and files that were never sent: at start and then every hour. */
 static void purge(struct server *s, double *next)
 {
     double now = clock_seconds();
-    bool more = s->opts.keep_deleted_days > 0 && now >= *next;
+    sp_error failed = {0};
+    if (now < *next)
+        return;
+    *next = now + PURGE_SECONDS;
+    if (store_files_expire(s->history->store, &failed) < 0)
+        log_warn("server", "files that were never sent are not removed yet: %s", failed.message);
+    bool more = s->opts.keep_deleted_days > 0;
     while (more) {
         json_t *gone = NULL, *chat;
         sp_error err = {0};
         size_t i;
-        *next = now + DAY_SECONDS;
         if (store_purge(s->history->store, s->opts.keep_deleted_days * DAY_SECONDS, &gone, &err) <
             0)
             log_warn("server", "deleted chats are not removed yet: %s", err.message);
@@ -144,7 +151,7 @@ static void *saver_main(void *arg)
     struct batch *b = sp_calloc(1, sizeof *b);
     purge(s, &next_purge);
     pthread_mutex_lock(&h->lock);
-    while (b && wait_for_work(h, not_before)) {
+    while (b && wait_for_work(h, not_before, next_purge)) {
         sp_error err = {0};
         take_all(h, b);
         pthread_mutex_unlock(&h->lock);
@@ -179,7 +186,8 @@ static int start_saver(struct server *s, sp_error *err)
 
 int history_open(struct server *s, sp_error *err)
 {
-    struct store_opts o = {.path = s->opts.history, .writes = true};
+    struct store_opts o = {
+        .path = s->opts.history, .writes = true, .unsent_bytes = s->opts.limits.unsent_bytes};
     sp_error why = {0};
     pthread_condattr_t monotonic;
     struct history *h = s->history = sp_calloc(1, sizeof *h);

@@ -1,12 +1,10 @@
-/* The loop thread, the workers and the life of a call: request -> worker -> engines -> answer. */
+/* The server's start and end, its loop, and requests until they are calls: what can be answered at once is answered,
+ * the rest goes to a worker (work.c), then to engines; call.c has it meanwhile. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/bufferevent.h>
-#include <event2/thread.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -14,7 +12,6 @@
 #include "base/log.h"
 #include "server/access_int.h"
 #include "server/accounts_int.h"
-#include "server/ask_int.h"
 #include "server/framing_int.h"
 #include "server/guard_int.h"
 #include "server/jobs_int.h"
@@ -23,419 +20,6 @@
 #include "server/stats_int.h"
 
 #define PORTS_TRIED 50
-
-/* ---- the life of a call ---- */
-
-void server_wake(struct server *s)
-{
-    uint64_t one = 1;
-    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
-void call_wake(struct call *c)
-{
-    struct server *s = c->s;
-    pthread_mutex_lock(&s->ready_lock);
-    bool first = s->ready == NULL;
-    if (!c->in_ready) {
-        c->in_ready = true;
-        c->next_ready = s->ready;
-        s->ready = c;
-    }
-    pthread_mutex_unlock(&s->ready_lock);
-    if (first)
-        server_wake(s);
-}
-
-/* What a call has that the loop knows only by its list. */
-static void call_clear(struct call *c)
-{
-    generation_free(c->gen);
-    kept_free(c->kept);
-    ask_free(c->ask);
-    models_release(c);
-    access_release(c);
-    if (c->query)
-        evhttp_clear_headers(c->query);
-    sp_free(c->query);
-    sp_free(c->target);
-    pthread_mutex_destroy(&c->lock);
-    sp_free(c->body);
-    sp_free(c->reply);
-    sp_free(c);
-}
-
-static void call_free(struct call *c)
-{
-    struct server *s = c->s;
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        s->calls = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    s->n_calls--;
-    /* A request whose connection broke is ours to free; libevent has taken leave of it. */
-    if (c->req && !evhttp_request_get_connection(c->req))
-        evhttp_request_free(c->req);
-    while (c->first) {
-        struct call_event *e = c->first;
-        c->first = e->next;
-        sp_free(e);
-    }
-    events_leave(c);
-    call_clear(c);
-}
-
-/* Under its lock. */
-static void cancel_choices(struct call *c)
-{
-    for (size_t i = 0; c->gen && i < c->gen->n_choices; i++)
-        if (c->gen->choices[i].submitted && !c->gen->choices[i].done)
-            engine_cancel(c->gen->engine, c->gen->choices[i].id);
-}
-
-void call_cancel(struct call *c)
-{
-    pthread_mutex_lock(&c->lock);
-    cancel_choices(c);
-    pthread_mutex_unlock(&c->lock);
-    models_forget(c);
-}
-
-/* A worker that submits looks at `stopped` afterwards, one that lets it wait looks before; the loop takes it out of
- * where it waits. */
-void call_stop(struct call *c)
-{
-    atomic_store(&c->stopped, true);
-    pthread_mutex_lock(&c->lock);
-    cancel_choices(c);
-    call_wake(c);
-    pthread_mutex_unlock(&c->lock);
-}
-
-void call_tell(struct call *c)
-{
-    pthread_mutex_lock(&c->lock);
-    c->told = true;
-    call_wake(c);
-    pthread_mutex_unlock(&c->lock);
-}
-
-void call_worked(struct call *c)
-{
-    pthread_mutex_lock(&c->lock);
-    c->worked = true;
-    c->pending--;
-    call_wake(c); /* under the lock: see call_unused */
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_close(struct evhttp_connection *conn, void *arg)
-{
-    struct call *c = arg;
-    bool kept = c->route->work == api_generate; /* goes on without its client */
-    (void)conn;
-    if (!kept)
-        atomic_store(&c->gone, true);
-    /* Still attached: libevent frees the request together with the connection. */
-    if (c->req && evhttp_request_get_connection(c->req))
-        c->req = NULL;
-    if (!kept)
-        call_cancel(c);
-    call_wake(c);
-}
-
-/* Whoever takes `pending` down wakes the call before letting go of its lock, so once pending has been seen
- * as 0 no other thread knows the call, and only a place in the ready list can still refer to it. */
-static bool call_unused(struct call *c, int pending)
-{
-    pthread_mutex_lock(&c->s->ready_lock);
-    bool queued = c->in_ready;
-    pthread_mutex_unlock(&c->s->ready_lock);
-    return pending == 0 && !queued;
-}
-
-/* Once, when it has been let in. */
-static void charge_prompt(struct call *c)
-{
-    bool let_in = c->kept ? !c->kept->dropped : !c->answered;
-    if (c->gen && let_in && !c->charged)
-        access_charge(c, c->gen->prompt_tokens);
-    c->charged = true;
-}
-
-/* Loop: takes what came for a call, answers, and frees the call when nothing is left to come. */
-static void call_progress(struct call *c)
-{
-    struct call_event *e = NULL;
-    pthread_mutex_lock(&c->lock);
-    bool worked = c->worked, told = c->told;
-    if (worked) { /* until then the worker may still find out that the answer is an error */
-        e = c->first;
-        c->first = c->last = NULL;
-    }
-    int pending = c->pending;
-    pthread_mutex_unlock(&c->lock);
-    if (atomic_load(&c->gone))
-        call_cancel(c);
-    if (told || (worked && c->reply))
-        reply_send(c);
-    if (!worked && atomic_load(&c->stopped))
-        models_forget(c);
-    if (!worked)
-        return;
-    charge_prompt(c);
-    while (e) {
-        struct call_event *next = e->next;
-        generation_event(c, e);
-        sp_free(e);
-        e = next;
-    }
-    if (!kept_over(c) || !call_unused(c, pending))
-        return;
-    if (c->ask) {
-        ask_over(c);
-    } else if (!c->answered && !atomic_load(&c->gone)) {
-        reply_set_error(c, 500, "server_error", NULL, NULL, "out of memory");
-        reply_send(c);
-    }
-    call_free(c);
-}
-
-/* One at a time: a call may be put into the list again as soon as it has left it. */
-static struct call *ready_take(struct server *s)
-{
-    pthread_mutex_lock(&s->ready_lock);
-    struct call *c = s->ready;
-    if (c) {
-        s->ready = c->next_ready;
-        c->in_ready = false;
-    }
-    pthread_mutex_unlock(&s->ready_lock);
-    return c;
-}
-
-/* Under work_lock. */
-static bool upload_push(struct server *s, struct call *c)
-{
-    if (s->n_uploads == UPLOADS_MAX)
-        return false;
-    c->next_again = NULL;
-    if (s->uploads)
-        s->uploads_last->next_again = c;
-    else
-        s->uploads = c;
-    s->uploads_last = c;
-    s->n_uploads++;
-    pthread_cond_signal(&s->upload_more);
-    return true;
-}
-
-static bool work_push(struct server *s, struct call *c)
-{
-    pthread_mutex_lock(&s->work_lock);
-    bool upload = is_upload(c->route);
-    bool room = upload ? upload_push(s, c) : s->work_len < WAITING_MAX;
-    if (room && !upload) {
-        s->work[(s->work_head + s->work_len++) % WAITING_MAX] = c;
-        pthread_cond_signal(&s->work_more);
-    }
-    pthread_mutex_unlock(&s->work_lock);
-    return room;
-}
-
-/* ---- calls without a request ---- */
-
-static void call_init(struct call *c, struct server *s)
-{
-    c->s = s;
-    c->started = c->wrote_at = clock_seconds();
-    atomic_init(&c->gone, false);
-    atomic_init(&c->stopped, false);
-    pthread_mutex_init(&c->lock, NULL);
-}
-
-static void call_link(struct call *c)
-{
-    struct server *s = c->s;
-    c->next = s->calls;
-    if (s->calls)
-        s->calls->prev = c;
-    s->calls = c;
-    s->n_calls++;
-}
-
-struct call *call_make(struct server *s, const struct route *route)
-{
-    struct call *c = sp_calloc(1, sizeof *c);
-    if (!c)
-        return NULL;
-    call_init(c, s);
-    c->route = route;
-    c->method = EVHTTP_REQ_POST;
-    return c;
-}
-
-bool call_post(struct call *c)
-{
-    struct server *s = c->s;
-    struct call **last = &s->posted;
-    pthread_mutex_lock(&s->ready_lock);
-    bool open = !s->closed;
-    while (*last)
-        last = &(*last)->next;
-    if (open)
-        *last = c;
-    pthread_mutex_unlock(&s->ready_lock);
-    if (open)
-        server_wake(s);
-    else
-        call_clear(c);
-    return open;
-}
-
-static struct call *posted_calls(struct server *s, bool close)
-{
-    pthread_mutex_lock(&s->ready_lock);
-    struct call *list = s->posted;
-    s->posted = NULL;
-    s->closed = s->closed || close;
-    pthread_mutex_unlock(&s->ready_lock);
-    return list;
-}
-
-static void take_posted(struct server *s)
-{
-    struct call *next;
-    for (struct call *c = posted_calls(s, false); c; c = next) {
-        next = c->next;
-        call_link(c);
-        c->pending = 1;
-        if (!work_push(s, c)) {
-            reply_set_error(c, 503, "server_error", NULL, "overloaded",
-                            "too many requests wait: try again in a second");
-            call_worked(c);
-        }
-    }
-}
-
-bool server_close_posts(struct server *s)
-{
-    pthread_mutex_lock(&s->ready_lock);
-    bool none = !s->posted;
-    s->closed = s->closed || none;
-    pthread_mutex_unlock(&s->ready_lock);
-    return none;
-}
-
-/* The loop is over: who waits for an answer to a call of the server's own hears that none will come. */
-static void end_asks(struct server *s)
-{
-    struct call *next;
-    for (struct call *c = posted_calls(s, true); c; c = next) {
-        next = c->next;
-        call_link(c);
-    }
-    for (struct call *c = s->calls; c; c = c->next)
-        if (c->ask) {
-            ask_refused(c, 503, "draining", SHUTTING_DOWN);
-            ask_over(c);
-        }
-}
-
-static void on_wake(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *s = arg;
-    uint64_t count;
-    struct call *c;
-    (void)what;
-    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-    take_posted(s);
-    while ((c = ready_take(s)) != NULL)
-        call_progress(c);
-    access_refresh(s);
-    events_flush(s);
-    lifecycle_on_wake(s);
-}
-
-/* ---- workers ---- */
-
-static struct call *next_work(struct server *s)
-{
-    struct call *c = s->again;
-    if (c) {
-        s->again = c->next_again;
-        return c;
-    }
-    c = s->work[s->work_head];
-    s->work_head = (s->work_head + 1) % WAITING_MAX;
-    s->work_len--;
-    return c;
-}
-
-/* A call that waits is its model's, not the worker's, once models_park has returned. */
-static void work_on(struct call *c)
-{
-    enum parked parked;
-    do {
-        c->route->work(c);
-        parked = c->awaits ? models_park(c) : PARK_REFUSED;
-    } while (parked == PARK_AGAIN);
-    if (parked != PARKED)
-        call_worked(c);
-}
-
-static void *worker_main(void *arg)
-{
-    struct server *s = arg;
-    for (;;) {
-        pthread_mutex_lock(&s->work_lock);
-        while (s->work_len == 0 && !s->again && !s->work_stop)
-            pthread_cond_wait(&s->work_more, &s->work_lock);
-        if (s->work_stop) {
-            pthread_mutex_unlock(&s->work_lock);
-            return NULL;
-        }
-        struct call *c = next_work(s);
-        pthread_mutex_unlock(&s->work_lock);
-        work_on(c);
-    }
-}
-
-static void *upload_main(void *arg)
-{
-    struct server *s = arg;
-    for (;;) {
-        pthread_mutex_lock(&s->work_lock);
-        while (!s->uploads && !s->work_stop)
-            pthread_cond_wait(&s->upload_more, &s->work_lock);
-        if (s->work_stop) {
-            pthread_mutex_unlock(&s->work_lock);
-            return NULL;
-        }
-        struct call *c = s->uploads;
-        s->uploads = c->next_again;
-        s->n_uploads--;
-        pthread_mutex_unlock(&s->work_lock);
-        work_on(c);
-    }
-}
-
-void call_work_again(struct call *c)
-{
-    struct server *s = c->s;
-    struct call **end = &s->again;
-    pthread_mutex_lock(&s->work_lock);
-    while (*end)
-        end = &(*end)->next_again;
-    c->next_again = NULL;
-    *end = c;
-    pthread_cond_signal(&s->work_more);
-    pthread_mutex_unlock(&s->work_lock);
-}
 
 /* ---- requests ---- */
 
@@ -459,6 +43,21 @@ static struct call *call_new(struct server *s, struct evhttp_request *req)
     call_identify(c);
     call_link(c);
     return c;
+}
+
+static void on_close(struct evhttp_connection *conn, void *arg)
+{
+    struct call *c = arg;
+    bool kept = c->route->work == api_generate; /* goes on without its client */
+    (void)conn;
+    if (!kept)
+        atomic_store(&c->gone, true);
+    /* Still attached: libevent frees the request together with the connection. */
+    if (c->req && evhttp_request_get_connection(c->req))
+        c->req = NULL;
+    if (!kept)
+        call_cancel(c);
+    call_wake(c);
 }
 
 /* Notices a client that leaves while its prompt is still worked on: libevent stops reading after the
@@ -620,6 +219,20 @@ static int bind_port(struct server *s, sp_error *err)
                    o->host, o->port, strerror(errno));
 }
 
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    uint64_t count;
+    (void)what;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    calls_take_posted(s);
+    calls_progress(s);
+    access_refresh(s);
+    events_flush(s);
+    lifecycle_on_wake(s);
+}
+
 static int make_loop(struct server *s, sp_error *err)
 {
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -642,21 +255,15 @@ static int make_loop(struct server *s, sp_error *err)
     return guard_open(s, err);
 }
 
-static int start_workers(struct server *s, sp_error *err)
-{
-    for (size_t i = 0; i < SP_COUNT(s->workers); i++) {
-        if (pthread_create(&s->workers[i], NULL, i < WORKER_THREADS ? worker_main : upload_main,
-                           s) != 0)
-            return sp_fail(err, SP_ENOMEM, "a worker thread could not be started");
-        s->n_workers++;
-    }
-    return 0;
-}
-
 static int set_limits(struct server_limits *l, sp_error *err)
 {
-    const struct server_limits most = {BODY_MAX,     UPLOAD_MAX,   HEADERS_MAX,     HEAD_SECONDS,
-                                       BODY_SECONDS, KEEP_SECONDS, CONNECTIONS_MOST};
+    const struct server_limits most = {.body_bytes = BODY_MAX,
+                                       .upload_bytes = UPLOAD_MAX,
+                                       .head_bytes = HEADERS_MAX,
+                                       .head_seconds = HEAD_SECONDS,
+                                       .body_seconds = BODY_SECONDS,
+                                       .keep_seconds = KEEP_SECONDS,
+                                       .connections = CONNECTIONS_MOST};
     l->body_bytes = l->body_bytes ? l->body_bytes : most.body_bytes;
     l->head_bytes = l->head_bytes ? l->head_bytes : most.head_bytes;
     l->head_seconds = l->head_seconds ? l->head_seconds : most.head_seconds;
@@ -672,6 +279,8 @@ static int set_limits(struct server_limits *l, sp_error *err)
         return sp_fail(err, SP_EUSAGE,
                        "--max-upload: %zu bytes are not from 1K to --max-body (%zu)",
                        l->upload_bytes, l->body_bytes);
+    if (l->unsent_bytes && l->unsent_bytes < 1024)
+        return sp_fail(err, SP_EUSAGE, "--max-unsent: %zu bytes are less than 1K", l->unsent_bytes);
     if (l->head_bytes < 1024 || l->head_bytes > HEADERS_MAX)
         return sp_fail(err, SP_EUSAGE, "--max-header: %zu bytes are not from 1K to %dK",
                        l->head_bytes, HEADERS_MAX >> 10);
@@ -737,7 +346,7 @@ int server_new(const struct server_opts *opts, server **out, sp_error *err)
     if (code == 0)
         code = page_open(s, err);
     if (code == 0)
-        code = start_workers(s, err);
+        code = workers_start(s, err);
     if (code < 0) {
         server_free(s);
         return code;
@@ -782,14 +391,8 @@ void server_free(server *s)
 {
     if (!s)
         return;
-    pthread_mutex_lock(&s->work_lock);
-    s->work_stop = true;
-    pthread_cond_broadcast(&s->work_more);
-    pthread_cond_broadcast(&s->upload_more);
-    pthread_mutex_unlock(&s->work_lock);
-    for (size_t i = 0; i < s->n_workers; i++)
-        pthread_join(s->workers[i], NULL);
-    end_asks(s);
+    workers_stop(s);
+    calls_end_asks(s);
     page_jobs_close(s); /* what it runs uses models */
     models_close(s);    /* while its threads can still wake the loop, and end kept answers */
     accounts_close(s);

@@ -19,6 +19,7 @@ struct server_model {
 struct server_limits {
     size_t body_bytes; /* of a request: 32 MB; at most 256 MB, which all bodies together may have */
     size_t upload_bytes; /* of a file for a prompt: 20 MB, or what body_bytes leaves of it */
+    size_t unsent_bytes; /* of the texts of an account's files that are in no message: 256 MB */
     size_t head_bytes;   /* 64 KB, which is also the most */
     int head_seconds;    /* from a head's first byte to its last: 15 */
     int body_seconds;    /* for a body: 600 */

@@ -239,7 +239,8 @@ struct server {
 #define SHUTTING_DOWN "the server is shutting down: the answer is cut"
 #define STILL_LOADING "the model is being loaded: try again soon"
 
-/* server.c */
+/* call.c */
+void server_wake(struct server *s); /* any thread: the loop takes a turn */
 void call_wake(struct call *c);
 void call_cancel(struct call *c); /* loop: its choices end within a step */
 /* Same on any thread, while something keeps the call from being freed. A call that waits for its model, or is about to,
@@ -249,16 +250,30 @@ void call_stop(struct call *c);
 void call_tell(struct call *c);
 /* Whoever works on the call is done with it: the loop's from here. */
 void call_worked(struct call *c);
-void call_work_again(struct call *c); /* any thread: to a worker, before newcomers */
-void server_wake(struct server *s);   /* any thread: the loop takes a turn */
-void server_loop_begins(struct server *s);
+/* Loop. */
+void call_init(struct call *c, struct server *s);
+void call_link(struct call *c);        /* among the server's */
+void call_free(struct call *c);        /* one that is linked */
+void calls_progress(struct server *s); /* all that have been woken */
 
 /* Any thread: a call without a request, not known to the loop yet. NULL: out of memory. */
 struct call *call_make(struct server *s, const struct route *route);
 bool call_post(
     struct call *c); /* it is done by a worker; false: the server ends, and the call is freed */
+void calls_take_posted(struct server *s); /* loop: to workers */
 /* Loop: no call can be posted any more; false: some have just been. */
 bool server_close_posts(struct server *s);
+/* The loop is over: who waits for an answer to a call of the server's own hears that none will come. */
+void calls_end_asks(struct server *s);
+
+/* work.c */
+int workers_start(struct server *s, sp_error *err);
+void workers_stop(struct server *s);              /* waits for them */
+bool work_push(struct server *s, struct call *c); /* loop; false: too many wait */
+void call_work_again(struct call *c);             /* any thread: to a worker, before newcomers */
+
+/* server.c */
+void server_loop_begins(struct server *s);
 
 /* lifecycle.c: loop */
 int lifecycle_init(struct server *s); /* signals and timers; 0 or SP_ENOMEM */

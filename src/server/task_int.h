@@ -41,6 +41,7 @@ struct slot {
     char code[64], message[SP_ERROR_MAX]; /* "": it went well */
     char finish_reason[16];
     int64_t prompt_tokens, answer_tokens;
+    int retry_after; /* seconds; 0: not known */
 };
 
 struct task {

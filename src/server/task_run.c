@@ -7,7 +7,7 @@
 #include "server/task_int.h"
 
 #define POLL_SECONDS 0.1  /* how soon a job hears that it is to stop */
-#define AGAIN_SECONDS 1.0 /* after a queue that was full */
+#define AGAIN_SECONDS 1.0 /* after a queue that was full, if nothing else is said */
 
 /* ---- what comes of an ask: on the loop ---- */
 
@@ -38,6 +38,7 @@ static void on_end(void *arg, const struct ask_end *e)
                    e->finish_reason ? e->finish_reason : "");
     s->prompt_tokens = e->prompt_tokens;
     s->answer_tokens = e->answer_tokens;
+    s->retry_after = e->retry_after;
     pthread_cond_signal(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }
@@ -115,18 +116,19 @@ static void set_free(struct slot *s)
     s->state = SLOT_FREE;
 }
 
-/* Those that others have caused, and that will pass. */
+/* Those that others have caused, or the limits of a key, and that will pass. */
 static bool passes(const char *code)
 {
     return strcmp(code, "queue_full") == 0 || strcmp(code, "overloaded") == 0 ||
-           strcmp(code, "queue_timeout") == 0;
+           strcmp(code, "queue_timeout") == 0 || strcmp(code, "rate_limit_exceeded") == 0;
 }
 
 /* What would be the same for every part of the job. */
 static bool is_fatal(const char *code)
 {
     return strcmp(code, "model_not_found") == 0 || strcmp(code, "model_load_failed") == 0 ||
-           strcmp(code, "insufficient_memory") == 0 || strcmp(code, "draining") == 0;
+           strcmp(code, "insufficient_memory") == 0 || strcmp(code, "draining") == 0 ||
+           strcmp(code, "invalid_api_key") == 0;
 }
 
 static int write_down(struct task *t, struct slot *s, sp_error *err)
@@ -148,7 +150,7 @@ static int settle(struct task *t, struct slot *s, sp_error *err)
     int code = 0;
     bool again = s->code[0] && passes(s->code);
     if (again)
-        s->again_at = clock_seconds() + AGAIN_SECONDS;
+        s->again_at = clock_seconds() + (s->retry_after ? s->retry_after : AGAIN_SECONDS);
     else if (s->code[0] && job_stopping(t->j))
         code = sp_fail(err, SP_ECANCELLED, "stopped");
     else if (s->code[0] && (!t->tolerant || is_fatal(s->code)))
@@ -170,7 +172,8 @@ static int ask(struct task *t, struct slot *s, sp_error *err)
     if (!request)
         return err->code ? err->code : sp_fail(err, SP_ENOMEM, "out of memory");
     json_object_set_new(request, "priority", json_integer(t->priority)); /* whatever a line says */
-    struct ask_opts o = {.request = request, .text = on_text, .end = on_end, .arg = s};
+    struct ask_opts o = {
+        .key = job_key(t->j), .request = request, .text = on_text, .end = on_end, .arg = s};
     pthread_mutex_lock(&t->lock); /* `end` may come at once */
     buf_clear(&s->text);
     s->state = SLOT_RUNS;
@@ -333,8 +336,12 @@ static void on_ready(void *arg, struct engine *e)
 int task_hold(struct task *t, const char *name, struct engine **out, sp_error *err)
 {
     struct slot *s = &t->slots[0];
-    struct ask_opts o = {
-        .model = name, .ready = on_ready, .text = on_text, .end = on_end, .arg = s};
+    struct ask_opts o = {.key = job_key(t->j),
+                         .model = name,
+                         .ready = on_ready,
+                         .text = on_text,
+                         .end = on_end,
+                         .arg = s};
     pthread_mutex_lock(&t->lock);
     t->engine = NULL;
     s->state = SLOT_RUNS;

@@ -13,7 +13,6 @@
 #include "store/store.h"
 
 #define STORE_NAME_MOST 64       /* bytes of an account's name, or a key's */
-#define STORE_SHA_BYTES 65       /* lower-case hex and NUL */
 #define STORE_PASSWORD_BYTES 128 /* an argon2id string and its NUL */
 #define STORE_SESSIONS_MOST 64   /* of an account; one more ends the one used least lately */
 #define STORE_KEYS_MOST 1000     /* in all */

@@ -82,6 +82,8 @@ int store_check(store *s, struct store_health *out, sp_error *err)
     if (code == 0)
         code = check_index(c, "chat_search", out->problems, err);
     if (code == 0)
+        code = check_index(c, "file_search", out->problems, err);
+    if (code == 0)
         code = db_number(c, &out->chats, err, "SELECT count(*) FROM chats", "");
     if (code == 0)
         code = db_number(c, &out->messages, err, "SELECT count(*) FROM messages", "");

@@ -35,8 +35,7 @@ int file_insert(struct conn *c, int64_t owner, const char *id, const struct stor
 int files_expire(struct conn *c, sp_error *err)
 {
     return db_run(c, err,
-                  "DELETE FROM files WHERE seq < ?1 AND NOT EXISTS"
-                  " (SELECT 1 FROM message_files m WHERE m.file = files.seq)",
+                  "DELETE FROM files WHERE seq IN (SELECT file FROM unsent_files WHERE file < ?1)",
                   "i", now_micros() - (int64_t)STORE_FILE_SECONDS * 1000000);
 }
 
@@ -100,6 +99,51 @@ int files_attach(struct conn *c, int64_t message, const int64_t *files, size_t n
     return code;
 }
 
+/* Without a character that is cut at its end. */
+static size_t whole_characters(const char *text, size_t n)
+{
+    while (n > 0 && ((unsigned char)text[n - 1] & 0xc0) == 0x80)
+        n--;
+    return n > 0 && (unsigned char)text[n - 1] >= 0xc0 ? n - 1 : n;
+}
+
+/* Only as much as is wanted is read: a text can have 32 MiB. */
+static int read_head(struct conn *c, int64_t seq, char **text, size_t *n, sp_error *err)
+{
+    sqlite3_blob *blob = NULL;
+    int code = sqlite3_blob_open(c->db, "main", "files", "text", seq, 0, &blob);
+    if (code != SQLITE_OK)
+        return db_fail(c, code, err);
+    size_t all = (size_t)sqlite3_blob_bytes(blob);
+    *n = all < SNIPPET_TEXT_MOST ? all : SNIPPET_TEXT_MOST;
+    *text = sp_malloc(*n + 1); /* an empty one is one, too */
+    code = *text ? sqlite3_blob_read(blob, *text, (int)*n, 0) : SQLITE_NOMEM;
+    sqlite3_blob_close(blob);
+    if (code == SQLITE_OK && *n < all)
+        *n = whole_characters(*text, *n);
+    return code == SQLITE_OK ? 0 : db_fail(c, code, err);
+}
+
+int file_at(struct conn *c, int64_t number, json_t **file, char **text, size_t *n, sp_error *err)
+{
+    int64_t seq = 0;
+    sqlite3_stmt *st = db_query(c, err,
+                                "SELECT f.id, f.name, f.seq FROM message_files m JOIN files f ON "
+                                "f.seq = m.file WHERE m.message = ?1 AND m.place = ?2",
+                                "ii", number / FILE_PLACES, number % FILE_PLACES);
+    int code = st ? db_step(c, st, err) : db_failed(err);
+    if (code == 1) {
+        seq = sqlite3_column_int64(st, 2);
+        *file = json_pack("{s:s,s:s}", "id", sqlite3_column_text(st, 0), "name",
+                          sqlite3_column_text(st, 1));
+        code = *file ? 0 : sp_fail(err, SP_ENOMEM, "out of memory");
+    } else if (code == 0) {
+        code = sp_fail(err, SP_ENOTFOUND, "there is no such file");
+    }
+    db_done(st);
+    return code == 0 ? read_head(c, seq, text, n, err) : code;
+}
+
 static int add_with_text(json_t *list, sqlite3_stmt *st)
 {
     json_t *file = file_json(st);
@@ -133,6 +177,33 @@ int files_of_chat(struct conn *c, int64_t chat, json_t *whole, sp_error *err)
 
 /* ---- for all ---- */
 
+/* For one more, of n bytes of text. */
+static int check_unsent(struct conn *c, int64_t owner, size_t most, size_t n, sp_error *err)
+{
+    int64_t files = 0, bytes = 0;
+    int code = db_number(c, &files, err,
+                         "SELECT count(*) FROM unsent_files u JOIN files f ON f.seq = u.file WHERE "
+                         "f.owner = ?1",
+                         "i", owner);
+    if (code == 0)
+        code = db_number(c, &bytes, err,
+                         "SELECT total(u.bytes) FROM unsent_files u JOIN files f ON f.seq = u.file "
+                         "WHERE f.owner = ?1",
+                         "i", owner);
+    if (code == 0 && files >= STORE_UNSENT_FILES)
+        return sp_fail(err, SP_EFULL,
+                       "%lld files that are in no message are kept already, which is the most: "
+                       "send or remove some; each goes by itself a day after it came",
+                       (long long)files);
+    if (code == 0 && (size_t)bytes + n > most)
+        return sp_fail(err, SP_EFULL,
+                       "with this file those that are in no message would have %.1f MB of text, "
+                       "and the most is %.1f MB (--max-unsent): send or remove some; each goes by "
+                       "itself a day after it came",
+                       (double)((size_t)bytes + n) / (1 << 20), (double)most / (1 << 20));
+    return code;
+}
+
 int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t **out, sp_error *err)
 {
     char id[STORE_ID_BYTES];
@@ -149,6 +220,8 @@ int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t *
         code = db_write(s, &c, err);
     if (code == 0)
         code = files_expire(c, err);
+    if (code == 0)
+        code = check_unsent(c, owner, s->unsent_bytes, f->text.n, err);
     if (code == 0)
         code = file_insert(c, owner, id, f, now_micros(), &seq, err);
     if (code == 0)
@@ -206,5 +279,14 @@ int store_file_remove(store *s, int64_t owner, const char *id, sp_error *err)
         code = sp_fail(err, SP_EFULL, "a message has this file: it goes when the chat is deleted");
     if (code == 0)
         code = db_run(c, err, "DELETE FROM files WHERE seq = ?1", "i", seq);
+    return db_written(c, code, err);
+}
+
+int store_files_expire(store *s, sp_error *err)
+{
+    struct conn *c;
+    int code = db_write(s, &c, err);
+    if (code == 0)
+        code = files_expire(c, err);
     return db_written(c, code, err);
 }

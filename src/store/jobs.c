@@ -82,9 +82,10 @@ static int insert(struct conn *c, int64_t owner, const char *id, const struct st
         code = row_number(c, "jobs", now_micros(), 0, &seq, err);
     if (code == 0)
         code = db_run(c, err,
-                      "INSERT INTO jobs (seq, id, owner, kind, title, state, unit, total, params)"
-                      " VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8)",
-                      "isisssij", seq, id, owner, n->kind, n->title, n->unit, n->total, n->params);
+                      "INSERT INTO jobs (seq, id, owner, kind, title, state, unit, total, params, "
+                      "key) VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8, ?9)",
+                      "isisssijs", seq, id, owner, n->kind, n->title, n->unit, n->total, n->params,
+                      n->key);
     if (code == 0 && n->input.p)
         code = db_run(c, err, "UPDATE jobs SET input = ?1 WHERE seq = ?2", "ti", n->input.p,
                       n->input.n, seq);
@@ -191,6 +192,20 @@ int store_jobs_queued(store *s, json_t **out, sp_error *err)
     return code;
 }
 
+int store_job_key(store *s, const char *id, char out[STORE_SHA_BYTES], sp_error *err)
+{
+    struct conn *c = db_take_reader(s);
+    sqlite3_stmt *st = db_query(c, err, "SELECT key FROM jobs WHERE id = ?1", "s", id);
+    int code = st ? db_step(c, st, err) : db_failed(err);
+    const char *key = code == 1 ? (const char *)sqlite3_column_text(st, 0) : NULL;
+    (void)snprintf(out, STORE_SHA_BYTES, "%s", key ? key : "");
+    db_done(st);
+    db_give(c);
+    return code == 0  ? sp_fail(err, SP_ENOTFOUND, "there is no job %.64s", id)
+           : code < 0 ? code
+                      : 0;
+}
+
 int store_job_input(store *s, const char *id, char **text, size_t *n, sp_error *err)
 {
     struct conn *c = db_take_reader(s);
@@ -222,9 +237,11 @@ int store_job_change(store *s, int64_t owner, const char *id, const struct store
         code = db_run(c, err,
                       "UPDATE jobs SET state = ?1, done = ?2, total = ?3, result = ?4, error = ?5,"
                       " started = CASE WHEN ?6 THEN ?8 ELSE started END,"
-                      " finished = CASE WHEN ?7 THEN ?8 END WHERE id = ?9 AND owner = ?10",
-                      "siijjiiisi", to->state, to->done, to->total, to->result, to->error,
-                      (int64_t)to->starts, (int64_t)to->ends, now_micros(), id, owner);
+                      " finished = CASE WHEN ?7 THEN ?8 END,"
+                      " key = CASE WHEN ?11 THEN ?12 ELSE key END WHERE id = ?9 AND owner = ?10",
+                      "siijjiiisiis", to->state, to->done, to->total, to->result, to->error,
+                      (int64_t)to->starts, (int64_t)to->ends, now_micros(), id, owner,
+                      (int64_t)to->asked, to->key);
     if (code == 0)
         code = read_job(c, owner, id, out, err);
     return written(c, code, out, err);

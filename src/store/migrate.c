@@ -2,10 +2,15 @@
  *
  * A row's number is when it was made, in microseconds since 1970, made unique: so numbers of chats and messages compare
  * with each other, "newest first" is their order, and it costs no column. */
+#include <stdio.h>
 #include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
 #include "store/store_int.h"
 
 #define APPLICATION_ID 0x53414d50 /* "SAMP" */
+#define PIECE 5000                /* messages that go into an index at once */
+#define TELL_SECONDS 5.0          /* between two lines of the log */
 
 static const char *const steps[STORE_VERSION] = {
     /* 1: chats and messages */
@@ -172,7 +177,72 @@ static const char *const steps[STORE_VERSION] = {
     "  version INTEGER NOT NULL,"
     "  checking INTEGER NOT NULL);" /* one row */
     "INSERT INTO access_state VALUES (0, 0);",
+
+    /* 7: the same search, with lists of their own for the beginnings of words: each of them costs as much as one word
+     * then, not as much as all words that begin so. index_messages fills it. */
+    "DROP TABLE message_search;"
+    "DROP TABLE chat_search;"
+    "CREATE VIRTUAL TABLE message_search USING fts5(content, content = 'ended_messages', "
+    "content_rowid = 'seq', tokenize = 'sampan', prefix = '4 5');"
+    "CREATE VIRTUAL TABLE chat_search USING fts5(title, content = 'chats', content_rowid = 'seq',"
+    "  tokenize = 'sampan', prefix = '4 5');"
+    "INSERT INTO chat_search(chat_search) VALUES ('rebuild');",
+
+    /* 8: the files of messages are searched, too: the one at `place` of a message is number message * 32 + place. */
+    "CREATE VIEW file_texts AS SELECT m.message * 32 + m.place AS number, f.name, f.text FROM "
+    "message_files m JOIN files f ON f.seq = m.file;"
+    "CREATE VIRTUAL TABLE file_search USING fts5(name, text, content = 'file_texts', "
+    "content_rowid = 'number', tokenize = 'sampan', prefix = '4 5');"
+    "CREATE TRIGGER file_taken AFTER INSERT ON message_files BEGIN"
+    "  INSERT INTO file_search(rowid, name, text) SELECT new.message * 32 + new.place, name, text "
+    "FROM files WHERE seq = new.file; END;"
+    "CREATE TRIGGER file_leaves BEFORE DELETE ON message_files BEGIN"
+    "  INSERT INTO file_search(file_search, rowid, name, text) SELECT 'delete', old.message * 32 + "
+    "old.place, name, text FROM files WHERE seq = old.file; END;"
+    "INSERT INTO file_search(file_search) VALUES ('rebuild');",
+
+    /* 9: files that no message has had yet */
+    "CREATE TABLE unsent_files ("
+    "  file INTEGER PRIMARY KEY REFERENCES files(seq) ON DELETE CASCADE,"
+    "  bytes INTEGER NOT NULL);" /* of its text */
+    "CREATE TRIGGER file_added AFTER INSERT ON files BEGIN"
+    "  INSERT INTO unsent_files VALUES (new.seq, length(CAST(new.text AS BLOB))); END;"
+    "CREATE TRIGGER file_sent AFTER INSERT ON message_files BEGIN"
+    "  DELETE FROM unsent_files WHERE file = new.file; END;"
+    "INSERT INTO unsent_files SELECT seq, length(CAST(text AS BLOB)) FROM files"
+    "  WHERE seq NOT IN (SELECT file FROM message_files);",
+
+    /* 10: hash of the key that a job was asked for with; null: none */
+    "ALTER TABLE jobs ADD COLUMN key TEXT;",
 };
+_Static_assert(STORE_FILES_MOST <= FILE_PLACES, "each file of a message needs a number");
+
+/* A million messages take a minute: piece by piece, so that the log can say how far it is. */
+static int index_messages(struct conn *c, sp_error *err)
+{
+    int64_t all = 0, from = 0, to = 0, done = 0;
+    double told = clock_seconds();
+    int code = db_number(c, &all, err, "SELECT count(*) FROM messages", "");
+    while (code == 0 && done < all) {
+        code = db_number(c, &to, err,
+                         "SELECT max(seq) FROM (SELECT seq FROM messages WHERE seq > ?1 ORDER BY "
+                         "seq LIMIT ?2)",
+                         "ii", from, (int64_t)PIECE);
+        if (code == 0)
+            code = db_run(c, err,
+                          "INSERT INTO message_search(rowid, content) SELECT seq, content FROM "
+                          "ended_messages WHERE seq > ?1 AND seq <= ?2",
+                          "ii", from, to);
+        from = to;
+        done += PIECE;
+        if (done < all && clock_seconds() > told + TELL_SECONDS) {
+            told = clock_seconds();
+            log_info("store", "%s: the search index is made anew: %.0f%% of %lld messages", c->path,
+                     100 * (double)done / (double)all, (long long)all);
+        }
+    }
+    return code;
+}
 
 static int pragma(struct conn *c, const char *sql, int64_t *out, sp_error *err)
 {
@@ -210,6 +280,8 @@ static int step(struct conn *c, int n, sp_error *err)
     int code = db_begin(c, err);
     if (code == 0)
         code = db_exec(c, steps[n - 1], err);
+    if (code == 0 && n == 7)
+        code = index_messages(c, err);
     if (code == 0)
         code = db_exec(c, note, err);
     return db_end(c, code, err);
@@ -218,9 +290,17 @@ static int step(struct conn *c, int n, sp_error *err)
 int migrate_to(struct conn *c, int version, sp_error *err)
 {
     int64_t now = 0;
+    double began = clock_seconds();
     int code = look(c, &now, err);
+    bool older = now > 0 && now < version;
+    if (code == 0 && older)
+        log_info("store", "%s: of version %lld: it is brought to version %d", c->path,
+                 (long long)now, version);
     for (int n = (int)now + 1; code == 0 && n <= version; n++)
         code = step(c, n, err);
+    if (code == 0 && older)
+        log_info("store", "%s: is of version %d now: it took %.1f s", c->path, version,
+                 clock_seconds() - began);
     return code;
 }
 

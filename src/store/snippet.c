@@ -9,7 +9,6 @@
 #define MATCH_MAX ((size_t)8 << 10)
 #define BEFORE 40  /* bytes of text before the first match */
 #define LENGTH 180 /* of a snippet */
-#define TEXT_LOOKED_AT ((size_t)256 << 10)
 
 struct phrase {
     size_t first, n; /* in terms.words */
@@ -221,7 +220,7 @@ int terms_snippet(const struct terms *t, const char *text, size_t n, buf *out)
     if (!l)
         return SP_ENOMEM;
     l->t = t;
-    n = n < TEXT_LOOKED_AT ? n : to_border(text, n, TEXT_LOOKED_AT);
+    n = n < SNIPPET_TEXT_MOST ? n : to_border(text, n, SNIPPET_TEXT_MOST);
     (void)words_each(text, n, WORDS_TEXT, look_at, l);
     size_t first = l->n_spans ? l->spans[0].begin : 0;
     size_t begin = first > BEFORE ? to_border(text, n, first - BEFORE) : 0;

@@ -101,6 +101,7 @@ int store_open(const struct store_opts *o, store **out, sp_error *err)
         return sp_fail(err, SP_ENOMEM, "out of memory");
     s->lock_fd = -1;
     s->writes = o->writes;
+    s->unsent_bytes = o->unsent_bytes ? o->unsent_bytes : STORE_UNSENT_BYTES;
     pthread_mutex_init(&s->writer.lock, NULL);
     pthread_mutex_init(&s->reader.lock, NULL);
     s->path = sp_strdup(o->path);

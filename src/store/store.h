@@ -32,14 +32,17 @@
 
 typedef struct store store;
 
-#define STORE_VERSION 6     /* of the file: PRAGMA user_version */
+#define STORE_VERSION 10    /* of the file: PRAGMA user_version */
 #define STORE_ID_BYTES 29   /* "c_", "m_", "f_", "j_", "t_" or "k_", 26 characters of base32, NUL */
+#define STORE_SHA_BYTES 65  /* SHA-256 in lower-case hex, NUL */
 #define STORE_PAGE_MOST 200 /* chats of one page */
 #define STORE_QUERY_MOST 400                   /* bytes of a search */
 #define STORE_TITLE_MOST 400                   /* bytes */
 #define STORE_TEXT_MOST ((size_t)32 << 20)     /* bytes of a message, and of a file */
 #define STORE_FILES_MOST 32                    /* of one message */
 #define STORE_FILE_SECONDS 86400               /* that a file stays which no message has */
+#define STORE_UNSENT_FILES 200                 /* of an owner: such files */
+#define STORE_UNSENT_BYTES ((size_t)256 << 20) /* of their texts, unless the options say else */
 #define STORE_TEMPLATES_MOST 1000              /* of an owner */
 #define STORE_JOBS_MOST 10000                  /* jobs of an owner */
 #define STORE_RESULTS_MOST ((size_t)256 << 20) /* bytes of the results of a job's parts */
@@ -50,6 +53,7 @@ struct store_opts {
         writes; /* makes the file and brings an older one up to date; without it a file must be there */
     bool
         beside; /* with `writes`: while another process writes, too; for accounts (accounts.h) only */
+    size_t unsent_bytes; /* of an owner's files that no message has; 0: STORE_UNSENT_BYTES */
 };
 /* SP_EBUSY: another process has it open; SP_EFORMAT: it is no history of ours, or of a newer version; SP_EIO and
  * SP_ENOSPACE say what the disk says. With `writes`, answers and jobs that a crash left
@@ -72,7 +76,7 @@ void store_title_from(const char *text, size_t n, char out[STORE_TITLE_MOST + 1]
 /* ---- chats ---- */
 
 struct store_query {
-    const char *text;   /* search in titles and messages; NULL or "": all chats */
+    const char *text;   /* search in titles, messages and their files; NULL or "": all chats */
     const char *folder; /* NULL: any */
     const char *cursor; /* `next` of the page before; NULL: the first */
     int limit;          /* 1 .. STORE_PAGE_MOST */
@@ -80,7 +84,8 @@ struct store_query {
     bool deleted;       /* those that are marked so, else the others */
 };
 /* {"data": [chat...], "next"}: last changed first; of a search newest match first, one entry a chat, with "snippet"
- * (\2 and \3 around what matched) and "message" (null: the title matched). */
+ * (\2 and \3 around what matched), "message" (null: the title matched) and "file" ({"id", "name"} of the message's file
+ * that matched, or null). */
 int store_chats(store *s, int64_t owner, const struct store_query *q, json_t **out, sp_error *err);
 int store_folders(store *s, int64_t owner, json_t **out, sp_error *err); /* ["name"...], sorted */
 /* fields of a new chat or of a change: title, folder, pinned, model, system, params, head (a change only). Unknown
@@ -122,7 +127,7 @@ struct store_file {
     int64_t bytes; /* of the file as it came, which is not kept */
     str text;      /* UTF-8 without NUL */
 };
-/* {"id", "name", "type", "bytes", "characters", "created"}. Files that no message has for STORE_FILE_SECONDS go. */
+/* {"id", "name", "type", "bytes", "characters", "created"}. SP_EFULL: the owner has too many that no message has. */
 int store_file_add(store *s, int64_t owner, const struct store_file *f, json_t **out,
                    sp_error *err);
 int store_file_get(store *s, int64_t owner, const char *id, json_t **out, sp_error *err);
@@ -130,6 +135,9 @@ int store_file_get(store *s, int64_t owner, const char *id, json_t **out, sp_err
 int store_file_text(store *s, int64_t owner, const char *id, char **text, size_t *n, sp_error *err);
 /* SP_EFULL: a message has it. */
 int store_file_remove(store *s, int64_t owner, const char *id, sp_error *err);
+/* Those that no message has had for STORE_FILE_SECONDS go, whoever's; so they do when the store is opened, and when a
+ * file is added. */
+int store_files_expire(store *s, sp_error *err);
 
 /* ---- texts that grow ---- */
 
@@ -154,6 +162,7 @@ struct store_new_job {
     str input;            /* what it works on, until its parts are known; p NULL: none */
     const json_t *parts;  /* [source...], their numbers from 0; NULL: not known yet */
     int64_t total;        /* in `unit` */
+    const char *key;      /* hash of the key it is asked for with; NULL: none */
 };
 struct store_job_query {
     const char *state, *kind; /* NULL: any */
@@ -165,6 +174,8 @@ struct store_job_change {
     bool starts, ends; /* now */
     int64_t done, total;
     const json_t *result, *error; /* NULL: none */
+    bool asked;                   /* anew, with this key */
+    const char *key;
 };
 /* State "queued". SP_EFULL: there are STORE_JOBS_MOST. */
 int store_job_add(store *s, int64_t owner, const struct store_new_job *n, json_t **out,
@@ -182,6 +193,8 @@ int store_job_change(store *s, int64_t owner, const char *id, const struct store
 /* Of one that is running; of any other, nothing is done. */
 int store_job_progress(store *s, const char *id, int64_t done, int64_t total, sp_error *err);
 int store_job_remove(store *s, int64_t owner, const char *id, sp_error *err);
+/* Of the key that it was asked for with, last; "": none. It is in no job's object. */
+int store_job_key(store *s, const char *id, char out[STORE_SHA_BYTES], sp_error *err);
 /* SP_ENOTFOUND: it has none (any more). *text is the caller's (sp_free). */
 int store_job_input(store *s, const char *id, char **text, size_t *n, sp_error *err);
 

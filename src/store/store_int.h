@@ -23,6 +23,7 @@ struct store {
     char *path;
     int lock_fd; /* -1: none */
     bool writes;
+    size_t unsent_bytes;
     struct conn writer, reader; /* without `writes` there is only the reader */
 };
 
@@ -86,6 +87,7 @@ struct terms;
 int terms_new(const char *query, struct terms **out, sp_error *err);
 void terms_free(struct terms *t);
 const char *terms_match(const struct terms *t); /* FTS5's expression; NULL: no word in it */
+#define SNIPPET_TEXT_MOST ((size_t)256 << 10)   /* bytes of a text that a snippet comes from */
 /* A piece of text with \2 and \3 around what matches, on one line; whole when short. */
 int terms_snippet(const struct terms *t, const char *text, size_t n, buf *out);
 
@@ -123,6 +125,10 @@ int messages_of(struct conn *c, int64_t chat, json_t **out, sp_error *err);
 
 /* ---- files.c ---- */
 
+/* In file_search the file at `place` of a message has the number message * FILE_PLACES + place. */
+#define FILE_PLACES 32
+/* Of such a number: {"id", "name"}, and as much of the text (sp_free) as a snippet looks at. */
+int file_at(struct conn *c, int64_t number, json_t **file, char **text, size_t *n, sp_error *err);
 int file_find(struct conn *c, int64_t owner, const char *id, int64_t *seq, sp_error *err);
 int file_insert(struct conn *c, int64_t owner, const char *id, const struct store_file *f,
                 int64_t at, int64_t *seq, sp_error *err);

@@ -159,9 +159,24 @@ def test_sizes(page):
 
 
 def test_limits_that_contradict(model):
-    for more in (["--max-upload", "3M", "--max-body", "2M"], ["--max-upload", "10"]):
+    for more in (["--max-upload", "3M", "--max-body", "2M"], ["--max-upload", "10"], ["--max-unsent", "10"]):
         done = subprocess.run([SAMPAN, "serve", "--model", model, "--port", "0", *more], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and "--max-upload" in done.stderr
+        assert done.returncode == 2 and more[0] in done.stderr
+
+
+def test_unsent_files_have_a_limit(model, tmp_path):
+    p = Page(model, tmp_path / "history.db", "--max-unsent", "4K")
+    try:
+        first = upload(p, "a.txt", b"a" * 4000)
+        error = upload(p, "b.txt", b"b" * 4000, 409)
+        assert error["code"] == "too_much_unsent" and "--max-unsent" in error["message"] and "a day" in error["message"]
+        ask(p, p.chat(), "Take it", [first])
+        second = upload(p, "b.txt", b"b" * 4000)
+        upload(p, "c.txt", b"c" * 4000, 409)
+        p.ok("DELETE", f"/api/files/{second['id']}")
+        upload(p, "c.txt", b"c" * 4000)
+    finally:
+        p.end()
 
 
 def test_other_sites_may_not(page):
@@ -248,6 +263,23 @@ def test_out_and_in_again(page):
     assert (status, said["chats"]) == (200, 1)
     assert page.ok("GET", f"/api/chats/{chat}")["messages"][0]["attachments"][0]["name"] == "长江.txt"
     assert text_of(page, file) == SAYS
+
+
+def test_search_finds_files(page):
+    """By words of what was put into a prompt; a file that no message has is nobody's find."""
+    file, lone = upload(page, "report.docx", word("The flamingo census")), upload(page, "lone.txt", b"flamingo pelican")
+    assert page.found("flamingo") == []
+    chat = page.chat(title="Birds")
+    message = ask(page, chat, "Sum up", [upload(page, "other.md", b"nothing"), file])
+    hit, = page.found("flamin")
+    assert (hit["id"], hit["message"], hit["file"]) == (chat, message["id"], {"id": file["id"], "name": "report.docx"})
+    assert "\u0002flamingo\u0003 census" in hit["snippet"]
+    hit, = page.found("report")
+    assert hit["file"]["name"] == "report.docx" and "\u0002report\u0003" in hit["snippet"]
+    assert page.found("birds")[0]["file"] is None and page.found("pelican") == []
+    page.ok("DELETE", f"/api/files/{lone['id']}")
+    page.ok("DELETE", f"/api/chats/{chat}?forever=1")
+    assert page.found("flamingo") == []
 
 
 def test_removing_one(page):

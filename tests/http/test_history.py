@@ -404,14 +404,14 @@ def test_what_was_stopped_is_over(page):
     """When stop has been answered the end is kept, and the same message may go on at once."""
     before = None
     for _ in range(8):
-        if before is None or len(before) > 4000:  # its chat's context would soon be full
+        if before is None or used > 2000:  # its chat's context would soon be full
             chat = page.chat(params=LONG | {"min_tokens": LONG["max_tokens"]})
-            message, before = page.answer(chat, page.ask(chat, "Stop and go on")), ""
+            message, before, used = page.answer(chat, page.ask(chat, "Stop and go on")), "", 0
         stopped = page.ok("POST", f"/api/messages/{message}/stop")
         assert stopped["state"] == "stopped" and stopped["usage"] and stopped["content"].startswith(before)
         assert page.message(chat, message) == stopped
-        before = stopped["content"]
-        if len(before) <= 4000:
+        before, used = stopped["content"], stopped["usage"]["prompt_tokens"] + stopped["usage"]["completion_tokens"]
+        if used <= 2000:
             assert page.answer(chat, message, **{"continue": True}) == message
             assert wait_until(lambda: page.message(chat, message)["state"] == "streaming")
     page.ok("POST", f"/api/messages/{message}/stop")

@@ -1,4 +1,5 @@
 """API keys that the page makes: used with the official client, limited, counted, revoked; and what outlives kill -9."""
+import json
 import signal
 import subprocess
 import time
@@ -106,6 +107,81 @@ def test_wrong_keys_are_refused(alice):
     assert b.ok("GET", "/api/keys")["data"] == []
     assert b.status("DELETE", "/api/keys/k_nonsense") == 404
     assert b.error("GET", "/api/keys", Cookie="")[0] == 401
+
+
+# ---- jobs that a key asks for
+
+class Program:
+    """What a key with the right to the page does with jobs."""
+
+    def __init__(self, s, b, name, **limits):
+        made = b.ok("POST", "/api/keys", {"name": name, "page": True, **limits})
+        self.id, self.secret, self.of = made["id"], made["secret"], Browser(s.url)
+
+    def ok(self, method, path, body=None):
+        return self.of.ok(method, path, body, Authorization="Bearer " + self.secret)
+
+    def batch(self, n, tokens):
+        body = {"messages": [{"role": "user", "content": "Go on"}], "max_tokens": tokens, "ignore_eos": True}
+        lines = [{"custom_id": str(i), "method": "POST", "url": "/v1/chat/completions", "body": body} for i in range(n)]
+        return self.ok("POST", "/api/jobs", {"kind": "batch", "params": {"text": "\n".join(map(json.dumps, lines))}})["id"]
+
+
+def ended(b, job, *states):
+    assert wait_until(lambda: b.ok("GET", f"/api/jobs/{job}")["state"] in states, 60), b.ok("GET", f"/api/jobs/{job}")
+    return b.ok("GET", f"/api/jobs/{job}")
+
+
+def test_a_job_counts_as_requests_of_its_key(alice):
+    s, b = alice
+    program = Program(s, b, "program")
+    job = ended(b, program.batch(3, 5), "done")
+    key = named(b, "program")
+    assert (key["requests"], key["tokens"], key["running"]) == (3, job["result"]["prompt_tokens"] + job["result"]["completion_tokens"], 0)
+    assert job["result"]["completion_tokens"] == 15 and "key" not in job
+
+
+def test_a_job_waits_for_the_limits_of_its_key(alice):
+    s, b = alice
+    program = Program(s, b, "slow", tokens_per_minute=10)
+    ended(b, program.batch(1, 100), "done")  # ten minutes' worth
+    with pytest.raises(openai.RateLimitError):
+        ask(s, program.secret)
+    job = program.batch(1, 2)
+    assert wait_until(lambda: b.ok("GET", f"/api/jobs/{job}")["state"] == "running")
+    b.ok("POST", f"/api/jobs/{job}/pause")
+    assert ended(b, job, "paused", "done")["progress"]["done"] == 0 and named(b, "slow")["requests"] == 1
+    b.ok("POST", f"/api/jobs/{job}/resume")  # hers from here, and she has no limits
+    ended(b, job, "done")
+    assert named(b, "slow")["requests"] == 1
+
+
+def test_a_job_has_its_key_after_a_restart(outside):
+    s = outside()
+    b = Browser(s.url)
+    b.sign_up(s.code)
+    program = Program(s, b, "program")
+    first, _, queued = program.batch(30, 2000), program.batch(30, 2000), program.batch(2, 3)
+    assert b.ok("GET", f"/api/jobs/{queued}")["state"] == "queued"  # two run at once
+    s.end()
+    s = outside()
+    b = Browser(s.url)
+    b.sign_in()
+    job = ended(b, queued, "done", "failed")  # it began before anybody asked
+    assert job["state"] == "done" and b.ok("GET", f"/api/jobs/{first}")["state"] == "interrupted"
+    assert named(b, "program")["tokens"] >= job["result"]["prompt_tokens"] + job["result"]["completion_tokens"]
+
+
+def test_a_job_ends_with_its_key(alice):
+    s, b = alice
+    program = Program(s, b, "gone", concurrent=1)
+    job = program.batch(30, 2000)
+    b.ok("DELETE", f"/api/keys/{program.id}")
+    error = ended(b, job, "failed", "done")["error"]
+    assert "not valid any more" in error["message"]
+    b.ok("POST", f"/api/jobs/{job}/resume")
+    assert wait_until(lambda: b.ok("GET", f"/api/jobs/{job}")["progress"]["done"] > 0, 60)
+    b.ok("POST", f"/api/jobs/{job}/cancel")
 
 
 def test_what_a_key_may_do_on_the_page(alice):

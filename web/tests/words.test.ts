@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import en from '../src/i18n/en'
 import zh from '../src/i18n/zh'
+import { ApiError } from '../src/api/client'
+import { explainFile } from '../src/lib/errors'
 import { SHORTCUTS } from '../src/lib/keys'
 import { BUILTIN_PRESETS, FIELDS } from '../src/lib/presets'
 
@@ -25,6 +27,50 @@ function sources(folder: string): string[] {
 const code = sources(join(import.meta.dirname, '../src'))
   .filter((name) => /\.(ts|vue)$/.test(name))
   .map((name) => ({ name, text: readFileSync(name, 'utf8') }))
+
+/** The arguments of a call in C, from behind its bracket on. */
+function argumentsAt(text: string, from: number): string[] {
+  const found = ['']
+  for (let at = from, depth = 0; depth >= 0 && at < text.length; at++) {
+    const string = /^"(?:\\.|[^"\\])*"/.exec(text.slice(at, at + 2000))?.[0]
+    const part = string ?? (text[at] as string)
+    depth += '([{'.includes(part) ? 1 : ')]}'.includes(part) ? -1 : 0
+    if (part === ',' && depth === 0) found.push('')
+    else if (depth >= 0) found.push(`${found.pop()}${part}`)
+    at += part.length - 1
+  }
+  return found
+}
+
+/** Codes of errors in the server's source, with where each was found; /admin/ is not the page's. */
+function serverCodes(): Map<string, string> {
+  const folder = join(import.meta.dirname, '../../src/server')
+  const place: Record<string, number> = { reply_set_error: 4, reply_error_object: 2, ask_refused: 2, end_badly: 1 }
+  const found = new Map<string, string>()
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.c') && !file.startsWith('api_admin'))) {
+    const text = readFileSync(join(folder, name), 'utf8')
+    for (const call of text.matchAll(/\b(reply_set_error|reply_error_object|ask_refused|end_badly)\(/g)) {
+      const words = argumentsAt(text, call.index + call[0].length)[place[call[1] as string] as number] ?? ''
+      for (const [, code] of words.matchAll(/"(\w+)"/g)) found.set(code as string, name)
+    }
+    for (const [, body] of text.matchAll(/^const char \*reply_code_of\(int code\)\n\{([^}]*)/gm))
+      for (const [, code] of (body as string).matchAll(/"(\w+)"/g)) found.set(code as string, name)
+    for (const [, code] of text.matchAll(/(?:\? |: )"(history_\w+|server_error|invalid_request)"/g)) found.set(code as string, name)
+  }
+  return found
+}
+
+describe('codes of the server', () => {
+  it('have words in both languages', () => {
+    const codes = serverCodes()
+    expect(codes.size).toBeGreaterThan(40) // the source is read as it is written
+    for (const [code, name] of codes) {
+      const key = explainFile(new ApiError(400, 'detail', code), (key) => key, (key) => english.has(key))
+      expect(key, `${code} of ${name}`).not.toBe('errors.other')
+      for (const words of [english, chinese]) expect(words.get(key), `${code} of ${name}`).toBeTypeOf('string')
+    }
+  })
+})
 
 describe('words', () => {
   it('are there in both languages, with the same fields', () => {

@@ -29,6 +29,7 @@ static json_t *events[EVENTS_MOST];
 static size_t n_events;
 static int running, running_most, gates_open;
 static bool gated;
+static char last_key[STORE_SHA_BYTES]; /* of the job that began last */
 
 static void on_event(void *arg, int64_t owner, const char *event, json_t *data)
 {
@@ -172,6 +173,9 @@ static int work(job_run *j, json_t **result, sp_error *err)
 static int run(void *arg, job_run *j, json_t **result, sp_error *err)
 {
     (void)arg;
+    pthread_mutex_lock(&lock);
+    (void)snprintf(last_key, sizeof last_key, "%s", job_key(j));
+    pthread_mutex_unlock(&lock);
     note_running(1);
     int code = work(j, result, err);
     note_running(-1);
@@ -244,8 +248,12 @@ static const char *add(const char *kind, int n, int first)
     sp_error err = {0};
     for (int i = 0; i < n; i++)
         json_array_append_new(parts, json_integer(first + i));
-    struct store_new_job new = {
-        .kind = kind, .title = "Numbers", .params = params, .parts = parts, .total = n};
+    struct store_new_job new = {.kind = kind,
+                                .title = "Numbers",
+                                .params = params,
+                                .parts = parts,
+                                .total = n,
+                                .key = "k1"};
     assert_int_equal(jobs_add(js, 0, &new, &job, &err), 0);
     assert_string_equal(get(job, "state"), "queued");
     char *id = ids[next++ % 16];
@@ -257,6 +265,11 @@ static const char *add(const char *kind, int n, int first)
 }
 
 typedef int (*asking)(jobs *, int64_t, const char *, json_t **, sp_error *);
+
+static int resume(jobs *of, int64_t owner, const char *id, json_t **out, sp_error *err)
+{
+    return jobs_resume(of, owner, id, NULL, out, err);
+}
 
 static int ask(asking what, const char *id)
 {
@@ -309,7 +322,7 @@ static void test_from_queue_to_done(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_array_get(parts, 1), "result")), 24);
     json_decref(parts);
     assert_int_equal(jobs_get(js, 1, id, &job, &err), SP_ENOTFOUND); /* another owner */
-    assert_int_equal(ask(jobs_resume, id), SP_EBUSY);
+    assert_int_equal(ask(resume, id), SP_EBUSY);
     assert_int_equal(ask(jobs_pause, id), SP_EBUSY);
     assert_int_equal(ask(jobs_cancel, id), 0); /* changes nothing */
     assert_job(id, "done", 3);
@@ -331,14 +344,17 @@ static void test_pause_and_resume(void **state)
     sp_error err = {0};
     assert_int_equal(jobs_get(js, 0, id, &job, &err), 0);
     int64_t kept = done_of(job);
-    json_decref(job);
     assert_true(kept <= 2);
+    assert_string_equal(last_key, "k1"); /* and whose it was is in no object */
+    assert_null(json_object_get(job, "key"));
+    json_decref(job);
     assert_int_equal(ask(jobs_pause, id), 0); /* it is */
     open_gates(4);
-    assert_int_equal(ask(jobs_resume, id), 0);
+    assert_int_equal(ask(resume, id), 0);
     wait_for(id, "done");
     assert_job(id, "done", 4);
-    id = add("once", 1, 0); /* its kind can't go on */
+    assert_string_equal(last_key, ""); /* whoever resumed it had none */
+    id = add("once", 1, 0);            /* its kind can't go on */
     assert_int_equal(ask(jobs_pause, id), SP_EBUSY);
 }
 
@@ -356,7 +372,7 @@ static void test_cancel(void **state)
     assert_string_equal(get(job, "stopping"), "cancel");
     json_decref(job);
     wait_for(first, "cancelled");
-    assert_int_equal(ask(jobs_resume, first), SP_EBUSY);
+    assert_int_equal(ask(resume, first), SP_EBUSY);
     assert_int_equal(ask(jobs_cancel, "j_none"), SP_ENOTFOUND);
 }
 
@@ -389,7 +405,7 @@ static void test_a_failure_says_why_and_can_be_tried_again(void **state)
     json_t *two = json_integer(2);
     assert_int_equal(store_part_done(s, id, 0, two, &err), 0);
     json_decref(two);
-    assert_int_equal(ask(jobs_resume, id), 0);
+    assert_int_equal(ask(resume, id), 0);
     wait_for(id, "done");
     assert_int_equal(jobs_get(js, 0, id, &job, &err), 0);
     assert_true(json_is_null(json_object_get(job, "error")));
@@ -406,8 +422,8 @@ static void test_the_end_of_the_program(void **state)
     assert_job(a, "interrupted", 0);
     assert_job(b, "interrupted", 0);
     assert_job(c, "queued", 0);
-    assert_int_equal(ask(jobs_resume, b), SP_EBUSY); /* its kind can't */
-    assert_int_equal(ask(jobs_resume, a), 0);
+    assert_int_equal(ask(resume, b), SP_EBUSY); /* its kind can't */
+    assert_int_equal(ask(resume, a), 0);
     open_gates(4);
     sp_error err = {0};
     assert_int_equal(jobs_start(js, &err), 0);
@@ -434,7 +450,7 @@ static void test_after_a_crash(void **state)
     begin(true);
     assert_job(id, "interrupted", 1);
     open_gates(2); /* as many as are left */
-    assert_int_equal(ask(jobs_resume, id), 0);
+    assert_int_equal(ask(resume, id), 0);
     wait_for(id, "done");
     assert_job(id, "done", 3);
 }

@@ -1,6 +1,8 @@
 /* Chats, trees of messages, pages of them, the search, and files of every age and kind. */
+#include <signal.h>
 #include <unistd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include "store_test.h"
 
 /* ---- chats and messages ---- */
@@ -342,13 +344,84 @@ static void test_migrations(void **state)
                     " 'm_baaaaaaaaaaaaaaaaaaaaaaaaa', 0, 10, 'assistant', '半句黄河', 'streaming')",
                     &err),
                 0);
+        if (from >= 3)
+            assert_int_equal(db_exec(&c,
+                                     "INSERT INTO files VALUES (9, 'f_aaaaaaaaaaaaaaaaaaaaaaaaaa', "
+                                     "0, 'a.txt', 'text/plain', 6, 2, '珠江');"
+                                     "INSERT INTO message_files VALUES (11, 0, 9)",
+                                     &err),
+                             0);
         db_close(&c);
         open_store();
         assert_int_equal(version_of(s->writer.db), STORE_VERSION);
+        assert_string_equal(found("珠江"), from >= 3 ? "旧的|" : "");
         assert_string_equal(found("长江"), from >= 1 ? "旧的|" : "");
         assert_string_equal(found("黄河"), from >= 1 ? "旧的|" : "");
         assert_sound();
     }
+}
+
+static int kill_me(void *arg)
+{
+    (void)arg;
+    return raise(SIGKILL);
+}
+
+/* In a process that is killed after so many steps of SQLite's machine; false: it came to the end before. */
+static bool killed_while_it_migrates(int steps)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct conn c = {.n_cache = 0};
+        if (db_open(&c, in_scratch("history.db"), true, NULL) != 0)
+            _exit(1);
+        sqlite3_progress_handler(c.db, steps, kill_me, NULL);
+        _exit(migrate_to(&c, STORE_VERSION, NULL) == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+static void add_old_chats(struct conn *c)
+{
+    sp_error err = {0};
+    const char *fill = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+                       "INSERT INTO chats (seq, id, owner, title, titled, updated) SELECT i * 10,"
+                       " 'c_' || i, 0, 'chat ' || i, 1, i FROM n;"
+                       "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+                       "INSERT INTO messages (seq, id, owner, chat, role, content, state) SELECT "
+                       "i * 10 + 1, 'm_' || i, 0, i * 10, 'user', 'bridge 长江 ' || i, 'complete' "
+                       "FROM n";
+    assert_int_equal(db_exec(c, fill, &err), 0);
+}
+
+/* kill -9 at any moment of an update: the next one finds all there is. */
+static void test_killed_while_it_migrates(void **state)
+{
+    struct conn c = {.n_cache = 0};
+    int kills = 0;
+    (void)state;
+    store_close(s);
+    s = NULL;
+    unlink(in_scratch("history.db"));
+    assert_int_equal(db_open(&c, in_scratch("history.db"), true, NULL), 0);
+    assert_int_equal(db_exec(&c, "PRAGMA journal_mode = WAL", NULL), 0);
+    assert_int_equal(migrate_to(&c, 6, NULL), 0);
+    add_old_chats(&c);
+    db_close(&c);
+    for (int steps = 40; killed_while_it_migrates(steps); steps += steps / 3)
+        kills++;
+    assert_true(kills > 5);
+    open_store();
+    assert_sound();
+    struct store_query q = {.text = "长江 bridg", .limit = STORE_PAGE_MOST, .pinned = -1};
+    json_t *page = NULL;
+    assert_int_equal(store_chats(s, 0, &q, &page, NULL), 0);
+    assert_int_equal(json_array_size(json_object_get(page, "data")), 200);
+    json_decref(page);
 }
 
 static int try_open(const char *name, sp_error *err)
@@ -521,6 +594,109 @@ static void test_files_of_messages(void **state)
     assert_sound();
 }
 
+static json_t *hits(const char *words, int limit, const char *cursor)
+{
+    json_t *page = NULL;
+    struct store_query q = {.text = words, .limit = limit, .pinned = -1, .cursor = cursor};
+    assert_int_equal(store_chats(s, 0, &q, &page, NULL), 0);
+    return page;
+}
+
+/* The first hit's message, file and snippet. */
+static void assert_hit(const char *words, const char *message, const char *file,
+                       const char *snippet)
+{
+    json_t *page = hits(words, 5, NULL);
+    const json_t *first = json_array_get(json_object_get(page, "data"), 0);
+    assert_string_equal(get(first, "message"), message);
+    assert_string_equal(get(json_object_get(first, "file"), "id"), file);
+    assert_string_equal(get(first, "snippet"), snippet);
+    json_decref(page);
+}
+
+static void test_words_of_files(void **state)
+{
+    char *next = NULL;
+    json_t *m = NULL;
+    char id[STORE_ID_BYTES];
+    (void)state;
+    store_id_new('m', id);
+    const char *chat = new_chat("x"), *a = new_file("a.txt", "The Yangtze, 长江, is long."),
+               *b = new_file("黄河.md", "another river");
+    (void)new_file("unsent.txt", "长江"); /* no message has it */
+    assert_string_equal(found("长江"), "");
+    assert_int_equal(say_with(chat, id, a, b, &m), 0);
+    json_decref(m);
+    assert_hit("长江", id, a, "The Yangtze, \2长江\3, is long.");
+    assert_hit("yangt", id, a, "The \2Yangtze\3, 长江, is long.");
+    assert_hit("黄河", id, b, "\2黄河\3.md"); /* only its name */
+    assert_hit("黄河 river", id, b, "another \2river\3");
+    assert_hit("look", id, "(null)", "\2look\3");
+    assert_string_equal(found("yangtze another"), ""); /* in two files */
+    /* Another chat has a file, too: each once, the newest first, page by page. */
+    const char *other = new_chat("y");
+    assert_int_equal(say_with(other, NULL, a, NULL, &m), 0);
+    json_decref(m);
+    (void)say(chat, id, "长江?");
+    (void)say(new_chat("z"), NULL, "长江");
+    struct store_query q = {.text = "长江", .limit = 1, .pinned = -1};
+    assert_string_equal(titles(&q, &next), "z|");
+    q.cursor = next;
+    char *third = NULL, *last = NULL;
+    assert_string_equal(titles(&q, &third), "x|");
+    q.cursor = third;
+    assert_string_equal(titles(&q, &last), "y|");
+    sp_free(next);
+    q.cursor = last;
+    if (last)
+        assert_string_equal(titles(&q, NULL), "");
+    sp_free(third);
+    sp_free(last);
+    q = (struct store_query){
+        .text = "yangtze", .limit = 5, .pinned = -1, .cursor = "9223372036854775806"};
+    assert_string_equal(titles(&q, NULL), "y|x|");
+    q.cursor = "-9223372036854775808";
+    assert_string_equal(titles(&q, NULL), "");
+    assert_sound();
+    assert_int_equal(store_message_edit(s, 0, id, "other words", &m, NULL), 0);
+    json_decref(m);
+    assert_string_equal(found("yangtze"), "y|x|");
+    assert_int_equal(store_chat_remove(s, 0, chat, NULL), 0);
+    assert_string_equal(found("yangtze"), "y|");
+    assert_sound();
+    assert_int_equal(store_chat_remove(s, 0, other, NULL), 0);
+    assert_string_equal(found("yangtze"), "");
+    assert_sound();
+}
+
+/* What is looked at for a snippet ends within a character. */
+static void test_words_of_a_long_file(void **state)
+{
+    buf text;
+    json_t *m = NULL;
+    (void)state;
+    buf_init(&text, 2 << 20);
+    buf_puts(&text, "a");
+    while (text.len < SNIPPET_TEXT_MOST - 11)
+        buf_puts(&text, "。");
+    buf_puts(&text, "长江长江长江");
+    while (text.len < 2 * SNIPPET_TEXT_MOST)
+        buf_puts(&text, " 山");
+    buf_puts(&text, " deep");
+    const char *chat = new_chat("x"), *file = new_file("long.txt", text.data);
+    assert_int_equal(say_with(chat, NULL, file, NULL, &m), 0);
+    const char *message = get(m, "id");
+    assert_hit("long", message, file, "\2long\3.txt");
+    assert_string_equal(found("deep"), "x|");
+    json_t *page = hits("长江", 5, NULL);
+    assert_non_null(
+        strstr(get(json_array_get(json_object_get(page, "data"), 0), "snippet"), "\2长江\3"));
+    json_decref(page);
+    json_decref(m);
+    buf_free(&text);
+    assert_sound();
+}
+
 static void test_files_that_nobody_took(void **state)
 {
     (void)state;
@@ -534,7 +710,8 @@ static void test_files_that_nobody_took(void **state)
                 "PRAGMA foreign_keys = OFF; UPDATE message_files SET file = 1 WHERE file = (SELECT "
                 "seq FROM "
                 "files WHERE name = 'kept'); UPDATE files SET seq = 1 WHERE name = 'kept';"
-                "UPDATE files SET seq = 2 WHERE name = 'old'; PRAGMA foreign_keys = ON",
+                "UPDATE unsent_files SET file = 2 WHERE file = (SELECT seq FROM files WHERE name = "
+                "'old'); UPDATE files SET seq = 2 WHERE name = 'old'; PRAGMA foreign_keys = ON",
                 NULL),
         0);
     (void)new_file("new", "n");
@@ -543,6 +720,54 @@ static void test_files_that_nobody_took(void **state)
     assert_file(mine, "m");
     assert_int_equal(store_file_remove(s, 0, mine, NULL), 0);
     assert_file(mine, NULL);
+}
+
+static int try_file(int64_t owner, const char *text, sp_error *err)
+{
+    json_t *file = NULL;
+    const struct store_file f = {.name = "x", .type = "text/plain", .text = str_of(text)};
+    int code = store_file_add(s, owner, &f, &file, err);
+    json_decref(file);
+    return code;
+}
+
+/* How many and how much an owner may leave unsent; what is sent or removed makes room. */
+static void test_unsent_files_are_bounded(void **state)
+{
+    json_t *m = NULL;
+    sp_error err = {0};
+    (void)state;
+    store_close(s);
+    struct store_opts o = {.path = in_scratch("history.db"), .writes = true, .unsent_bytes = 1000};
+    assert_int_equal(store_open(&o, &s, &err), 0);
+    char text[1001];
+    memset(text, 'a', sizeof text - 1);
+    text[1000] = '\0';
+    const char *chat = new_chat("x"), *id = new_file("a", "长");
+    assert_int_equal(try_file(0, text, &err), SP_EFULL); /* 1000 and 3 */
+    assert_non_null(strstr(err.message, "--max-unsent"));
+    assert_int_equal(try_file(1, text, &err), 0); /* somebody else's */
+    assert_int_equal(say_with(chat, NULL, id, NULL, &m), 0);
+    json_decref(m);
+    assert_int_equal(try_file(0, text, &err), 0);
+    assert_int_equal(try_file(0, "b", &err), SP_EFULL);
+    assert_int_equal(
+        db_exec(&s->writer, "DELETE FROM files WHERE seq IN (SELECT file FROM unsent_files)", NULL),
+        0);
+    for (int i = 0; i < STORE_UNSENT_FILES; i++)
+        assert_int_equal(try_file(0, "", &err), 0);
+    assert_int_equal(try_file(0, "", &err), SP_EFULL);
+    assert_non_null(strstr(err.message, "a day after"));
+    assert_int_equal(db_exec(&s->writer,
+                             "PRAGMA foreign_keys = OFF; UPDATE files SET seq = 3 WHERE seq = "
+                             "(SELECT max(file) FROM unsent_files); UPDATE unsent_files SET file = "
+                             "3 WHERE file = (SELECT max(file) FROM unsent_files); PRAGMA "
+                             "foreign_keys = ON",
+                             NULL),
+                     0);
+    assert_int_equal(store_files_expire(s, &err), 0); /* that one is of 1970 */
+    assert_int_equal(try_file(0, "", &err), 0);
+    assert_sound();
 }
 
 static int collect(void *arg, const json_t *chat, sp_error *err)
@@ -695,13 +920,17 @@ int main(void)
         TEST(test_search),
         TEST(test_pages_of_a_search),
         TEST(test_migrations),
+        TEST(test_killed_while_it_migrates),
         TEST(test_files_that_are_none),
         TEST(test_one_writer_and_private_files),
         TEST(test_templates),
         TEST(test_backup),
         TEST(test_check_finds_damage),
         TEST(test_files_of_messages),
+        TEST(test_words_of_files),
+        TEST(test_words_of_a_long_file),
         TEST(test_files_that_nobody_took),
+        TEST(test_unsent_files_are_bounded),
         TEST(test_files_travel),
         TEST(test_failing_allocations),
     };

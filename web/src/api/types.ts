@@ -9,7 +9,7 @@ export type ParamName = Exclude<keyof Schemas['ChatParams'], 'stop' | 'min_token
 export type Params = Partial<Record<ParamName, number>>
 
 /** `head`: the last message of the branch shown. Times are Unix seconds. */
-export type Chat = Omit<Schemas['Chat'], 'messages' | 'params' | 'snippet' | 'message'> & { params: Params }
+export type Chat = Omit<Schemas['Chat'], 'messages' | 'params' | 'snippet' | 'message' | 'file'> & { params: Params }
 
 export interface ServerError {
   message: string
@@ -43,6 +43,8 @@ export interface Hit extends Chat {
   /** Matches lie between \u0002 and \u0003. */
   snippet?: string
   message?: string | null
+  /** The message's file that matched. */
+  file?: Schemas['Chat']['file']
 }
 
 export interface Page<T> {

@@ -35,6 +35,7 @@ export const useChats = defineStore('chats', () => {
     const { ...fields } = chat
     delete (fields as Partial<Hit>).snippet
     delete (fields as Partial<Hit>).message
+    delete (fields as Partial<Hit>).file
     delete (fields as { messages?: unknown }).messages
     known.set(chat.id, fields)
     heard.set(chat.id, performance.now())
