@@ -165,13 +165,15 @@ MANAGING = (("GET", "/api/models"), ("GET", "/api/models/x"), ("DELETE", "/api/m
 def test_who_may_come_from_elsewhere_manages_nothing(model, args, fields):
     """Where nobody signs in, the models and the dashboard are for who sits at this machine."""
     s = Server(*args, model=str(model))
-    b = Browser(s.url.replace("//0.0.0.0:", "//127.0.0.1:"), **fields)
-    for method, path in MANAGING:
-        assert b.error(method, path) == (403, "not_allowed"), path
-    assert b.status("GET", "/api/info") == 200
-    if fields:
-        assert Browser(b.at.geturl()).status("GET", "/api/models") == 200
-    s.end()
+    try:
+        b = Browser(s.url.replace("//0.0.0.0:", "//127.0.0.1:"), **fields)
+        for method, path in MANAGING:
+            assert b.error(method, path) == (403, "not_allowed"), path
+        assert b.status("GET", "/api/info") == 200
+        if fields:
+            assert Browser(b.at.geturl()).status("GET", "/api/models") == 200
+    finally:
+        s.end()
 
 
 def test_without_a_history_all_is_as_it_was(model):
