@@ -50,12 +50,16 @@ void access_cookie(struct call *c, const char *token)
 
 /* ---- who asks ---- */
 
+/* It listens off loopback, or settings speak of a proxy before it. */
+static bool beyond_this_machine(const struct server_opts *o)
+{
+    return !access_is_loopback(o->host) || o->n_trusted_proxies > 0 || o->n_allowed_hosts > 0 ||
+           (o->root_path && *o->root_path);
+}
+
 bool access_closed(const struct server *s)
 {
-    const struct server_opts *o = &s->opts;
-    bool beyond = !access_is_loopback(o->host) || o->n_trusted_proxies > 0 ||
-                  o->n_allowed_hosts > 0 || (o->root_path && *o->root_path);
-    return (beyond && !o->no_auth) || access_has_fixed_keys(s);
+    return (beyond_this_machine(&s->opts) && !s->opts.no_auth) || access_has_fixed_keys(s);
 }
 
 /* A proxy that nobody told us of adds one of these. */
@@ -66,6 +70,11 @@ static bool is_forwarded(const struct call *c)
         if (access_field(c, fields[i]))
             return true;
     return false;
+}
+
+bool access_from_here(const struct call *c)
+{
+    return !beyond_this_machine(&c->s->opts) && !is_forwarded(c);
 }
 
 bool access_page_open(const struct call *c)

@@ -63,6 +63,7 @@ bool access_page(struct call *c);
 bool access_page_still(struct call *c); /* loop: whether one that listens still may */
 /* Nobody needs to sign in: there is no account, and who asks is on this machine (or --no-auth says so). */
 bool access_page_open(const struct call *c);
+bool access_from_here(const struct call *c); /* loop: it can only have come from this machine */
 /* The cookie of a session, with `token` "" the one that ends it. */
 void access_cookie(struct call *c, const char *token);
 /* Loop: the browser keeps the cookie it came with for as long again. */

@@ -332,7 +332,7 @@ void api_events(struct call *c)
         return;
     }
     l->call = c;
-    l->stats = stats == 1;
+    l->stats = stats == 1 && c->manages; /* they tell of everybody's requests */
     l->taken_at = clock_seconds();
     l->next = e->listeners;
     e->listeners = l;

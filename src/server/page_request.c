@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 #include "server/access_int.h"
+#include "server/accounts_int.h"
 #include "server/page_int.h"
 
 #define INVALID "invalid_request_error"
@@ -42,6 +43,15 @@ static bool may_write(const struct call *c)
     return !c->session[0] && (field(c, "Authorization") || field(c, "X-Api-Key"));
 }
 
+/* A picture of another site is fetched without Origin: how long it takes, and whether there is something, would tell
+ * that site about a search. What comes with Origin has been looked at before (access_origin). */
+static bool may_read(const struct call *c)
+{
+    const char *site = field(c, "Sec-Fetch-Site");
+    return !site || field(c, "Origin") || strcasecmp(site, "same-origin") == 0 ||
+           strcasecmp(site, "none") == 0;
+}
+
 static bool has_json(const struct call *c)
 {
     static const char *const types[] = {"application/json", "application/jsonl",
@@ -61,6 +71,14 @@ bool page_prepare(struct call *c)
     bool reads = c->method == EVHTTP_REQ_GET || c->method == EVHTTP_REQ_HEAD;
     const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(c->req));
     c->loading = c->s->loading;
+    /* Keys are given to programs, which may ask models; whose page it is may do more. Who has not signed in and may
+     * come from elsewhere is anybody. */
+    c->manages = c->session[0] || (!c->key && access_from_here(c));
+    if (reads && !may_read(c)) {
+        reply_set_error(c, 403, INVALID, NULL, "origin_not_allowed",
+                        "other sites' pages may not read here");
+        return false;
+    }
     if (!reads && !may_write(c)) {
         reply_set_error(c, 403, INVALID, NULL, "origin_not_allowed",
                         "only this server's own page may write: send Origin (http://HOST of this "
@@ -119,17 +137,16 @@ char *page_part(struct call *c)
     return part;
 }
 
-/* Keys are given to programs, which may ask models; whose page it is may do more. Whoever comes to a server that is
- * open to others is anybody. */
 bool page_may_manage(struct call *c)
 {
-    if (c->session[0] || (!c->key && access_is_loopback(c->s->opts.host)))
+    if (c->manages)
         return true;
     reply_set_error(c, 403, INVALID, NULL, "not_allowed",
                     c->key ? "an API key may not look into the server or change it: that is for "
                              "who is signed in, or for /admin/ with --admin-key"
-                           : "a server that is open to others (--no-auth) can't be looked into "
-                             "or changed from its page: use /admin/ with --admin-key");
+                           : "a server that others can reach, or a proxy's clients, can't be "
+                             "looked into or changed by who has not signed in: use /admin/ with "
+                             "--admin-key");
     return false;
 }
 

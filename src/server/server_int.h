@@ -131,6 +131,7 @@ struct call {
     char *target; /* of /api/: the path, and what stands behind "?" */
     struct evkeyvalq *query;
     bool loading; /* of /api/: no model is there yet */
+    bool manages; /* of /api/: it may look into the server and change it */
     double started;
     double wrote_at;  /* a stream, last; until then: started */
     struct key *key;  /* access.c; loop, but a worker of this call may read it */

@@ -156,6 +156,26 @@ def test_no_auth_opens_the_page_too(outside):
     assert s.code is None and b.state() == "open" and b.status("GET", "/api/chats") == 200 and b.status("GET", "/v1/models") == 200
 
 
+MANAGING = (("GET", "/api/models"), ("GET", "/api/models/x"), ("DELETE", "/api/models/x"), ("POST", "/api/models/x/load"), ("GET", "/api/server"),
+            ("GET", "/api/settings"), ("POST", "/api/requests/x/cancel"))
+
+
+@pytest.mark.parametrize("args, fields", [(("--history", "off"), {"X-Forwarded-For": "203.0.113.9"}), (("--history", "off", "--trusted-proxy", "127.0.0.1"), {}),
+                                          (("--no-auth", "--root-path", "/llm"), {}), (("--no-auth", "--host", "0.0.0.0"), {})], ids=str)
+def test_who_may_come_from_elsewhere_manages_nothing(model, args, fields):
+    """Where nobody signs in, the models and the dashboard are for who sits at this machine."""
+    s = Server(*args, model=str(model))
+    try:
+        b = Browser(s.url.replace("//0.0.0.0:", "//127.0.0.1:"), **fields)
+        for method, path in MANAGING:
+            assert b.error(method, path) == (403, "not_allowed"), path
+        assert b.status("GET", "/api/info") == 200
+        if fields:
+            assert Browser(b.at.geturl()).status("GET", "/api/models") == 200
+    finally:
+        s.end()
+
+
 def test_without_a_history_all_is_as_it_was(model):
     refused = subprocess.run([SAMPAN, "serve", "--model", str(model), "--host", "0.0.0.0", "--port", "0", "--history", "off"], capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2 and "--api-key" in refused.stderr
@@ -290,6 +310,18 @@ def test_pages_of_others_cannot_write(shared):
     assert b.error("POST", "/api/session", {"name": "alice", "password": PASSWORD}, Content_Type="text/plain")[0] == 415
     assert b.status("POST", "/api/chats", body) == 201
     b.send("DELETE", "/api/session")
+
+
+def test_pages_of_others_cannot_read(shared):
+    """Not even blindly: a picture with the address of a search tells by its time whether there is something."""
+    b = Browser(shared.url, Origin=None)
+    b.sign_in()
+    for site in ("cross-site", "same-site"):
+        for path in ("/api/chats?q=secret", "/api/info", "/api/events", "/api/export?all=1"):
+            assert b.error("GET", path, Sec_Fetch_Site=site) == (403, "origin_not_allowed"), path
+    for site in ("same-origin", "none", None):  # the page, a bookmark, a program
+        assert b.status("GET", "/api/chats?q=secret", Sec_Fetch_Site=site) == 200
+    b.send("DELETE", "/api/session", Origin=shared.url)
 
 
 def test_another_password(outside):

@@ -41,8 +41,8 @@ def page(model, tmp_path_factory):
 class Stats:
     """The `stats` events of one stream, read by a thread; those of other names are kept beside them."""
 
-    def __init__(self, page, query="?stats=1"):
-        self.answer = urllib.request.urlopen(page.url + "/api/events" + query, timeout=60)
+    def __init__(self, page, query="?stats=1", fields={}):
+        self.answer = urllib.request.urlopen(urllib.request.Request(page.url + "/api/events" + query, None, fields), timeout=60)
         self.stats, self.others, self.ids = queue.Queue(), [], []
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -224,6 +224,10 @@ def test_api_keys_open_no_dashboard(model, tmp_path):
             status, said = s.call(method, path, body, headers=fields)
             assert (status, said["error"]["code"]) == (403, "not_allowed"), path
         assert s.call("GET", "/api/chats", headers=fields)[0] == 200
+        listener = Stats(s, "?stats=1", fields)
+        with pytest.raises(queue.Empty):  # others get one each second
+            listener.stats.get(timeout=2.5)
+        listener.close()
     finally:
         s.end()
 

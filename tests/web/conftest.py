@@ -47,23 +47,35 @@ def chromium():
         browser.close()
 
 
+# In every document before its own scripts: what hostile texts set, and each thing that the policy forbade.
+SPY = """
+Object.defineProperty(window, 'hacked', { set: () => console.error('Hostile text ran') })
+addEventListener('securitypolicyviolation', (e) => console.error(`Content Security Policy: ${e.violatedDirective} forbids ${e.blockedURI} ${e.sample}`))
+"""
+SIGNS = "Content Security Policy", "Hostile text ran", "[Vue warn]", "[intlify]"
+
+
 class Watch:
-    """What a page must not do: break its policy, throw, or ask any other server."""
+    """What no page of a context may do: break its policy, throw, run what a text holds, or ask any other server."""
 
-    def __init__(self, url):
+    def __init__(self, url, context):
         self.url, self.found = url, []
-
-    def add(self, page):
-        page.on("pageerror", lambda e: self.found.append(f"thrown: {e}"))
-        page.on("console", self.console)
-        page.on("request", self.request)
+        context.add_init_script(SPY)
+        context.on("weberror", lambda e: self.found.append(f"thrown: {e.error}"))
+        context.on("console", self.console)
+        context.on("dialog", self.dialog)
+        context.on("request", self.request)
 
     def console(self, message):
-        if "Content Security Policy" in message.text or "[Vue warn]" in message.text or "[intlify]" in message.text:
+        if any(sign in message.text for sign in SIGNS):
             self.found.append(message.text)
 
+    def dialog(self, dialog):
+        self.found.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
     def request(self, request):
-        if not request.url.startswith((self.url, "data:", "blob:")):
+        if not request.url.startswith((self.url + "/", "data:", "blob:" + self.url + "/")):
             self.found.append(f"asked: {request.url}")
 
 
@@ -73,13 +85,12 @@ def open_page(chromium, server):
     contexts, watches = [], []
 
     def make(path="/", url=None, **options):
-        watch = Watch(url or server.url)
-        context = chromium.new_context(base_url=watch.url, **{"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, **options})
+        url = url or server.url
+        context = chromium.new_context(base_url=url, **{"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(20_000)
-        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=watch.url)
-        context.on("page", watch.add)
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
         contexts.append(context)
-        watches.append(watch)
+        watches.append(Watch(url, context))
         page = context.new_page()
         page.goto(path)
         return page

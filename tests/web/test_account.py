@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 from conftest import ROOT, SCREENS, http
+from playwright.sync_api import expect
 from test_views import serious
 
 
@@ -89,6 +90,13 @@ def test_sign_up_sign_out_sign_in(open_page, outside):
     page.get_by_role("alert").get_by_text("wrong").wait_for()
     sign_in(page)
     page.get_by_role("button", name="Send").wait_for()
+
+
+def test_an_address_with_half_a_code(open_page, outside):
+    page = open_page("/sign-up#%E0%A4%A", url=outside.url, locale="en-GB")
+    expect(page.get_by_label("One-time code")).to_have_value("%E0%A4%A")
+    expect(page.get_by_label("One-time code")).to_be_focused()
+    assert page.url == outside.url + "/"
 
 
 def test_signed_out_elsewhere_while_a_page_is_open(open_page, outside):

@@ -17,11 +17,12 @@ function shown(html: string): HTMLElement {
 function findings(element: HTMLElement): string[] {
   const found = [...element.querySelectorAll(FORBIDDEN)].map((node) => node.outerHTML)
   for (const node of element.querySelectorAll('*')) {
+    if (node.localName === 'a' && node.hasAttribute('href') && node.getAttribute('target') !== '_blank') found.push(`leads away: ${node.outerHTML}`)
     for (const { name, value } of node.attributes) {
       if (/^(on|v-|@|:)/.test(name) || name === 'id' || name === 'name') found.push(`${name} on ${node.outerHTML}`)
       if (ADDRESSES.includes(name) && !/^(https?:|mailto:|data:image\/(png|jpeg|gif|webp)[;,])/i.test(value)) found.push(`${name}=${value}`)
       if (name === 'src' && !value.startsWith('data:image/')) found.push(`fetches ${value}`)
-      if (name === 'style' && /url\(/i.test(value)) found.push(`style ${value}`)
+      if (!['href', 'src', 'alt', 'title'].includes(name) && /\\|url\(|image-set/i.test(value)) found.push(`${name}=${value}`)
     }
   }
   return found

@@ -7,18 +7,25 @@ import DOMPurify from 'dompurify'
 const CONFIG = {
   USE_PROFILES: { html: true, mathMl: true, svg: true },
   ADD_ATTR: ['target', 'data-copy'],
-  FORBID_TAGS: ['style', 'form', 'input', 'textarea', 'select', 'option', 'iframe', 'object', 'embed', 'video', 'audio', 'source', 'link', 'meta', 'base', 'image', 'use', 'a11y', 'dialog'],
+  FORBID_TAGS: ['style', 'form', 'input', 'textarea', 'select', 'option', 'iframe', 'object', 'embed', 'video', 'audio', 'source', 'link', 'meta', 'base', 'image', 'use', 'dialog', 'template', 'slot'],
   FORBID_ATTR: ['id', 'name', 'srcset', 'action', 'formaction', 'ping', 'background', 'poster', 'xlink:href'],
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 } as const
 
+/** What a style or a drawing fetches something with; a backslash may hide it. */
+const FETCHES = /\\|url\s*\(|src\s*\(|image/i
+const WORDS = ['href', 'src', 'alt', 'title']
+
 let hooked = false
 
 function hook(): void {
   hooked = true
+  DOMPurify.addHook('uponSanitizeAttribute', (_, data) => {
+    if (!WORDS.includes(data.attrName) && FETCHES.test(data.attrValue)) data.keepAttr = false
+  })
   DOMPurify.addHook('afterSanitizeAttributes', (node) => {
-    if (node.tagName === 'A') {
+    if (node.localName === 'a') { // of HTML or SVG
       // A path would lead into this server, where the reader has more rights than the writer.
       if (!/^(https?|mailto):/i.test(node.getAttribute('href') ?? '')) node.removeAttribute('href')
       node.setAttribute('target', '_blank')
