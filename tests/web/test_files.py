@@ -23,14 +23,18 @@ def word(*paragraphs):
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def printed(chromium):
+def printed_by(chromium):
     """A PDF with Chinese text, as a browser prints it."""
     page = chromium.new_page()
     page.set_content(f"<h1>黄鹤楼</h1><p style='font-family: \"Noto Sans CJK SC\"'>{TALE}</p>")
     data = page.pdf()
     page.close()
     return data
+
+
+@pytest.fixture(scope="module")
+def printed(chromium):
+    return printed_by(chromium)
 
 
 def chips(page):
