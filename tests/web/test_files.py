@@ -6,6 +6,7 @@ import urllib.request
 
 import docx
 import pytest
+from album import serious
 from conftest import SCREENS
 from playwright.sync_api import expect
 
@@ -180,7 +181,6 @@ def test_too_large_never_leaves(open_page, restartable):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_narrow_and_accessible(open_page, theme):
-    from test_views import serious
     page = open_page("/", viewport={"width": 375, "height": 720}, color_scheme=theme, locale="en-GB", reduced_motion="reduce", has_touch=True)
     choose(page, ("a name that is rather long for a small screen, and longer.txt", b"x" * 4000), ("photo.png", b"\x89PNG\r\n"), ("b.csv", b"a,b"))
     expect(chips(page)).to_have_count(3)
