@@ -414,7 +414,7 @@ static bool prepare(struct call *c, json_t *params, struct job_work *w)
         ok = read_lines(&b, w);
     if (ok && !w->title[0])
         (void)snprintf(w->title, sizeof w->title, "%.*s", STORE_TITLE_MOST,
-                       *text_of(params, "name") ? text_of(params, "name") : "batch");
+                       text_of(params, "name"));
     json_decref(b.parts);
     json_decref(b.errors);
     json_object_del(params, "text");

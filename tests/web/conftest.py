@@ -80,12 +80,11 @@ class Watch:
 
 
 @pytest.fixture
-def open_page(chromium, server):
-    """open_page(path="/", **context) in a browser of its own; at the end nothing forbidden has happened."""
+def open_at(chromium):
+    """open_at(url, path="/", **context): a page in a browser of its own; at the end nothing forbidden has happened."""
     contexts, watches = [], []
 
-    def make(path="/", url=None, **options):
-        url = url or server.url
+    def make(url, path="/", **options):
         context = chromium.new_context(base_url=url, **{"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(20_000)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
@@ -98,3 +97,9 @@ def open_page(chromium, server):
     for context in contexts:
         context.close()
     assert [f for watch in watches for f in watch.found] == []
+
+
+@pytest.fixture
+def open_page(open_at, server):
+    """open_page(path="/", **context) of the server that all tests share, or of the one at url."""
+    return lambda path="/", url=None, **options: open_at(url or server.url, path, **options)

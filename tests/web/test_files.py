@@ -6,6 +6,7 @@ import urllib.request
 
 import docx
 import pytest
+from album import serious
 from conftest import SCREENS
 from playwright.sync_api import expect
 
@@ -23,14 +24,18 @@ def word(*paragraphs):
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def printed(chromium):
+def printed_by(chromium):
     """A PDF with Chinese text, as a browser prints it."""
     page = chromium.new_page()
     page.set_content(f"<h1>黄鹤楼</h1><p style='font-family: \"Noto Sans CJK SC\"'>{TALE}</p>")
     data = page.pdf()
     page.close()
     return data
+
+
+@pytest.fixture(scope="module")
+def printed(chromium):
+    return printed_by(chromium)
 
 
 def chips(page):
@@ -176,7 +181,6 @@ def test_too_large_never_leaves(open_page, restartable):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_narrow_and_accessible(open_page, theme):
-    from test_views import serious
     page = open_page("/", viewport={"width": 375, "height": 720}, color_scheme=theme, locale="en-GB", reduced_motion="reduce", has_touch=True)
     choose(page, ("a name that is rather long for a small screen, and longer.txt", b"x" * 4000), ("photo.png", b"\x89PNG\r\n"), ("b.csv", b"a,b"))
     expect(chips(page)).to_have_count(3)

@@ -101,6 +101,7 @@ def test_pause_and_resume(open_page):
     page.get_by_label("Lines").fill("\n".join([line] * 3))
     page.get_by_role("button", name="Start").click()
     page.wait_for_url(re.compile("/tasks/j_"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Batch")  # pasted: nobody named it
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".job .state")).to_have_text("paused")
     page.get_by_role("button", name="Resume").click()

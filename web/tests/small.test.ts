@@ -4,6 +4,7 @@ import { ageOf } from '../src/lib/dates'
 import { explain, explainServer } from '../src/lib/errors'
 import { fileName } from '../src/lib/files'
 import { newId } from '../src/lib/id'
+import { spokenText } from '../src/lib/languages'
 import { snippetParts } from '../src/lib/snippet'
 import { load, save } from '../src/lib/storage'
 import { languageFor } from '../src/stores/settings'
@@ -55,6 +56,16 @@ describe('the language', () => {
     expect(languageFor('auto', ['en-GB', 'zh'])).toBe('en')
     expect(languageFor('auto', [])).toBe('en')
     expect(languageFor('zh', ['en'])).toBe('zh')
+  })
+})
+
+describe('the languages of a model', () => {
+  const t = (name: string, named: Record<string, unknown> = {}) => [name.replace('models.languages.', ''), ...Object.values(named)].join('|')
+  it("are told in the reader's", () => {
+    expect(spokenText('zh, en', 'zh', t)).toBe('中文、英语')
+    expect(spokenText('zh, en, code', 'en', t)).toBe('Chinese, English, code')
+    expect(spokenText('zh, en and 27 more', 'en', t)).toBe('more|Chinese, English|27')
+    expect(spokenText('en, mostly', 'en', t)).toBe('mostly|English')
   })
 })
 

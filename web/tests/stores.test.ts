@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Chat, Message } from '../src/api/types'
 import { useChats } from '../src/stores/chats'
 import { useConversations } from '../src/stores/conversations'
+import { useServer } from '../src/stores/server'
 
 /** Answers the store's calls; the network and the server can be made to fail, as they do. */
 type Answer = { status: number; body: unknown } | 'network'
@@ -34,6 +35,18 @@ beforeEach(() => {
   vi.stubGlobal('requestAnimationFrame', (f: () => void) => setTimeout(f, 0))
 })
 const settle = (ms = 5) => new Promise((resolve) => setTimeout(resolve, ms))
+
+describe('models to choose from', () => {
+  it('are there once, under another name only if that one is chosen', () => {
+    const server = useServer()
+    server.info = { models: [{ id: 'a', root: 'a' }, { id: 'a-q4', root: 'a' }, { id: 'b', root: 'b' }, { id: 'old' }] } as never
+    const names = (chosen?: string) => server.choices(chosen).map((model) => model.id)
+    expect(names()).toEqual(['a', 'b', 'old'])
+    expect(names('b')).toEqual(['a', 'b', 'old'])
+    expect(names('a-q4')).toEqual(['a-q4', 'b', 'old'])
+    expect(names('gone')).toEqual(['a', 'b', 'old'])
+  })
+})
 
 describe('the list', () => {
   it('pages, newest first, pinned ones apart', async () => {

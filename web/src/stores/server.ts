@@ -43,5 +43,11 @@ export const useServer = defineStore('server', () => {
     return models.value.find((model) => model.id === name) ?? models.value[0]
   }
 
-  return { info, connection, error, models, historyOff, load, apply, modelOf }
+  /** Those to choose from: each once, under another name only if that one is chosen. */
+  function choices(chosen: string | null = null): Model[] {
+    const chosenRoot = models.value.find((model) => model.id === chosen)?.root
+    return models.value.filter((model) => model.id === chosen || ((model.root ?? model.id) === model.id && model.id !== chosenRoot))
+  }
+
+  return { info, connection, error, models, historyOff, load, apply, modelOf, choices }
 })
