@@ -46,6 +46,14 @@ describe('blocks', () => {
   it('give the same as the whole text at once', () => {
     expect(whole(SAMPLE)).toBe(md.render(SAMPLE))
   })
+  it('are each the same alone, whatever stands around it', () => {
+    const loose = '- a\n\n- b\n\n\n1. c\n2. d\n\n    code\n\ntext\n    lazy\n***\n> a\nb\n\n| a |\n|---|\n| [x] |\n\n[x]: https://example.org\n\n\ttab\n\n$$\ny\n$$\n'
+    for (const text of [SAMPLE, loose, SAMPLE + loose, loose.repeat(3)]) expect(whole(text)).toBe(md.render(text))
+  })
+  it('have lines that end in any way', () => {
+    expect(whole(SAMPLE.replaceAll('\n', '\r\n'))).toBe(md.render(SAMPLE))
+    expect(whole(SAMPLE.replaceAll('\n', '\r'))).toBe(md.render(SAMPLE))
+  })
   it('end the same however the text came', () => {
     for (const step of [1, 2, 3, 7, 50]) {
       const renderer = new BlockRenderer()

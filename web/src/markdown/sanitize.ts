@@ -37,6 +37,16 @@ function hook(): void {
 }
 
 export function clean(html: string): DocumentFragment {
-  if (!hooked) hook()
-  return DOMPurify.sanitize(html, { ...CONFIG, FORBID_TAGS: [...CONFIG.FORBID_TAGS], FORBID_ATTR: [...CONFIG.FORBID_ATTR], ADD_ATTR: [...CONFIG.ADD_ATTR] }) as unknown as DocumentFragment
+  if (!hooked) {
+    hook()
+    // Once: to take it in costs more than to clean a short block, and so does a policy for trusted types, which ours doesn't ask for.
+    DOMPurify.setConfig({
+      ...CONFIG,
+      FORBID_TAGS: [...CONFIG.FORBID_TAGS],
+      FORBID_ATTR: [...CONFIG.FORBID_ATTR],
+      ADD_ATTR: [...CONFIG.ADD_ATTR],
+      TRUSTED_TYPES_POLICY: null,
+    })
+  }
+  return DOMPurify.sanitize(html) as unknown as DocumentFragment
 }
