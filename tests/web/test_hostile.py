@@ -319,8 +319,10 @@ def test_texts_of_tasks(visit, hostile, texts):
     """A source beside its result, and what the job was told."""
     order = {"kind": "translate", "title": IMG, "params": {"text": "\n\n".join(texts), "language": IMG[:30], "instructions": IMG}}
     job = hostile.client.ok("POST", "/api/jobs", order)["id"]
+    now = lambda: hostile.client.ok("GET", f"/api/jobs/{job}")
+    assert http.wait_until(lambda: now()["progress"]["done"] > 0, 60)
     hostile.client.ok("POST", f"/api/jobs/{job}/cancel", {})
-    assert http.wait_until(lambda: hostile.client.ok("GET", f"/api/jobs/{job}")["state"] == "cancelled", 60)
+    assert http.wait_until(lambda: now()["state"] == "cancelled", 60)
     page = visit(f"/tasks/{job}")
     expect(page.locator(".side .source").first).to_contain_text(texts[0])
     harmless(page)
@@ -437,7 +439,8 @@ def test_the_watch_sees(chromium, server):
         http.wait_until(lambda: page.evaluate("1") and watch.found, 5)
         context.close()
         return " ".join(watch.found)
+    elsewhere = "new Image().src = 'https://attacker.invalid/'"
     picture = "document.body.innerHTML = '<img src=/nothing onerror=window.hacked=1>'"
     assert "script-src" in seen(False, picture) and "ran" in seen(True, picture)
-    assert "img-src" in seen(False, "new Image().src = 'https://attacker.invalid/'") and "asked: https://attacker.invalid/" in seen(True, "new Image().src = 'https://attacker.invalid/'")
+    assert "img-src" in seen(False, elsewhere) and "asked: https://attacker.invalid/" in seen(True, elsewhere)
     assert "a dialog" in seen(True, "setTimeout(() => alert(1)), 0") and "thrown" in seen(False, "setTimeout(() => { throw Error('x') }), 0")

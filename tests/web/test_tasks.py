@@ -65,6 +65,8 @@ def test_ask_a_text(open_page):
     page.get_by_role("button", name="Start").click()
     done(page)
     assert "1931" in page.locator(".final .result").inner_text()
+    page.get_by_role("navigation").get_by_role("link", name="API", exact=True).click()
+    page.wait_for_url(re.compile("/developers$"))  # a task is no chat
 
 
 def test_a_batch_of_five(open_page, tmp_path):

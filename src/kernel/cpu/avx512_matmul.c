@@ -71,8 +71,8 @@ MM_INLINE void add_step(const struct mm_kind k, const struct mm_step *s, const i
     const int groups = MM_STEP / k.group;
     MM_UNROLL
     for (int g = 0; g < groups; g++) {
-        __m512i start = x->start ? _mm512_set1_epi32(x->start[r * x->ldstart + g])
-                                 : start_of(k, sum, g);
+        __m512i start =
+            x->start ? _mm512_set1_epi32(x->start[r * x->ldstart + g]) : start_of(k, sum, g);
         __m512 total = k.has_min ? _mm512_cvtepi32_ps(total_of(k, sum, g)) : _mm512_setzero_ps();
         MM_UNROLL
         for (int t = 0; t < n; t++) {

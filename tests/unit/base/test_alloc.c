@@ -165,14 +165,10 @@ static void large_blocks_go_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(large_blocks_go_back),
-        cmocka_unit_test(zero_sizes_give_memory),
-        cmocka_unit_test(results_are_aligned),
-        cmocka_unit_test(calloc_zeroes),
-        cmocka_unit_test(counts_that_overflow_fail),
-        cmocka_unit_test(strings_are_copied),
-        cmocka_unit_test(nth_allocation_fails_once),
-        cmocka_unit_test(failing_is_of_one_thread),
+        cmocka_unit_test(large_blocks_go_back),      cmocka_unit_test(zero_sizes_give_memory),
+        cmocka_unit_test(results_are_aligned),       cmocka_unit_test(calloc_zeroes),
+        cmocka_unit_test(counts_that_overflow_fail), cmocka_unit_test(strings_are_copied),
+        cmocka_unit_test(nth_allocation_fails_once), cmocka_unit_test(failing_is_of_one_thread),
         cmocka_unit_test(guard_stops_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
