@@ -28,7 +28,8 @@ let failed = false
 function line(name, bytes, limit) {
   const over = limit !== undefined && bytes > limit
   failed ||= over
-  console.log(`${kb(bytes)}${limit === undefined ? '' : ` of ${kb(limit).trim()}`}${over ? '  OVER' : ''}  ${name}`)
+  const held = limit === undefined ? '' : ` of ${kb(limit).trim()}  ${over ? 'short' : 'pass'}`
+  console.log(`${kb(bytes)}${held}  ${name}`)
 }
 
 const files = [...first].map((key) => manifest[key])
