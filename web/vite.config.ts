@@ -66,5 +66,5 @@ export default defineConfig({
       ]),
     ),
   },
-  test: { environment: 'jsdom', include: ['tests/**/*.test.ts'], restoreMocks: true },
+  test: { environment: 'jsdom', include: ['tests/**/*.test.ts'], restoreMocks: true, testTimeout: 60_000 },
 })

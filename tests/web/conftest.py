@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 20_000  # ms until something must be seen: the machine may be busy
 SCREENS = Path(os.environ.get("SAMPAN_SCREENS", ROOT / "build/web-screens"))
 
 # The server's own fixture, which belongs to another suite.
@@ -42,6 +43,7 @@ def chromium():
     with sync_playwright() as p:
         program = shutil.which("chromium")
         assert program, "these tests want Debian's chromium"
+        expect.set_options(timeout=PATIENCE)
         browser = p.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
@@ -86,7 +88,7 @@ def open_at(chromium):
 
     def make(url, path="/", **options):
         context = chromium.new_context(base_url=url, **{"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
         contexts.append(context)
         watches.append(Watch(url, context))

@@ -1,10 +1,11 @@
 """The dashboard in a real browser: what runs is shown while it runs and can be ended from there."""
 import json
+import re
 import threading
 import urllib.request
 
 import pytest
-from conftest import SCREENS
+from conftest import ROOT, SCREENS
 from playwright.sync_api import expect
 from stores import Store
 
@@ -35,9 +36,13 @@ class Running(threading.Thread):
             self.begun.set()
 
 
-def state(server):
-    with urllib.request.urlopen(server.url + "/api/server", timeout=30) as answer:
+def read(server, path):
+    with urllib.request.urlopen(server.url + path, timeout=30) as answer:
         return json.load(answer)
+
+
+def state(server):
+    return read(server, "/api/server")
 
 
 @pytest.mark.parametrize("width", [1440, 375])
@@ -96,6 +101,16 @@ def test_settings_with_their_origin(open_page, served):
     row = settings.get_by_role("row").nth(1)
     expect(row).to_contain_text("命令行 --max-seqs")
     expect(settings.get_by_role("row")).to_have_count(2)
+
+
+def test_settings_are_explained_in_chinese(open_page, served):
+    names = {s["name"] for s in read(served, "/api/settings")["data"]}
+    explained = re.findall(r"^  '?([a-z-]+)'?: '", (ROOT / "web/src/i18n/settings-zh.ts").read_text(encoding="utf-8"), re.M)
+    assert set(explained) == names and len(explained) == len(names)
+    page = open_page("/server", url=served.url)
+    meanings = page.get_by_role("table", name="设置").locator("span.help")
+    expect(meanings).to_have_count(len(names))
+    assert all(re.search("[\u4e00-\u9fff]", text) for text in meanings.all_text_contents())
 
 
 def test_numbers_come_only_while_somebody_looks(open_page, served):

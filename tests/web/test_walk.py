@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCREENS, http
+from conftest import PATIENCE, ROOT, SCREENS, http
 from playwright.sync_api import expect
 from test_account import people
 from test_files import COMPOSER, TALE, printed_by, word
@@ -367,7 +367,7 @@ def patient():
     """What is waited for may take minutes: other tests judge how soon."""
     expect.set_options(timeout=MINUTES)
     yield
-    expect.set_options(timeout=5000)
+    expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture
