@@ -149,7 +149,7 @@ static int tell_reasoning(struct call *c, const struct generation *g)
 
 static int start(struct call *c, const json_t *body)
 {
-    c->wants_stream = !c->kept && request_wants_stream(body);
+    request_note_stream(c, body);
     const struct loaded_model *m = request_model(c, body);
     struct stops stops;
     int64_t n = 1;

@@ -124,7 +124,7 @@ static int echo_prompts(struct call *c, struct generation *g)
 
 static void answer(struct call *c, const json_t *body)
 {
-    c->wants_stream = request_wants_stream(body);
+    request_note_stream(c, body);
     const struct loaded_model *m = request_model(c, body);
     const json_t *prompt = json_object_get(body, "prompt");
     struct stops stops;

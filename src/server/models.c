@@ -186,7 +186,7 @@ struct loaded_model *models_take(struct call *c, const char *name)
     struct loaded_model *l = NULL;
     pthread_mutex_lock(&ms->lock);
     struct served_model *m = models_find(ms, c, name);
-    if (m)
+    if (m && !c->model) /* else it has waited, and the loop may still be reading it */
         (void)snprintf(c->model_name, sizeof c->model_name, "%s", name ? name : m->names[0]);
     if (m && c->model) { /* it has waited for it */
         l = c->model;

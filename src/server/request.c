@@ -35,9 +35,10 @@ struct loaded_model *request_model(struct call *c, const json_t *body)
     return NULL;
 }
 
-bool request_wants_stream(const json_t *body)
+void request_note_stream(struct call *c, const json_t *body)
 {
-    return json_is_true(json_object_get(body, "stream"));
+    if (!c->model) /* else it has waited for it, and the loop may still be reading what was noted then */
+        c->wants_stream = !c->kept && json_is_true(json_object_get(body, "stream"));
 }
 
 /* What OpenAI, vLLM and llama.cpp know and this server does not do, at either endpoint. */

@@ -361,7 +361,8 @@ struct stops {
 };
 int request_stops(struct call *c, const json_t *body, struct stops *out);
 int request_user(struct call *c, const json_t *body, struct generation *g);
-bool request_wants_stream(const json_t *body); /* before all of it is checked */
+/* Whether it gets an event stream, before its model is taken and all of it is checked. */
+void request_note_stream(struct call *c, const json_t *body);
 /* stream, stream_options, return_progress */
 int request_stream(struct call *c, const json_t *body, struct generation *g);
 
