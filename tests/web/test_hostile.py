@@ -156,11 +156,18 @@ def fill_chats(client, texts):
     return "/chat/c_" + "h" * 26
 
 
-def show_all(page):
-    earlier = page.get_by_role("button", name="显示更早的消息")
-    page.locator("article").first.wait_for()
-    while earlier.count():
-        earlier.click()
+def show_all(page, client):
+    """All messages up to the chat's last: they are made in portions, and the early ones when they are asked for."""
+    chat = client.ok("GET", "/api/chats/" + re.search(r"/chat/(\w+)", page.url)[1])
+    parents, at, count = {m["id"]: m["parent"] for m in chat["messages"]}, chat["head"], 0
+    while at:
+        at, count = parents[at], count + 1
+    earlier, articles = page.get_by_role("button", name="显示更早的消息"), page.locator("article")
+    articles.first.wait_for()
+    while articles.count() < count:
+        if earlier.count():
+            earlier.click()
+        page.wait_for_timeout(50)
     page.evaluate("for (const e of document.querySelectorAll('details')) e.open = true")
     for article in page.locator("article").all():  # those out of sight are not laid out
         article.scroll_into_view_if_needed()
@@ -168,7 +175,7 @@ def show_all(page):
 
 def test_messages(visit, hostile, texts):
     page = visit(hostile.chat)
-    show_all(page)
+    show_all(page, hostile.client)
     expect(page.locator("article")).to_have_count(len(both_ways(texts)))
     page.locator("article .katex").first.wait_for()  # highlighting and formulas come late
     page.locator("article .hljs-tag").first.wait_for()
@@ -238,7 +245,7 @@ def test_imported_histories(visit, hostile, texts, export, title):
     page.locator(".toast").first.wait_for()
     harmless(page)
     page.locator(".page-in > ul a").filter(has_text=title).first.click()
-    show_all(page)
+    show_all(page, hostile.client)
     harmless(page)
 
 
@@ -246,14 +253,15 @@ def test_imported_histories(visit, hostile, texts, export, title):
 
 def test_names_and_texts_of_files(visit, hostile, texts):
     chat = hostile.client.ok("POST", "/api/chats", {"title": "files"})["id"]
-    files = [hostile.client.ok("POST", "/api/files?" + urllib.parse.urlencode({"name": text[:60] + ".html"}), data=text.encode(), kind="text/html") for text in texts]
     parent = None
-    for at in range(0, len(files), 32):
-        body = {"content": "files", "parent": parent, "files": [f["id"] for f in files[at:at + 32]]}
+    for at in range(0, len(texts), 32):
+        files = [hostile.client.ok("POST", "/api/files?" + urllib.parse.urlencode({"name": text[:60] + ".html"}), data=text.encode(), kind="text/html")
+                 for text in texts[at:at + 32]]
+        body = {"content": "files", "parent": parent, "files": [f["id"] for f in files]}
         parent = hostile.client.ok("POST", f"/api/chats/{chat}/messages", body)["id"]
     page = visit(f"/chat/{chat}")
-    show_all(page)
-    expect(page.locator("article li")).to_have_count(len(files))
+    show_all(page, hostile.client)
+    expect(page.locator("article li")).to_have_count(len(texts))
     page.locator("article li button.what").first.click()
     expect(page.get_by_role("dialog").locator("pre")).to_contain_text(texts[0])
     harmless(page)
