@@ -174,12 +174,19 @@ void api_jobs_add(struct call *c)
 
 /* ---- one of them ---- */
 
+/* The job that the address names goes to id. NULL: the error has been set. */
+static struct jobs *named(struct call *c, char id[STORE_ID_BYTES])
+{
+    struct jobs *js = jobs_of(c);
+    return js && page_id(c, 'j', id) ? js : NULL;
+}
+
 void api_jobs_remove(struct call *c)
 {
     char id[STORE_ID_BYTES];
     sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id))
+    struct jobs *js = named(c, id);
+    if (!js)
         return;
     int code = jobs_remove(js, c->owner, id, &err);
     answer(c, 200, code, json_pack("{s:s,s:b}", "id", id, "deleted", 1), &err);
@@ -190,8 +197,8 @@ static void ask(struct call *c, int (*what)(jobs *, int64_t, const char *, json_
     char id[STORE_ID_BYTES];
     json_t *job = NULL;
     sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id))
+    struct jobs *js = named(c, id);
+    if (!js)
         return;
     int code = what(js, c->owner, id, &job, &err);
     answer(c, 200, code, job, &err);
@@ -213,8 +220,8 @@ void api_jobs_resume(struct call *c)
     char id[STORE_ID_BYTES];
     json_t *job = NULL;
     sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id))
+    struct jobs *js = named(c, id);
+    if (!js)
         return;
     int code = jobs_resume(js, c->owner, id, access_key_hash(c), &job, &err);
     answer(c, 200, code, job, &err);
@@ -230,8 +237,8 @@ void api_jobs_result(struct call *c)
     char id[STORE_ID_BYTES];
     json_t *job = NULL;
     sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id))
+    struct jobs *js = named(c, id);
+    if (!js)
         return;
     if (jobs_get(js, c->owner, id, &job, &err) < 0) {
         fail(c, &err);
@@ -255,8 +262,8 @@ void api_jobs_parts(struct call *c)
     int64_t from = 0, limit = 50;
     json_t *job = NULL, *list = NULL;
     sp_error err = {0};
-    struct jobs *js = jobs_of(c);
-    if (!js || !page_id(c, 'j', id) || !page_query_int(c, "from", 0, INT32_MAX, &from) ||
+    struct jobs *js = named(c, id);
+    if (!js || !page_query_int(c, "from", 0, INT32_MAX, &from) ||
         !page_query_int(c, "limit", 1, STORE_PAGE_MOST, &limit))
         return;
     struct store_part_query q = {.from = from, .limit = (int)limit};

@@ -36,7 +36,7 @@ struct ask_opts {
 struct ask {
     struct call *call;
     struct ask_opts o;
-    char key[65], model[256];
+    char key[STORE_SHA_BYTES], model[256];
     struct reasoning split;               /* worker, then loop */
     char code[64], message[SP_ERROR_MAX]; /* what was wrong; set by who has the call */
     bool ended, kept_out;                 /* loop; it was not let in */

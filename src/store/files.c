@@ -99,14 +99,6 @@ int files_attach(struct conn *c, int64_t message, const int64_t *files, size_t n
     return code;
 }
 
-/* Without a character that is cut at its end. */
-static size_t whole_characters(const char *text, size_t n)
-{
-    while (n > 0 && ((unsigned char)text[n - 1] & 0xc0) == 0x80)
-        n--;
-    return n > 0 && (unsigned char)text[n - 1] >= 0xc0 ? n - 1 : n;
-}
-
 /* Only as much as is wanted is read: a text can have 32 MiB. */
 static int read_head(struct conn *c, int64_t seq, char **text, size_t *n, sp_error *err)
 {
@@ -120,7 +112,7 @@ static int read_head(struct conn *c, int64_t seq, char **text, size_t *n, sp_err
     code = *text ? sqlite3_blob_read(blob, *text, (int)*n, 0) : SQLITE_NOMEM;
     sqlite3_blob_close(blob);
     if (code == SQLITE_OK && *n < all)
-        *n = whole_characters(*text, *n);
+        *n = utf8_complete(*text, *n);
     return code == SQLITE_OK ? 0 : db_fail(c, code, err);
 }
 

@@ -140,12 +140,18 @@ def ask_in_chinese(walk):
     walk.keep("answered")
 
 
-def watch_it_stream_and_stop(walk):
-    walk.set_params(ENDLESS)
-    walk.ask("从 1 数到 9999，每行一个数字，不要省略。")
+def begin_answer(walk, params, question, number):
+    """The answer, which is the chat's so manieth, when it has begun."""
+    walk.set_params(params)
+    walk.ask(question)
+    expect(walk.page.locator("article[aria-label=回答]")).to_have_count(number)
     answer = newest(walk, "回答").locator(".markdown")
-    expect(walk.page.locator("article[aria-label=回答]")).to_have_count(2)
     expect(answer).to_contain_text(re.compile(r"\S"))
+    return answer
+
+
+def watch_it_stream_and_stop(walk):
+    answer = begin_answer(walk, ENDLESS, "从 1 数到 9999，每行一个数字，不要省略。", 2)
     for _ in range(3):
         grows(walk, answer)
     walk.keep("streaming")
@@ -176,11 +182,7 @@ def edit_and_choose_between_branches(walk):
 
 
 def reload_in_mid_answer(walk):
-    walk.set_params(LONG)
-    walk.ask("写一个很长的故事，讲一条小木船。")
-    answer = newest(walk, "回答").locator(".markdown")
-    expect(walk.page.locator("article[aria-label=回答]")).to_have_count(3)
-    expect(answer).to_contain_text(re.compile(r"\S"))
+    answer = begin_answer(walk, LONG, "写一个很长的故事，讲一条小木船。", 3)
     walk.page.reload()
     expect(walk.button("停止")).to_be_visible()
     grows(walk, answer)
